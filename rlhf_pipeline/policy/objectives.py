@@ -1,0 +1,108 @@
+"""The maths of the policy stage: pure functions on tensors, each with its source.
+
+Shapes: `n` responses, of which each `group` in a row answer the same prompt, padded to `T` tokens; `mask` (n, T) is 1.0
+on response tokens. Rewards are in units of the score. A new algorithm is one function more and one line in `ADVANTAGES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+KLEstimator = Literal["k1", "k2", "k3"]
+
+
+def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, estimator: KLEstimator) -> torch.Tensor:
+    """KL(policy || reference) at each token, estimated from the token that was sampled: (n, T), nats.
+
+    With d = logprobs - ref_logprobs: k1 = d (unbiased, signed), k2 = d^2/2 (biased, low variance),
+    k3 = exp(-d) - 1 + d (unbiased, never negative). Schulman 2020, "Approximating KL Divergence". Inside the reward, k1 alone
+    makes the expected gradient that of the KL itself.
+    """
+    difference = logprobs - ref_logprobs
+    if estimator == "k1":
+        return difference
+    if estimator == "k2":
+        return difference.square() / 2
+    return torch.expm1(-difference) + difference
+
+
+def token_rewards(
+    scores: torch.Tensor,
+    kl: torch.Tensor,
+    mask: torch.Tensor,
+    finished: torch.Tensor,
+    kl_coefficient: float,
+    missing_eos_penalty: float = 0.0,
+    score_clip: float | None = None,
+) -> torch.Tensor:
+    """The reward of every token: -beta KL at each, and at the last one the score as well: (n, T).
+
+    scores: (n,); finished: (n,) bool. The score is clipped to +-`score_clip`, and an unfinished response loses
+    `missing_eos_penalty`. Ziegler et al. 2019, eq. 2; Stiennon et al. 2020, section 3.4.
+    """
+    final = scores if score_clip is None else scores.clamp(-score_clip, score_clip)
+    final = final - missing_eos_penalty * (~finished).to(final.dtype)
+    rewards = -kl_coefficient * kl * mask
+    last = mask.sum(1).long() - 1
+    return rewards.index_put((torch.arange(len(last), device=last.device), last), final, accumulate=True)
+
+
+def discounted_returns(rewards: torch.Tensor, discount: float) -> torch.Tensor:
+    """G_t = r_t + discount G_{t+1}: (n, T). Sutton & Barto 2018, eq. 3.9. Rewards past a response's end must be 0."""
+    returns = torch.zeros_like(rewards)
+    running = torch.zeros_like(rewards[:, 0])
+    for t in reversed(range(rewards.shape[1])):
+        running = rewards[:, t] + discount * running
+        returns[:, t] = running
+    return returns
+
+
+def leave_one_out(rewards: torch.Tensor, group: int) -> torch.Tensor:
+    """Each reward less the mean of the others of its prompt: (n,) to (n,). Kool et al. 2019; Ahmadian et al. 2024, eq. 4."""
+    grouped = rewards.view(-1, group)
+    others = (grouped.sum(1, keepdim=True) - grouped) / (group - 1)
+    return (grouped - others).view(-1)
+
+
+@dataclass(frozen=True)
+class RunningMean:
+    """Mean of all rewards seen before this step: a baseline that does not depend on the responses it judges."""
+
+    mean: float = 0.0
+    count: int = 0
+
+    def after(self, rewards: torch.Tensor) -> "RunningMean":
+        """The mean once these rewards (n,) are counted in."""
+        count = self.count + rewards.numel()
+        return RunningMean(self.mean + (float(rewards.double().sum()) - self.mean * rewards.numel()) / count, count)
+
+
+def rloo_advantages(
+    rewards: torch.Tensor, mask: torch.Tensor, group: int, baseline: RunningMean, discount: float
+) -> torch.Tensor:
+    """RLOO: the whole response is one action, its baseline the mean of its siblings' rewards: (n, T)."""
+    return leave_one_out(rewards.sum(1), group)[:, None] * mask
+
+
+def reinforce_advantages(
+    rewards: torch.Tensor, mask: torch.Tensor, group: int, baseline: RunningMean, discount: float
+) -> torch.Tensor:
+    """REINFORCE with baseline: discounted return from each token on, less the running mean: (n, T).
+
+    Williams 1992, section 5. The first step has seen no reward yet and uses no baseline.
+    """
+    return (discounted_returns(rewards, discount) - baseline.mean) * mask
+
+
+Advantages = Callable[[torch.Tensor, torch.Tensor, int, RunningMean, float], torch.Tensor]
+ADVANTAGES: dict[str, Advantages] = {"rloo": rloo_advantages, "reinforce": reinforce_advantages}
+
+
+def policy_gradient_loss(logprobs: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, n: int) -> torch.Tensor:
+    """-sum_t A_t log pi(token_t), summed over the rows at hand and divided by the whole batch's `n` responses: a scalar.
+
+    Its gradient is the policy gradient (Williams 1992). Dividing by `n` makes micro-batches and processes add up.
+    """
+    return -(advantages * logprobs * mask).sum() / n
