@@ -1,0 +1,234 @@
+"""One self-contained `report.html` a run: what was labelled, learned, tuned and measured.
+
+The stages hand in plain values; nothing is computed here but drawings and sums, and what has not run yet is
+said to be missing. Names and texts are untrusted: the template escapes everything, and the page's own policy
+forbids scripts and anything from elsewhere.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import Field
+
+from rlhf_pipeline.files import write_text
+from rlhf_pipeline.pipeline import charts
+from rlhf_pipeline.settings import Settings
+
+
+class Rate(Settings):
+    """A share of 1 with its 95% interval, out of `n`. `simulated`: judged by the simulated annotators' preference."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    simulated: bool = False
+
+
+class AnnotatorFigures(Settings):
+    """One annotator: how many answers, what share of the decisive ones went left, and the test against one half."""
+
+    name: str
+    simulated: bool
+    judgements: int
+    left_share: float | None = None
+    left_p_value: float | None = None
+
+
+class LabelFigures(Settings):
+    """What is in the store. `alpha` is Krippendorff's; `pairs` is how many preferences came out of it."""
+
+    prompts: int
+    tasks: int
+    judgements: int
+    simulated_judgements: int
+    by_verdict: Mapping[str, int]
+    pairs: int | None = None
+    alpha: float | None = None
+    annotators: tuple[AnnotatorFigures, ...] = ()
+    label_set_hash: str = ""
+
+
+class RewardFigures(Settings):
+    """The reward model on held-out pairs beside its controls; `reliability` holds `(sure, right, pairs)` bins."""
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    n: int
+    longer_wins: float
+    bag_of_words: float
+    ece: float | None = None
+    reliability: tuple[tuple[float, float, int], ...] = ()
+
+
+class Comparison(Settings):
+    """One held-out prompt, answered by both; scores are whatever judged them (`None`: not scored)."""
+
+    prompt: str
+    base: str
+    policy: str
+    base_score: float | None = None
+    policy_score: float | None = None
+
+
+class Measure(Settings):
+    """A property of the responses: base beside policy."""
+
+    name: str
+    base: float | None
+    policy: float | None
+
+
+class EvaluationFigures(Settings):
+    """Policy against base on held-out prompts; the first rate is the verdict. KL in nats a response."""
+
+    win_rates: tuple[Rate, ...] = Field(min_length=1)
+    mean_kl: float | None = None
+    measures: tuple[Measure, ...] = ()
+    best: tuple[Comparison, ...] = ()
+    worst: tuple[Comparison, ...] = ()
+
+
+class RoundFigures(Settings):
+    """One round of the loop, as far as it got."""
+
+    round: int
+    judgements: int | None = None
+    pairs: int | None = None
+    reward_accuracy: float | None = None
+    win_rate: float | None = None
+    win_rate_low: float | None = None
+    win_rate_high: float | None = None
+    mean_kl: float | None = None
+
+
+class StageRow(Settings):
+    """One line of the manifest."""
+
+    stage: str
+    output: str
+    seconds: float | None = None
+    finished_at: str = ""
+    sha256: str = ""
+
+
+class ReportData(Settings):
+    """Everything the report shows; what is `None` or empty is shown as not run yet.
+
+    `training`: one mapping a policy step with `step` and any of `score`, `reward`, `kl`, `length`,
+    `finish_rate`, `entropy` and `seconds_<phase>`.
+    """
+
+    run: str
+    model: str = ""
+    created_at: str = ""
+    rounds: tuple[RoundFigures, ...] = ()
+    labels: LabelFigures | None = None
+    reward: RewardFigures | None = None
+    training: tuple[Mapping[str, float | None], ...] = ()
+    evaluation: EvaluationFigures | None = None
+    manifest: tuple[StageRow, ...] = ()
+    adapter: str = ""
+    load_snippet: str = ""
+
+
+def write_report(data: ReportData, path: Path) -> None:
+    """Write the page to `path`, whole or not at all."""
+    # A lone surrogate, which JSON can carry, has no UTF-8.
+    write_text(path, render(data).encode("utf-8", "replace").decode())
+
+
+def render(data: ReportData) -> str:
+    """The page as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "percent": percent, "count": count, "p_value": p_value}
+    return environment.get_template("report.html.jinja").render(
+        data=data,
+        training_charts=training_charts(data.training),
+        reliability=_reliability(data.reward),
+        phases=phases(data.training),
+    )
+
+
+def training_charts(rows: tuple[Mapping[str, float | None], ...]) -> list[tuple[str, Markup]]:
+    """`(title, drawing)` for each thing that was logged."""
+    steps = _column(rows, "step")
+    logged = {name for row in rows for name, value in row.items() if value is not None}
+    drawn: list[tuple[str, Markup]] = []
+
+    def draw(title: str, *names: str, bounds: tuple[float, float] | None = None) -> None:
+        series = {name: _column(rows, name) for name in names if name in logged}
+        if series:
+            drawn.append((title, charts.curves(steps, series, f"{title}, by step", bounds)))
+
+    draw("Score and reward", "score", "reward")
+    draw("KL from the base, nats a response", "kl")
+    if {"score", "kl"} <= logged:
+        drawing = charts.path(
+            _column(rows, "kl"),
+            _column(rows, "score"),
+            "KL, nats",
+            "score",
+            "Score against KL, from first step to last",
+        )
+        drawn.append(("Score against KL", drawing))
+    draw("Length, tokens", "length")
+    draw("Responses that finish, share", "finish_rate", bounds=(-0.03, 1.03))
+    draw("Entropy, nats a token", "entropy")
+    return drawn
+
+
+def phases(rows: tuple[Mapping[str, float | None], ...]) -> list[tuple[str, float]]:
+    """`(phase, seconds in all)` from the columns `seconds_<phase>`, in the order in which they were logged."""
+    totals: dict[str, float] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name.startswith("seconds_") and value is not None and math.isfinite(value):
+                phase = name.removeprefix("seconds_").replace("_", " ")
+                totals[phase] = totals.get(phase, 0.0) + value
+    return list(totals.items())
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure for reading; an en dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
+def count(value: int | None) -> str:
+    """A whole number for reading."""
+    return number(value, 0)
+
+
+def p_value(value: float | None) -> str:
+    """A probability for reading, never rounded to an impossible zero."""
+    return "<0.001" if value is not None and value < 0.001 else number(value, 3)
+
+
+def percent(value: float | None) -> str:
+    """A share of 1 as a percentage."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}%"
+
+
+def _column(rows: tuple[Mapping[str, float | None], ...], name: str) -> list[float]:
+    """The values of one column, not-a-number where a row lacks it."""
+    values = [row.get(name) for row in rows]
+    return [math.nan if value is None else float(value) for value in values]
+
+
+def _reliability(reward: RewardFigures | None) -> Markup | None:
+    if reward is None or not reward.reliability:
+        return None
+    return charts.reliability(reward.reliability, "Reliability of the reward model on held-out pairs")
