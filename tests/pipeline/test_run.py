@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -346,49 +346,51 @@ def test_only_the_main_process_writes_and_all_agree(tmp_path: Path) -> None:
 
 # --- a full disk ---
 
+FULL_DISK = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.pipeline.run import Run
 
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB, where the system lets us have one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+def small(partial):
+    (partial / "pairs.jsonl").write_text("{}")
+    return {}
+
+def big(partial):
+    match sys.argv[2]:
+        case "python":
+            (partial / "big").write_bytes(bytes(1 << 20))
+        case "torch":
+            torch.save(torch.zeros(1 << 18), partial / "big.pt")
+        case "safetensors":
+            save_file({"w": torch.zeros(1 << 18)}, partial / "big.safetensors")
+    return {}
+
+run = Run(Path(sys.argv[1]) / "run")
+run.stage("label", "pairs.jsonl", [], {}, small)
+try:
+    run.stage("reward", "reward", [], {}, big)
+except UserError as error:
+    print(error)
+assert not (run.folder / "reward").exists()
+assert run.stage("label", "pairs.jsonl", [], {}, big).skipped
+"""
+
+
+@pytest.mark.parametrize("writer", ["python", "torch", "safetensors"])
+def test_a_full_disk_is_one_clear_message(tmp_path: Path, writer: str) -> None:
+    # A real disk of 256 KiB, in a mount namespace that ends with the process.
+    mount = f"mount -t tmpfs -o size=256k tmpfs {tmp_path}"
+    if subprocess.run(["unshare", "--mount", "sh", "-c", mount], capture_output=True).returncode != 0:
         pytest.skip("mounting a tiny disk needs root")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill_with_python(partial: Path) -> None:
-    (partial / "big").write_bytes(bytes(1 << 20))
-
-
-def fill_with_torch(partial: Path) -> None:
-    import torch
-
-    torch.save(torch.zeros(1 << 18), partial / "big.pt")
-
-
-def fill_with_safetensors(partial: Path) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    save_file({"w": torch.zeros(1 << 18)}, partial / "big.safetensors")
-
-
-@pytest.mark.parametrize("fill", [fill_with_python, fill_with_torch, fill_with_safetensors])
-def test_a_full_disk_is_one_clear_message(tiny_disk: Path, fill: Callable[[Path], None]) -> None:
-    run = Run(tiny_disk / "run")
-    run.stage("label", "pairs.jsonl", [], {}, write_pairs)
-
-    def produce(partial: Path) -> Mapping[str, Any]:
-        fill(partial)
-        return {}
-
-    with pytest.raises(UserError, match=r"disk is full.*Free some space"):
-        run.stage("reward", "reward", [], {}, produce)
-    assert not (run.folder / "reward").exists()
-    assert run.stage("label", "pairs.jsonl", [], {}, must_not_run).skipped
+    script = f'{mount} && exec "$0" -c "$1" {tmp_path} {writer}'
+    command = ["unshare", "--mount", "sh", "-c", script, sys.executable, FULL_DISK]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "the disk is full: making" in result.stdout
+    assert "Free some space" in result.stdout
 
 
 def test_a_full_disk_is_recognised_behind_another_error(run: Run) -> None:
