@@ -49,6 +49,8 @@ class LabelFigures(Settings):
     by_verdict: Mapping[str, int]
     pairs: int | None = None
     alpha: float | None = None
+    alpha_low: float | None = None
+    alpha_high: float | None = None
     annotators: tuple[AnnotatorFigures, ...] = ()
     label_set_hash: str = ""
 

@@ -10,7 +10,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import pairwise
 
 from rlhf_pipeline.files import content_id
 from rlhf_pipeline.labeling_ui.assignment import answer
@@ -39,20 +39,20 @@ _COMMON = frozenset(
 
 
 def hidden_preference(prompt_text: str, response_text: str) -> float:
-    """How much the simulated annotators like a response: from -2 (worst) to 2.5 (best).
+    """How much the simulated annotators like a response: from -3 (worst) to 2.5 (best).
 
     The sum of
-    - finished: 1 if the text ends as a sentence, a quotation, a bracket or a code fence does;
+    - finished: 1 if the text ends as a sentence, a quotation, a bracket or a code fence does; less below five words;
     - length: 1 for 15 to 45 words, falling linearly to 0 for none and exponentially (e-fold: 60 words) beyond;
     - on topic: 0.5 if two of the prompt's words (or its only one) come back, 0.25 for one of several;
-    - repetition: -2 times the share of word trigrams that came before;
-    - hardly an answer: -1 for one word or none.
+    - repetition: -2 times the share of word pairs that came before;
+    - hardly an answer: -1, and nothing for being finished, for less than two words or none but the prompt's own.
     """
-    words = _words(response_text)
-    score = length_liking(len(words)) + 0.5 * on_topic(prompt_text, words) - 2.0 * repeated_share(words)
-    if len(words) <= 1:
+    words, asked = _words(response_text), _words(prompt_text)
+    score = length_liking(len(words)) + 0.5 * on_topic(asked, words) - 2.0 * repeated_share(words)
+    if len(words) < 2 or set(words) <= set(asked):
         return score - 1.0
-    return score + (1.0 if is_finished(response_text) else 0.0)
+    return score + (min(1.0, len(words) / 5) if is_finished(response_text) else 0.0)
 
 
 def is_finished(text: str) -> bool:
@@ -73,14 +73,14 @@ def length_liking(words: int) -> float:
 
 
 def repeated_share(words: Sequence[str]) -> float:
-    """Share of word trigrams that already came before: 0 in ordinary prose, near 1 in a loop."""
-    trigrams = list(zip(words, islice(words, 1, None), islice(words, 2, None), strict=False))
-    return 1 - len(set(trigrams)) / len(trigrams) if trigrams else 0.0
+    """Share of pairs of neighbouring words that already came before: near 0 in ordinary prose, near 1 in a loop."""
+    neighbours = list(pairwise(words))
+    return 1 - len(set(neighbours)) / len(neighbours) if neighbours else 0.0
 
 
-def on_topic(prompt_text: str, response_words: Sequence[str]) -> float:
+def on_topic(prompt_words: Sequence[str], response_words: Sequence[str]) -> float:
     """0 to 1: two of the prompt's telling words (or all, if there are fewer) come back, whatever their endings."""
-    telling = _telling(_words(prompt_text))
+    telling = _telling(prompt_words)
     if not telling:
         return 1.0
     return min(1.0, len(telling & _telling(response_words)) / min(2, len(telling)))

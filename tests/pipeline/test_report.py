@@ -98,6 +98,8 @@ def example() -> ReportData:
                 "by_verdict": {"left": 560, "right": 489, "tie": 121, "both_bad": 34, "skip": 0},
                 "pairs": 561,
                 "alpha": 0.63,
+                "alpha_low": 0.58,
+                "alpha_high": 0.68,
                 "annotators": [
                     simulated_annotator("simulated-careful", 0.507, 0.86),
                     simulated_annotator("simulated-left-leaning", 0.641, 0.00002),

@@ -48,15 +48,18 @@ def test_texts_that_stop_in_the_middle_are_not_finished(text: str) -> None:
     assert not is_finished(text)
 
 
-def test_repeated_share_counts_the_trigrams_that_came_before() -> None:
-    # a b c, b c a, c a b, then a b c again: one of four.
-    assert repeated_share(["a", "b", "c", "a", "b", "c"]) == pytest.approx(1 / 4)
-    assert repeated_share(["a", "b"]) == 0.0
+def test_repeated_share_counts_the_word_pairs_that_came_before() -> None:
+    # a b, b c, c a, then a b and b c again: two of five.
+    assert repeated_share(["a", "b", "c", "a", "b", "c"]) == pytest.approx(2 / 5)
+    assert repeated_share(["a"]) == 0.0
 
 
-def test_the_best_answer_gets_the_whole_sum() -> None:
-    # finished 1, in the band 1, "repot" and "plant": only "plant" comes back, of two telling words: 0.25
-    assert hidden_preference(ASK, GOOD) == pytest.approx(2.25)
+def test_hidden_preference_is_the_sum_that_it_documents() -> None:
+    # Finished 1; 34 words are in the band 1; of "repot" and "plant" only "plant" comes back 0.25;
+    # of 33 word pairs one, "of the", comes twice: -2/33.
+    assert hidden_preference(ASK, GOOD) == pytest.approx(2.25 - 2 / 33)
+    # Finished, but 4 of 5 words 0.8; 4 of 15 words for the length; nothing from the prompt.
+    assert hidden_preference(ASK, "Use a bigger one.") == pytest.approx(0.8 + 4 / 15)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +73,9 @@ def test_the_best_answer_gets_the_whole_sum() -> None:
         ),
         pytest.param(GOOD, "Water the plant well. " * 8, id="fresh words beat a loop"),
         pytest.param(CUT_OFF, "plant " * 40, id="even cut off, sense beats one word over and over"),
+        pytest.param(CUT_OFF, "Plant plant plant pot pot pot.", id="even cut off, sense beats a short loop"),
+        pytest.param(CUT_OFF, ASK, id="even cut off, an answer beats the question repeated"),
+        pytest.param(CUT_OFF, "Pot. Soil.", id="even cut off, sentences beat single words"),
         pytest.param(GOOD, "Yes.", id="a sentence beats a word"),
         pytest.param("Use a bigger pot.", "", id="a few words beat nothing"),
         pytest.param(GOOD, "!!! ... !!!", id="words beat punctuation"),
@@ -81,8 +87,8 @@ def test_hidden_preference_orders_responses(better: str, worse: str) -> None:
 
 
 def test_hidden_preference_is_bounded() -> None:
-    for text in ["", ".", "no " * 5000, GOOD, "a", "\n\n", GOOD * 50]:
-        assert -2.0 <= hidden_preference(ASK, text) <= 2.5
+    for text in ["", ".", "no " * 5000, "plant " * 5000, GOOD, "a", "\n\n", GOOD * 50]:
+        assert -3.0 <= hidden_preference(ASK, text) <= 2.5
 
 
 def assignment(number: int, left: str, right: str) -> Assignment:
