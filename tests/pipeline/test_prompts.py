@@ -67,3 +67,11 @@ def test_prompts_are_short_and_some_are_conversations_in_both_splits(rows: list[
         prompts = of_split(rows, split)
         assert sum(len(words(messages)) < 30 for messages in prompts) > 0.8 * len(prompts)
         assert sum(len(messages) > 1 for messages in prompts) >= 3
+
+
+def test_the_kinds_are_mixed_so_that_the_first_few_prompts_stand_for_all(rows: list[Row]) -> None:
+    for split in ("train", "held_out"):
+        conversations = [len(messages) > 1 for messages in of_split(rows, split)]
+        half = len(conversations) // 2
+        assert sum(conversations[:half]) >= 2
+        assert sum(conversations[half:]) >= 2
