@@ -131,7 +131,8 @@ def _strength(margin: object) -> int | None:
 
 
 def _hh(row: Row, where: str) -> Iterable[Pair]:
-    chosen, rejected = (_turns(_string(row, name, where)) for name in ("chosen", "rejected"))
+    texts = [_string(row, name, where) for name in ("chosen", "rejected")]
+    chosen, rejected = map(_turns, texts)
     if chosen[-1]["role"] != "assistant" or rejected[-1]["role"] != "assistant":
         raise _Refused("the last turn is not the assistant's")
     if chosen[:-1] != rejected[:-1]:
