@@ -1,0 +1,140 @@
+"""A trained reward model that scores responses.
+
+The score of a response is the head's output on the final hidden state of the last token of prompt +
+completed response. The model is an adapter and a head on a base that may already be in memory;
+how it was trained, and what is done with the scores, is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftConfig
+from safetensors import SafetensorError, safe_open
+
+from rlhf_pipeline.backbone.adapters import CONFIG, WEIGHTS, SharedBase
+from rlhf_pipeline.backbone.tokens import pad_right
+from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.files import read_json
+from rlhf_pipeline.reward_model.controls import BagOfWords
+
+ADAPTER = "reward"
+FIGURES = "reward.json"
+WORDS = "bag_of_words.json"
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class RewardScorer:
+    """The reward adapter `name` on `base`, and the rule by which its sequences were cut in training.
+
+    `bag_of_words` is the control that was fitted on the same training pairs, where it was saved.
+    """
+
+    base: SharedBase
+    name: str = ADAPTER
+    max_length: int | None = None
+    batch_tokens: int = 4096
+    bag_of_words: BagOfWords | None = None
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        base: SharedBase | None = None,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        name: str = ADAPTER,
+    ) -> RewardScorer:
+        """Load a reward folder, onto `base` where one is given, else onto a base of its own.
+
+        `dtype` and `device` are for a base of its own. `UserError` where the folder is missing or damaged, is not
+        a reward model, was made for another base, or has a head that was never trained.
+        """
+        folder = Path(folder)
+        model = check_reward_folder(folder)
+        base = base or SharedBase.load(model, dtype, device)
+        base.load_adapter(name, folder)
+        settings = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
+        words = BagOfWords.load(folder / WORDS) if (folder / WORDS).is_file() else None
+        return cls(base, name, settings.get("max_length"), bag_of_words=words)
+
+    @torch.no_grad()
+    def score(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> torch.Tensor:
+        """Scores (n,), float32 on the CPU, in the order given; a response that was cut off is scored as it stands.
+
+        A score does not depend on what else is in the call. `UserError` names the samples whose score is not
+        a number.
+        """
+        fit, completed = self.base.renderer.fit, self.base.renderer.completed
+        longest = min(self.max_length or self.base.renderer.max_length, self.base.renderer.max_length)
+        sequences = []
+        for prompt, response in zip(prompt_ids, response_ids, strict=True):
+            kept_prompt, kept_response, _ = fit(prompt, completed(response), longest)
+            sequences.append([*kept_prompt, *kept_response])
+        return self.score_sequences(sequences)
+
+    @torch.no_grad()
+    def score_sequences(self, sequences: Sequence[Ids]) -> torch.Tensor:
+        """As `score`, for whole sequences that were rendered already."""
+        scores = torch.zeros(len(sequences))
+        head = self.base.heads[self.name]
+        with self.base.using(self.name):
+            for batch in _batches([len(sequence) for sequence in sequences], self.batch_tokens):
+                ids, mask = pad_right([sequences[i] for i in batch], self.base.renderer.pad_id)
+                device = self.base.device
+                states = self.base.hidden_states(ids.to(device), mask.to(device))
+                last = states[torch.arange(len(batch), device=device), mask.sum(1).to(device) - 1]
+                scores[batch] = head(last.to(head.weight.dtype)).squeeze(-1).float().cpu()
+        wrong = (~scores.isfinite()).nonzero().flatten().tolist()
+        if wrong:
+            named = ", ".join(str(i) for i in wrong[:10])
+            raise UserError(
+                f"the reward model gave no finite score for {len(wrong)} of {len(scores)} samples "
+                f"(numbers {named}, from 0). Its weights are damaged or the number format overflows: "
+                "try dtype=float32, or train it again."
+            )
+        return scores
+
+
+def check_reward_folder(folder: Path) -> str:
+    """Refuse what is not a trained reward model; returns the base model that it was made for."""
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        raise UserError(
+            f"{folder} holds no reward model: it needs {CONFIG} and {WEIGHTS}. "
+            "Train one with `rlhf reward`, or name its folder."
+        )
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        with safe_open(folder / WEIGHTS, framework="pt") as weights:
+            heads = [weights.get_tensor(key) for key in weights.keys() if ".score." in key]  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"the reward model in {folder} is damaged ({error}). Train it again.") from error
+    if not heads:
+        raise UserError(
+            f"the adapter in {folder} has no score head, so it is not a reward model (a policy, perhaps; its task is "
+            f"{config.task_type}). Train one with `rlhf reward`, "
+            'or save the head with modules_to_save=["score"].'
+        )
+    if not any(bool(head.any()) for head in heads):
+        raise UserError(f"the score head in {folder} is newly initialised, not trained: every score would be zero.")
+    if not config.base_model_name_or_path:
+        raise UserError(f'{folder / CONFIG} does not name the model it was made for: add "base_model_name_or_path".')
+    return str(config.base_model_name_or_path)
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Positions in groups of similar length, each at most `batch_tokens` with padding (or one sequence)."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batches and (len(batches[-1]) + 1) * lengths[i] <= batch_tokens:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches
