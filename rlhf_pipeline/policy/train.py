@@ -24,7 +24,7 @@ from rlhf_pipeline.backbone.logprobs import response_logprobs
 from rlhf_pipeline.backbone.sampling import SamplingConfig
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.files import publish_folder
+from rlhf_pipeline.files import publish_folder, write_jsonl
 from rlhf_pipeline.policy.objectives import (
     ADVANTAGES,
     KLEstimator,
@@ -116,6 +116,8 @@ def train_policy(
     check_config(config, len(prompts), accelerator.num_processes)
     state = start(config, base, seed, initial)
     log = resume(folder, state, base)
+    if accelerator.is_main_process:
+        write_jsonl(folder / LOG, log)
     for row in log:
         on_step(row)
     while state.step < config.steps:
@@ -200,7 +202,7 @@ def update(
                 if not bool(loss.isfinite()):
                     raise _not_finite("loss", state.step + 1, response_ids, base)
                 loss.backward()  # type: ignore[no-untyped-call]
-            loss_sum += float(loss)
+            loss_sum += float(loss.detach())
             entropy[rows, :width] = now.entropy
             mismatch[rows, :width] = (now.logprobs.detach() - rollout.logprobs[rows, :width]).abs() * now.mask
         for name, parameter in weights.items():
@@ -294,7 +296,6 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
 
 def resume(folder: Path, state: TrainState, base: SharedBase) -> list[Row]:
     """Go on from the last whole checkpoint, if there is one; returns the log up to it."""
-    folder.mkdir(parents=True, exist_ok=True)
     saved = sorted((folder / "checkpoints").glob("step-*"))
     if saved:
         loaded = torch.load(saved[-1] / "state.pt", map_location=base.device, weights_only=True)
@@ -312,7 +313,6 @@ def resume(folder: Path, state: TrainState, base: SharedBase) -> list[Row]:
             if len(rows) == state.step:
                 break
             rows.append(json.loads(line))
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return rows
 
 

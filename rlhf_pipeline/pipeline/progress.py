@@ -1,0 +1,48 @@
+"""Progress with an estimate: a bar on a terminal, a line now and then in a log file."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Advance = Callable[..., None]
+_LOG_EVERY = 15.0
+
+
+@contextmanager
+def progress(console: Console, title: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """Yield `advance(steps, note="")`; `done` steps were made by an earlier, interrupted attempt."""
+    if console.is_terminal:
+        columns = (
+            TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(title, total=total, completed=done, note="")
+            yield lambda steps=1, note="": bar.update(task, advance=steps, note=note)
+    else:
+        yield _logged(console, title, total, done)
+
+
+def _logged(console: Console, title: str, total: int, done: int) -> Advance:
+    start = last = time.monotonic()
+    made = 0
+
+    def advance(steps: int = 1, note: str = "") -> None:
+        nonlocal last, made
+        made += steps
+        now = time.monotonic()
+        finished = done + made >= total
+        if finished or now - last >= _LOG_EVERY or made == steps:
+            last = now
+            left = 0 if finished else (now - start) / made * (total - done - made)
+            note = f", {note}" if note else ""
+            console.print(f"{title}: {done + made}/{total}, {_minutes(now - start)} so far, {_minutes(left)} left{note}")
+
+    return advance
+
+
+def _minutes(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

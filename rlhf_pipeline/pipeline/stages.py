@@ -1,0 +1,420 @@
+"""The whole run, stage by stage: the table of contents.
+
+Each function makes one artifact of a round from those before it, or finds it made. They join the packages, which
+do not know one another: a scorer is handed to the policy, texts to the judges, rows to the reward model.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from rlhf_pipeline.backbone.adapters import SharedBase
+from rlhf_pipeline.backbone.loading import load_tokenizer, resolve_model
+from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.files import Row, read_json, read_jsonl, write_json, write_jsonl
+from rlhf_pipeline.labeling_ui.exchange import ImportReport, import_file, preferences
+from rlhf_pipeline.labeling_ui.records import Prompt
+from rlhf_pipeline.labeling_ui.store import Store
+from rlhf_pipeline.pipeline import collect as collecting
+from rlhf_pipeline.pipeline import evaluate as evaluating
+from rlhf_pipeline.pipeline import summary
+from rlhf_pipeline.pipeline.collect import EVERYDAY, HELD_OUT, TRAIN
+from rlhf_pipeline.pipeline.config import Config
+from rlhf_pipeline.pipeline.manifest import StageRecord
+from rlhf_pipeline.pipeline.progress import progress
+from rlhf_pipeline.pipeline.report import write_report
+from rlhf_pipeline.pipeline.run import Run
+from rlhf_pipeline.pipeline.simulate import default_annotators, hidden_preference, prompt_text, simulate
+from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
+from rlhf_pipeline.policy.train import ADAPTER, check_config, train_policy
+from rlhf_pipeline.reward_model.data import read_pairs, split_by_prompt
+from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
+from rlhf_pipeline.reward_model.scorer import RewardScorer
+from rlhf_pipeline.reward_model.train import train_reward
+
+SCORE, SIMULATED = "reward model", "simulated preference"
+
+
+def prompts(run: Run, config: Config) -> StageRecord:
+    """prompts.jsonl: what this round asks, each prompt marked as for training or held out."""
+    source = _prompt_source(run, config)
+    seed, share = config.seed, config.collect.held_out
+    if source == "labels":
+        # The reward model's own held-out prompts, so that nothing the policy is judged on was trained on anywhere.
+        preference_rows(run, config)
+        inputs = [run.folder / "preferences.jsonl"]
+        share = config.reward.held_out
+    else:
+        inputs = [EVERYDAY if source == "everyday" else Path(source)]
+
+    def produce(folder: Path) -> dict[str, Any]:
+        if source == "labels":
+            splits = zip((TRAIN, HELD_OUT), split_by_prompt(_rows(inputs[0]), share, seed), strict=True)
+            known = {row["ids"]["prompt"]: (row["prompt"], split) for split, part in splits for row in part}
+            rows = [collecting.prompt_row(Prompt(tuple(text), (), key), split) for key, (text, split) in known.items()]
+        else:
+            rows = collecting.read_prompts(inputs[0], share)
+        write_jsonl(folder / "prompts.jsonl", rows)
+        return {split: sum(row["split"] == split for row in rows) for split in (TRAIN, HELD_OUT)}
+
+    return run.stage("prompts", "prompts.jsonl", inputs, {"source": source, "held_out": share}, produce)
+
+
+def collect(run: Run, config: Config, console: Console) -> StageRecord:
+    """candidates.jsonl: responses of the base (first round) or of the last round's policy; pairs of them become tasks."""
+    prompts(run, config)
+    settings = config.collect
+    before = run.at(run.round - 1).folder / "policy" if run.round else None
+
+    def produce(folder: Path) -> dict[str, Any]:
+        base = _base(config, console)
+        asked = _asked(run, config, base, console, TRAIN)
+        if settings.limit:  # each round asks the next so many
+            first = run.round * settings.limit % len(asked)
+            asked = (asked[first:] + asked[:first])[: settings.limit]
+        if before:
+            base.load_adapter(ADAPTER, before)
+        source = {"model": config.model, "adapter": before and before.relative_to(run.path).as_posix(), "round": run.round}
+        with progress(console, "collect", len(asked) * settings.candidates) as advance:
+            return collecting.collect(
+                settings, base, asked, folder, adapter=ADAPTER if before else None, source=source,
+                seed=config.seed + run.round, advance=advance,
+            )  # fmt: skip
+
+    inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
+    record = run.stage("collect", "candidates.jsonl", inputs, {"model": config.model, **settings.model_dump()}, produce)
+    with _store(run) as store:
+        rows = _rows(run.folder / "candidates.jsonl")
+        candidates, tasks = collecting.tasks_of(rows, settings.pairs_per_prompt, config.seed)
+        store.add_prompts(Prompt(tuple(row["prompt"])) for row in rows)
+        store.add_candidates(candidates)
+        fresh = store.add_tasks(tasks, config.label.overlap)
+    console.print(f"collect: {len(candidates)} candidates, {len(tasks)} pairs to judge ({fresh} new).")
+    return record
+
+
+def label(run: Run, config: Config, console: Console, *, simulated: bool = False) -> None:
+    """Open the labeling app, or let simulated annotators answer in people's stead."""
+    if not simulated:
+        from rlhf_pipeline.labeling_ui.server import serve
+
+        serve(run.database, config.label.host, config.label.port)
+        return
+    with _store(run) as store:
+        counts = store.counts()
+        left = counts.tasks * config.label.overlap - counts.judgements
+        with progress(console, "simulate", max(left, 1)) as advance:
+            new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
+    console.print(f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked.")
+
+
+def import_labels(run: Run, config: Config, console: Console, *, format: str, file: Path) -> ImportReport:
+    """Bring existing human judgements into the run's store."""
+    with _store(run) as store:
+        report = import_file(store, format, file)
+    console.print(f"import: {report.taken} judgements taken, {report.already_there} were there already.")
+    for refusal in report.refused[:10]:
+        console.print(f"  line {refusal.line}: {refusal.reason}", markup=False)
+    if len(report.refused) > 10:
+        console.print(f"  ... and {len(report.refused) - 10} more refused.")
+    return report
+
+
+def preference_rows(run: Run, config: Config) -> StageRecord:
+    """preferences.jsonl: every judgement so far, one row a pair, in TRL's format."""
+    with _store(run) as store:
+        label_set = store.label_set_hash()
+        counts = store.counts()
+
+        def produce(folder: Path) -> dict[str, Any]:
+            found = preferences(store)
+            write_jsonl(folder / "preferences.jsonl", found.rows)
+            return {
+                "pairs": len(found.rows), "ties": found.ties, "both_bad": found.both_bad, "skipped": found.skipped,
+                "judgements": counts.judgements, "simulated_judgements": counts.simulated_judgements,
+            }  # fmt: skip
+
+        if not counts.judgements:
+            raise UserError(
+                f"the run {run.path} has no judgements yet. Get some: `rlhf label --run {run.path}` opens the app (after `rlhf "
+                "collect`), `rlhf import --format FORMAT FILE` brings existing ones, `--simulate` tries the loop out."
+            )
+        return run.stage("preferences", "preferences.jsonl", [], {}, produce, extra={"label_set": label_set})
+
+
+def reward(run: Run, config: Config, console: Console) -> StageRecord:
+    """reward/: a LoRA reward model with its score head, and how good it is on held-out prompts."""
+    preference_rows(run, config)
+    path = run.folder / "preferences.jsonl"
+    rows = _rows(path)
+    if not rows:
+        raise UserError(f"none of the judgements in {run.path} prefers one response: there is nothing to learn from.")
+    split_by_prompt(rows, config.reward.held_out, config.seed)  # fails before a model is loaded
+
+    def produce(folder: Path) -> dict[str, Any]:
+        with _steps(console, "reward") as on_step:
+            return train_reward(
+                config.reward, config.model, rows, folder, seed=config.seed, dtype=config.dtype, device=config.device,
+                on_step=on_step,
+            )  # fmt: skip
+
+    record = run.stage("reward", "reward", [path], _with_model(config, config.reward), produce)
+    figures = record.figures
+    console.print(
+        f"reward: {figures['accuracy']:.1%} right on {figures['n']} held-out pairs (95% interval "
+        f"{figures['accuracy_low']:.1%} to {figures['accuracy_high']:.1%}); longer wins {figures['longer_wins']:.1%}, "
+        f"bag of words {figures['bag_of_words']:.1%}."
+    )
+    return record
+
+
+def policy(run: Run, config: Config, console: Console) -> StageRecord:
+    """policy/: the adapter after policy-gradient updates against the reward model."""
+    prompts(run, config)
+    before = run.at(run.round - 1).folder / "policy" if run.round else None
+    inputs = [run.folder / "prompts.jsonl", _made(run, "reward"), *([before] if before else [])]
+
+    def produce(folder: Path) -> dict[str, Any]:
+        accelerator = _accelerator(config)
+        check_config(config.policy, sum(row["split"] == TRAIN for row in _rows(inputs[0])), accelerator.num_processes)
+        base = _base(config, console, accelerator)
+        scorer = RewardScorer.load(inputs[1], base)
+        asked = [base.renderer.prompt_ids(row["prompt"]) for row in _asked(run, config, base, console, TRAIN)]
+        if config.policy.tracker != "none":
+            accelerator.init_trackers("rlhf-pipeline", config.policy.model_dump(mode="json"))
+        with _steps(console, "policy", config.policy.steps, visible=accelerator.is_main_process) as on_step:
+            log = train_policy(
+                config.policy, base, scorer, asked, folder, seed=config.seed + run.round, initial=before,
+                accelerator=accelerator, on_step=on_step,
+            )  # fmt: skip
+        accelerator.end_training()
+        last = log[-max(1, len(log) // 10) :]
+        return {name: sum(row[name] for row in last) / len(last) for name in log[0] if name != "step"}
+
+    return run.stage("policy", "policy", inputs, _with_model(config, config.policy), produce)
+
+
+def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
+    """evaluation.json: policy against base on held-out prompts, judged without knowing which is which."""
+    adapter, reward_folder = _made(run, "policy"), _made(run, "reward")
+    with _store(run) as store:
+        simulated = store.counts().simulated_judgements > 0
+
+    def produce(folder: Path) -> dict[str, Any]:
+        base = _base(config, console)
+        base.load_adapter(ADAPTER, adapter)
+        scorer = RewardScorer.load(reward_folder, base)
+        asked = _asked(run, config, base, console, HELD_OUT)[: config.evaluate.prompts]
+        if len(asked) < 2:
+            raise UserError("there are fewer than two held-out prompts to evaluate on. Add prompts, or raise collect.held_out.")
+        judges: dict[str, evaluating.Judge] = {SIMULATED: _by_hidden_preference} if simulated else {}
+        judges[SCORE] = lambda rows, answers: scorer.score(
+            [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
+        ).tolist()
+        with progress(console, "evaluate", 4 * len(asked)) as advance:
+            found = evaluating.evaluate(
+                config.evaluate, base, ADAPTER, asked, judges, folder, seed=config.seed, advance=advance
+            )
+        write_json(folder / "evaluation.json", found)
+        rate = found["sampled"]["win_rates"][next(iter(judges))]
+        return {**rate, "judge": next(iter(judges)), "mean_kl": found["mean_kl"], "distinct2_ratio": found["distinct2_ratio"]}
+
+    return run.stage(
+        "evaluate",
+        "evaluation.json",
+        [run.folder / "prompts.jsonl", adapter, reward_folder],
+        _with_model(config, config.evaluate),
+        produce,
+        extra={"simulated": simulated},
+    )
+
+
+def export(run: Run, config: Config, console: Console) -> StageRecord:
+    """export/: the adapter as an ordinary PEFT folder, with a card that says what it was made from."""
+    adapter, evaluation = _made(run, "policy"), _made(run, "evaluation.json")
+    preference_record, reward_record = run.record("preferences"), run.record("reward")
+    assert preference_record and reward_record
+
+    def produce(folder: Path) -> dict[str, Any]:
+        model = resolve_model(config.model)
+        card = model_card(
+            base=model,
+            license=config.export.license,
+            snippet=load_snippet(model, (run.folder / "export").as_posix()),
+            labels=preference_record.figures,
+            evaluation=read_json(evaluation),
+            reward=reward_record.figures,
+            settings=config.policy.model_dump(mode="json") | {"seed": config.seed, "round": run.round},
+            provenance={
+                "label set": preference_record.basis.extra["label_set"],
+                "reward model": reward_record.output_sha256,
+                "made by": f"rlhf-pipeline {reward_record.versions['rlhf-pipeline']}",
+            },
+        )
+        export_adapter(adapter, load_tokenizer(model), folder, card)
+        return {}
+
+    return run.stage("export", "export", [adapter, evaluation], _with_model(config, config.export), produce)
+
+
+def report(run: Run, config: Config, console: Console) -> Path:
+    """report.html and summary.json: the run in figures, as far as it got."""
+    with _store(run) as store:
+        write_report(summary.report_data(run, config, store), run.path / "report.html")
+    figures = summary.summarise(run)
+    if figures:
+        write_json(run.path / "summary.json", figures)
+        console.print(summary.table(run, figures))
+        console.print(summary.snippet(run, config), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"report: {run.path / 'report.html'}", soft_wrap=True)
+    return run.path / "report.html"
+
+
+def loop(run: Run, config: Config, console: Console, *, simulated: bool = False, rounds: int = 1) -> None:
+    """Every stage in turn, for so many rounds; stops where people are needed to label."""
+    for number in range(rounds):
+        now = run.at(number)
+        console.rule(f"round {number}")
+        if not (number == 0 and _imported(run)):
+            collect(now, config, console)
+            if simulated:
+                label(now, config, console, simulated=True)
+            elif _unanswered(run):
+                console.print(
+                    f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run the same command again."
+                )
+                return
+        for stage in (reward, policy, evaluate, export):
+            stage(now, config, console)
+    report(run.at(rounds - 1), config, console)
+
+
+def score(config: Config, console: Console, *, reward_folder: Path, file: Path, out: Path) -> None:
+    """Score `{"prompt", "response"}` rows with a trained reward model."""
+    scorer = RewardScorer.load(reward_folder, dtype=config.dtype, device=config.device)
+    rows = [row for _, row in read_jsonl(file, {"prompt": list, "response": str})]
+    render = scorer.base.renderer
+    scores = scorer.score(
+        [render.prompt_ids(row["prompt"]) for row in rows], [render.response_ids(row["response"]) for row in rows]
+    )
+    write_jsonl(out, [row | {"score": value} for row, value in zip(rows, scores.tolist(), strict=True)])
+    console.print(f"score: {len(rows)} responses scored to {out}")
+
+
+def evaluate_reward(config: Config, console: Console, *, reward_folder: Path, pairs: Path, out: Path | None) -> Row:
+    """Accuracy, interval, controls and calibration of a reward model on pairs that it was not trained on."""
+    rows, left_out = read_pairs(pairs)
+    scorer = RewardScorer.load(reward_folder, dtype=config.dtype, device=config.device)
+    figures = measure_reward(scorer, rows)
+    if out:
+        write_json(out, figures)
+    console.print(f"{len(left_out)} lines compare nothing and were left out." if left_out else "")
+    console.print_json(data=figures)
+    return figures
+
+
+def _prompt_source(run: Run, config: Config) -> str:
+    if config.collect.prompts != "auto":
+        return config.collect.prompts
+    made = run.record("prompts") or (run.at(run.round - 1).record("prompts") if run.round else None)
+    if made:
+        return str(made.basis.config["source"])
+    return "labels" if _imported(run) else "everyday"
+
+
+def _imported(run: Run) -> bool:
+    """Whether the judgements came from elsewhere: there are some, and nothing was collected."""
+    if not run.database.exists() or run.at(0).record("collect"):
+        return False
+    with _store(run) as store:
+        return store.counts().judgements > 0
+
+
+def _unanswered(run: Run) -> bool:
+    with _store(run) as store:
+        counts = store.counts()
+        return counts.judgements < counts.tasks
+
+
+def _asked(run: Run, config: Config, base: SharedBase, console: Console, split: str) -> list[Row]:
+    """The prompts of one split that fit; says how many do not."""
+    rows = [row for row in _rows(run.folder / "prompts.jsonl") if row["split"] == split]
+    fit = collecting.short_enough(rows, base, config.collect)
+    if len(fit) < len(rows):
+        console.print(
+            f"{len(rows) - len(fit)} of {len(rows)} {split} prompts are longer than collect.max_prompt_tokens="
+            f"{config.collect.max_prompt_tokens} (or than the context) and are left out."
+        )
+    if not fit:
+        raise UserError(f"no {split} prompt is short enough: raise collect.max_prompt_tokens, or shorten the prompts.")
+    return fit
+
+
+def _made(run: Run, name: str) -> Path:
+    path = run.folder / name
+    if not path.exists():
+        stage = {"evaluation.json": "evaluate"}.get(name, name)
+        raise UserError(f"{path} is missing: run `rlhf {stage} --run {run.path}` first.")
+    return path
+
+
+def _by_hidden_preference(rows: Sequence[Row], answers: Sequence[Row]) -> list[float]:
+    return [
+        hidden_preference(prompt_text(row["prompt"]), answer["response"])
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+
+
+def _with_model(config: Config, settings: Any) -> dict[str, Any]:
+    return {"model": config.model, "dtype": config.dtype, **settings.model_dump(mode="json")}
+
+
+def _base(config: Config, console: Console, accelerator: Accelerator | None = None) -> SharedBase:
+    device = str(accelerator.device) if accelerator and config.device == "auto" else config.device
+    return SharedBase.load(config.model, config.dtype, device)
+
+
+def _accelerator(config: Config) -> Accelerator:
+    tracker = None if config.policy.tracker == "none" else config.policy.tracker
+    return Accelerator(cpu=config.device == "cpu", log_with=tracker)
+
+
+def _rows(path: Path) -> list[Row]:
+    return [row for _, row in read_jsonl(path)]
+
+
+@contextmanager
+def _store(run: Run) -> Iterator[Store]:
+    run.path.mkdir(parents=True, exist_ok=True)
+    store = Store(run.database)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _steps(console: Console, title: str, total: int | None = None, visible: bool = True) -> Iterator[Callable[[Row], None]]:
+    """A progress display for a trainer that reports rows with `step` (and `steps`, where `total` is not known)."""
+    if not visible:
+        yield lambda row: None
+        return
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        advance: Any = None
+        at = 0
+
+        def on_step(row: Row) -> None:
+            nonlocal advance, at
+            if advance is None:
+                advance = stack.enter_context(progress(console, title, total or row["steps"]))
+            shown = [f"{name} {row[name]:.2f}" for name in ("loss", "reward", "score", "kl", "finish_rate") if name in row]
+            advance(row["step"] - at, note=" ".join(shown))
+            at = row["step"]
+
+        yield on_step
