@@ -14,18 +14,18 @@ from pydantic import Field
 from rlhf_pipeline.pipeline import layers
 from rlhf_pipeline.pipeline.collect import CollectConfig
 from rlhf_pipeline.pipeline.evaluate import EvaluateConfig
+from rlhf_pipeline.policy.export import ExportConfig
 from rlhf_pipeline.policy.train import PolicyConfig
 from rlhf_pipeline.reward_model.train import RewardConfig
 from rlhf_pipeline.settings import Settings
 
 
 class LabelConfig(Settings):
-    """How responses are put before annotators."""
+    """How pairs are put before annotators."""
 
     overlap: int = Field(1, ge=1, description="annotators who judge each pair")
-    lease_seconds: float = Field(600, gt=0, description="how long a pair is kept for the annotator it was shown to")
-    host: str = Field("127.0.0.1", description="address that the labeling app listens on; 0.0.0.0 is every one")
-    port: int = Field(7860, ge=1, le=65535, description="port that the labeling app listens on")
+    host: str = Field("127.0.0.1", description="address of this machine; 0.0.0.0 is all of them")
+    port: int = Field(7860, ge=1, le=65535, description="TCP port")
 
 
 class Config(Settings):
@@ -42,6 +42,7 @@ class Config(Settings):
     reward: RewardConfig = RewardConfig()
     policy: PolicyConfig = PolicyConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
 
 
 def load_config(
@@ -49,3 +50,17 @@ def load_config(
 ) -> Config:
     """Read defaults, `file`, the environment and `overrides` (`policy.steps=200`), later ones winning."""
     return layers.load(Config, file, overrides, os.environ if environment is None else environment)
+
+
+def example() -> str:
+    """The text of `configs/example.yaml`: every field at its default, with what it means."""
+    head = (
+        "# Every field with its default. Copy what you change; fields that are left out keep their default.\n"
+        "# RLHF_POLICY__STEPS=200 in the environment and --set policy.steps=200 win over the file.\n"
+        "# This file is written by: python -m rlhf_pipeline.pipeline.config > configs/example.yaml\n\n"
+    )
+    return f"{head}{layers.document(Config)}\n"
+
+
+if __name__ == "__main__":
+    print(example(), end="")

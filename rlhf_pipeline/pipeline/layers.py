@@ -5,6 +5,7 @@ Works for any pydantic model; the pipeline's own is in `config.py`.
 """
 
 import difflib
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,24 @@ def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
         else:
             names.append(f"{prefix}{name}")
     return names
+
+
+def document(model: type[BaseModel], indent: str = "") -> str:
+    """YAML of every field at its default, each under its description."""
+    lines: list[str] = []
+    for name, field in model.model_fields.items():
+        inner, default = field.annotation, field.get_default(call_default_factory=True)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            about = (inner.__doc__ or "").strip().partition("\n\n")[0]
+            lines += ["", *_comment(about, indent), f"{indent}{name}:", document(inner, f"{indent}  ")]
+        else:
+            value = yaml.safe_dump({name: list(default) if isinstance(default, tuple) else default}, width=100)
+            lines += [*_comment(field.description or "", indent), *(f"{indent}{line}" for line in value.splitlines())]
+    return "\n".join(lines)
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
 
 
 def _from_yaml(path: Path) -> Layer:

@@ -141,7 +141,7 @@ class Run:
         work = Work(self.folder, name, Path(output), self.say)
         if not self.is_main:
             return self._follow(work, inputs, config, produce, extra or {})
-        with self.lock(), _disk_errors(f"making {work.output}", self.path):
+        with self.lock(), disk_errors(f"making {work.output}", self.path):
             work.mend()
             self.barrier()
             basis = self._basis(name, inputs, config, extra or {})
@@ -223,7 +223,7 @@ class Run:
 
 
 @contextmanager
-def _disk_errors(doing: str, folder: Path) -> Iterator[None]:
+def disk_errors(doing: str, folder: Path) -> Iterator[None]:
     """Turn a full disk, in whichever library it was met, into one clear message."""
     try:
         yield
@@ -234,13 +234,13 @@ def _disk_errors(doing: str, folder: Path) -> Iterator[None]:
             raise
         raise UserError(
             f"the disk is full: {doing} stopped. Nothing finished was touched. Free some space "
-            f"({shutil.disk_usage(folder).free >> 20} MiB are free in {folder}) and run the command again."
+            f"({_free_bytes(folder) >> 20} MiB are free in {folder}) and run the command again."
         ) from error
 
 
 def _is_disk_full(error: BaseException | None, folder: Path) -> bool:
     """Whether a full disk is behind `error`."""
-    nearly_full = shutil.disk_usage(folder).free < 1 << 20
+    nearly_full = _free_bytes(folder) < 1 << 20
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
@@ -251,3 +251,8 @@ def _is_disk_full(error: BaseException | None, folder: Path) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _free_bytes(folder: Path) -> int:
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(there).free

@@ -1,0 +1,277 @@
+"""The `rlhf` command: parsing, and nothing else.
+
+Each command calls its function in `stages.py`, which is imported only then, so that `--help` does not
+wait for torch. What the user did wrong is one message on standard error and exit status 2; what is a bug keeps its
+traceback; Ctrl-C is status 130.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from rlhf_pipeline import __version__
+from rlhf_pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from rlhf_pipeline.pipeline.config import Config
+    from rlhf_pipeline.pipeline.run import Run
+
+
+class _Commands(TyperGroup):
+    """Turns the two ways of stopping that are no bugs into exit statuses."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            _complain(f"error: {error}")
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            _complain("Stopped. Nothing finished is lost; the same command goes on from here.")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From human judgements to a LoRA adapter that people prefer, with the evidence that they do.",
+)
+
+RunOption = Annotated[Path, typer.Option("--run", help="Folder of the run.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML file; without it, the configuration that the run last used.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="One field, as in policy.steps=200; repeatable."),
+]
+SimulateOption = Annotated[bool, typer.Option("--simulate", help="Let simulated annotators answer; marked as such.")]
+DEFAULT_RUN = Path("runs/default")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rlhf-pipeline {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def collect(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Sample candidate responses for the prompts."""
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, set_) as opened:
+        stages.collect(*opened)
+
+
+@app.command()
+def label(
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    simulate: SimulateOption = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; sets label.host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; sets label.port.")] = None,
+) -> None:
+    """Open the labeling app, or let simulated annotators answer."""
+    given = {"label.host": host, "label.port": port}
+    overrides = [*(set_ or []), *(f"{field}={value}" for field, value in given.items() if value is not None)]
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, overrides, alone=False) as opened:
+        stages.label(*opened, simulated=simulate)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="The judgements.")],
+    format: Annotated[str, typer.Option("--format", help="trl, hh, finegrained, oasst or pandalm.")],
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Take in existing human judgements."""
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, set_, alone=False) as opened:
+        stages.import_labels(*opened, format=format, file=file)
+
+
+@app.command()
+def reward(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Train the reward model on the judgements."""
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, set_) as opened:
+        stages.reward(*opened)
+
+
+@app.command()
+def policy(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Tune the policy adapter against the reward model."""
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, set_) as opened:
+        stages.policy(*opened)
+
+
+@app.command()
+def evaluate(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Compare the policy with the base on held-out prompts."""
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, set_) as opened:
+        stages.evaluate(*opened)
+
+
+@app.command()
+def export(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Write the policy adapter as an ordinary PEFT folder with its model card."""
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, set_) as opened:
+        stages.export(*opened)
+
+
+@app.command()
+def loop(
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    simulate: SimulateOption = False,
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds the run shall have.")] = 1,
+) -> None:
+    """Run every stage in turn; what is whole is skipped."""
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, set_) as opened:
+        stages.loop(*opened, simulated=simulate, rounds=rounds)
+
+
+@app.command()
+def report(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Write report.html."""
+    from rlhf_pipeline.pipeline import stages
+
+    with _open(run, config, set_) as opened:
+        stages.report(*opened)
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="JSON Lines with a prompt and a response each.")],
+    reward: Annotated[Path, typer.Option(help="Reward folder.")],
+    out: Annotated[Path, typer.Option(help="Where to write the rows with their scores.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Score responses with a reward model."""
+    from rlhf_pipeline.pipeline import stages
+    from rlhf_pipeline.pipeline.config import load_config
+
+    stages.score(load_config(config, set_ or ()), Console(), reward_folder=reward, file=file, out=out)
+
+
+@app.command("evaluate-reward")
+def evaluate_reward(
+    reward: Annotated[Path, typer.Option(help="Reward folder.")],
+    pairs: Annotated[Path, typer.Option(help="Pairs in TRL's preference format, or hh text.")],
+    json: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Measure a reward model on pairs, beside two controls."""
+    from rlhf_pipeline.pipeline import stages
+    from rlhf_pipeline.pipeline.config import load_config
+
+    stages.evaluate_reward(load_config(config, set_ or ()), Console(), reward_folder=reward, pairs=pairs, out=json)
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="Exported adapter folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the merged model.")],
+    model: Annotated[str | None, typer.Option(help="Base model, where it is not where the adapter says.")] = None,
+) -> None:
+    """Merge an exported adapter into its base model."""
+    from rlhf_pipeline.policy.export import merge
+
+    merge(adapter, out, model)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what this machine offers and what will be chosen."""
+    from rlhf_pipeline.pipeline.config import load_config
+    from rlhf_pipeline.pipeline.doctor import diagnose, show
+
+    findings = diagnose(load_config(config, set_ or ()))
+    show(findings, Console(), as_json=json)
+
+
+@contextmanager
+def _open(
+    path: Path, config_file: Path | None, overrides: Sequence[str] | None, alone: bool = True
+) -> "Iterator[tuple[Run, Config, Console]]":
+    """The run, its configuration, and a console; with `alone`, no other command works on the run meanwhile."""
+    from rlhf_pipeline.pipeline import layers
+    from rlhf_pipeline.pipeline.config import load_config
+    from rlhf_pipeline.pipeline.run import Run, disk_errors
+
+    console = Console()
+    last_used = path / "config.yaml"
+    config = load_config(config_file or (last_used if last_used.is_file() else None), overrides or ())
+    is_main, barrier = _processes()
+    console.quiet = not is_main
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False)
+
+    run = Run(path, seed=config.seed, say=say, is_main=is_main, barrier=barrier)
+    with run.lock() if alone and is_main else nullcontext(), disk_errors("the command", path):
+        if alone and is_main:
+            layers.save(config, last_used)
+        yield run, config, console
+
+
+def _processes() -> tuple[bool, Callable[[], None]]:
+    """Whether this is the main process, and how to wait for the others of `accelerate launch`."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return True, lambda: None
+    from accelerate import PartialState
+
+    state = PartialState()
+    return state.is_main_process, state.wait_for_everyone
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True).print(Text(message, style="red"), soft_wrap=True, highlight=False)
+
+
+def main() -> None:
+    """Entry point of the console script and of `python -m rlhf_pipeline`."""
+    app(prog_name="rlhf")
