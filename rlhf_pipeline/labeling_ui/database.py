@@ -102,7 +102,8 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappin
         return 0
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key))
-    return connection.execute(statement, list(rows)).rowcount
+    # The rows that come back are counted, because PostgreSQL's driver does not say how many it inserted.
+    return len(connection.execute(statement.returning(*table.primary_key), list(rows)).all())
 
 
 def _url(url_or_path: str | Path) -> sa.URL:

@@ -101,15 +101,18 @@ def test_the_same_answer_twice_is_one_judgement(store: Store) -> None:
 
 
 def test_a_reload_goes_on_with_the_same_pair_also_after_a_restart(store: Store, path: Path, clock: Clock) -> None:
-    fill(store, 20)
-    ann = store.annotator("ann")
+    fill(store, 20, overlap=2)
+    ann, bob = store.annotator("ann"), store.annotator("bob")
     shown = store.next_assignment(ann.id)
+    assert shown is not None
     assert store.next_assignment(ann.id) == shown
     store.close()
     again = Store(path, clock)
     assert again.next_assignment(ann.id) == shown
     clock.now += 3600
-    assert again.next_assignment(ann.id) == shown, "a lapsed lease is taken up again where nobody else has the task"
+    task = shown.task
+    again.record(Judgement(task.id, bob.id, "left", left=task.a, winner=task.a))
+    assert again.next_assignment(ann.id) == shown, "a lapsed lease is taken up again while the task has room"
     again.close()
 
 
