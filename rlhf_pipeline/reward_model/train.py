@@ -100,7 +100,8 @@ def train_reward(
 
     basis = content_id(config.model_dump(), name, seed, str(number_format), [dict(row) for row in train])
     checkpoints = _prepare(folder / CHECKPOINTS, basis)
-    log, steps = _fit(config, name, number_format, target, data, renderer, checkpoints, folder, seed, on_step)
+    with _quiet():
+        log, steps = _fit(config, name, number_format, target, data, renderer, checkpoints, folder, seed, on_step)
     tokenizer.save_pretrained(folder)
     words = BagOfWords.fit(to_pairs(train))
     words.save(folder / WORDS)
@@ -159,15 +160,14 @@ def _fit(
     base = load_untrained(name, dtype, renderer.pad_id)
     lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
-    with _quiet():
-        model = get_peft_model(base, lora)  # adapters and head in float32, whatever the base is in
+    model = get_peft_model(base, lora)  # adapters and head in float32, whatever the base is in
     head = cast(torch.nn.Linear, model.get_submodule("base_model.model.score.modules_to_save.default"))
     sample = max(data.dataset, key=lambda example: example["length"])
     model.to(device).eval()
     shared = agrees(model, head, renderer.pad_id, sample)
     trainer = PairTrainer(
         model=model,
-        args=_arguments(config, dtype, device, checkpoints, seed),
+        args=_arguments(config, len(data.dataset), dtype, device, checkpoints, seed),
         train_dataset=data.dataset,
         processing_class=renderer.tokenizer,
         data_collator=SharedPromptCollator(renderer.pad_id) if shared else None,
@@ -176,7 +176,7 @@ def _fit(
     trainer.remove_callback(PrinterCallback)
     # Autocast brings inputs and float32 adapters to the base's format; PEFT's own cast would widen every input first.
     narrow = disable_input_dtype_casting(model) if dtype != torch.float32 else contextlib.nullcontext()
-    with _quiet(), narrow:
+    with narrow:
         trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
     _save(model, folder)
     kept = ("step", "loss", "accuracy", "margin", "learning_rate", "grad_norm")
@@ -185,7 +185,7 @@ def _fit(
 
 
 def _arguments(
-    config: RewardConfig, dtype: torch.dtype, device: torch.device, checkpoints: Path, seed: int
+    config: RewardConfig, pairs: int, dtype: torch.dtype, device: torch.device, checkpoints: Path, seed: int
 ) -> TrainerArguments:
     micro = min(config.micro_batch, config.batch_size)
     return TrainerArguments(
@@ -193,7 +193,7 @@ def _arguments(
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=config.warmup,
+        warmup_steps=int(config.warmup * config.epochs * pairs / config.batch_size),
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=max(1, config.batch_size // micro),
         train_sampling_strategy="group_by_length",
@@ -242,7 +242,8 @@ def _quiet() -> Iterator[None]:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|trl")
+            # TRL and PEFT still use names that transformers has deprecated; nothing here can change that.
+            warnings.simplefilter("ignore", FutureWarning)
             yield
     finally:
         transformers_logging.set_verbosity(level)

@@ -1,0 +1,18 @@
+"""A small reward model, trained once for the tests of this folder."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlhf_pipeline.reward_model.train import RewardConfig, train_reward
+from tests.reward_model.planted import planted
+
+CONFIG = RewardConfig(epochs=2, learning_rate=5e-3, held_out=0.3, lora_rank=4, lora_alpha=8, micro_batch=4)
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A reward folder and the figures that training returned."""
+    folder = tmp_path_factory.mktemp("reward")
+    return folder, train_reward(CONFIG, str(tiny_model), planted(120), folder, dtype="float32", device="cpu")

@@ -1,0 +1,116 @@
+"""Figures on numbers worked by hand, and controls that can be fooled only by what they measure."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.reward_model.controls import BagOfWords, cross_validated, longer_wins
+from rlhf_pipeline.reward_model.data import Pair
+from rlhf_pipeline.reward_model.evaluate import (
+    calibration_error,
+    clustered_interval,
+    credit,
+    evaluate_reward,
+    figures,
+    reliability,
+)
+from tests.reward_model.planted import planted
+
+
+def pair(prompt: str, chosen: str, rejected: str) -> Pair:
+    return Pair(({"role": "user", "content": prompt},), chosen, rejected)
+
+
+def test_a_tie_is_worth_one_half():
+    assert credit(np.array([2.0, 0.0, -1.0])).tolist() == [1.0, 0.5, 0.0]
+
+
+def test_independent_pairs_give_wilsons_interval():
+    right = np.array([1.0] * 80 + [0.0] * 20)
+    low, high = clustered_interval(right, [str(i) for i in range(100)])
+    assert (low, high) == pytest.approx((0.711, 0.867), abs=0.002)  # Wilson's interval for 80 of 100
+
+
+def test_repeating_every_pair_of_a_prompt_adds_no_certainty():
+    right = np.array([1.0] * 80 + [0.0] * 20)
+    once = clustered_interval(right, [str(i) for i in range(100)])
+    often = clustered_interval(np.repeat(right, 10), [str(i // 10) for i in range(1000)])
+    assert often == pytest.approx(once, abs=1e-3)
+
+
+def test_all_right_is_not_all_certain():
+    low, high = clustered_interval(np.ones(20), ["a"] * 10 + ["b"] * 10)
+    assert low < 0.5
+    assert high == pytest.approx(1.0)
+
+
+def test_the_interval_covers_the_truth_when_prompts_differ():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        skill = rng.beta(3, 2, size=60)
+        right = (rng.random((60, 8)) < skill[:, None]).astype(float).ravel()
+        low, high = clustered_interval(right, [str(i // 8) for i in range(480)])
+        covered += low <= 0.6 <= high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_calibration_error_by_hand():
+    confident = math.log(0.85 / 0.15)
+    assert calibration_error(np.full(10, confident)) == pytest.approx(0.15)
+    assert calibration_error(np.array([confident] * 17 + [-confident] * 3)) == pytest.approx(0.0, abs=1e-12)
+    assert calibration_error(np.zeros(5)) == pytest.approx(0.0)
+    assert calibration_error(np.array([-1e6])) == pytest.approx(1.0)
+
+
+def test_reliability_bins_hold_every_pair():
+    bins = reliability(np.array([0.0, 0.1, -3.0, 3.0]))
+    assert [count for _, _, count in bins] == [2, 2]
+    assert [right for _, right, _ in bins] == [0.75, 0.5]
+
+
+def test_longer_counts_words():
+    assert longer_wins([pair("p", "a b c", "d"), pair("p", "a", "bbbbbb")]).tolist() == [2.0, 0.0]
+
+
+def test_a_bag_of_words_learns_the_telling_word_and_not_the_order():
+    pairs = [pair(str(i), f"fine answer {i % 3}", f"poor answer {i % 3}") for i in range(20)]
+    words = BagOfWords.fit(pairs)
+    assert words.weights["fine"] > 0 > words.weights["poor"]
+    assert words.weights["answer"] == pytest.approx(0.0, abs=1e-6)
+    assert words.score("answer fine") == words.score("fine answer")
+
+
+def test_cross_validation_never_sees_the_prompt_that_it_judges():
+    pairs = [pair(f"prompt {i}", f"yes{i}", f"no{i}") for i in range(10) for _ in range(3)]
+    assert cross_validated(pairs).tolist() == [0.0] * 30
+
+
+def test_saved_words_score_as_fitted(tmp_path):
+    words = BagOfWords.fit([pair(str(i), "good good day", "bad day") for i in range(5)])
+    words.save(tmp_path / "words.json")
+    assert BagOfWords.load(tmp_path / "words.json") == words
+
+
+def test_exactly_the_agreed_figures():
+    pairs = [pair("p", "one two", "one"), pair("q", "one", "one two")]
+    assert figures(pairs, np.array([1.0, -1.0]))["longer_wins"] == 0.5
+    assert list(figures(pairs, np.array([1.0, -1.0]))) == [
+        "accuracy", "accuracy_low", "accuracy_high", "n", "longer_wins", "bag_of_words", "ece",
+    ]  # fmt: skip
+
+
+def test_the_folder_is_judged_with_the_words_of_its_training(trained):
+    folder, measured = trained
+    found = evaluate_reward(folder, planted(20, seed=9))
+    assert found["n"] == 20
+    assert found["accuracy"] > 0.8
+    assert found["bag_of_words"] == 1.0
+    assert measured["accuracy"] > 0.8
+
+
+def test_no_pairs_is_an_error(trained):
+    with pytest.raises(UserError, match="no pairs"):
+        evaluate_reward(trained[0], [])
