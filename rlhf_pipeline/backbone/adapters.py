@@ -7,10 +7,11 @@ is the base with every adapter off. Knows PEFT's folder format; knows nothing of
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, LoraModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -96,14 +97,16 @@ class SharedBase:
         if wrong or extra:
             self._remove(name)
             raise UserError(
-                f"the adapter in {folder} does not fit {self.name}: {len(wrong)} of its weights are missing or of another "
-                f'size and {len(extra)} are unknown, for instance "{(wrong + extra)[0]}". It was made for '
+                f"the adapter in {folder} does not fit {self.name}: {len(wrong)} of its weights are missing or of "
+                f'another size and {len(extra)} are unknown, for instance "{(wrong + extra)[0]}". It was made for '
                 f"{config.base_model_name_or_path or 'another base model'}; name that base, or another adapter."
             )
         if head is not None:
             if head.shape[-1] != self.hidden_size:
                 self._remove(name)
-                raise UserError(f"the score head in {folder} is {head.shape[-1]} wide, {self.name} is {self.hidden_size}.")
+                raise UserError(
+                    f"the score head in {folder} is {head.shape[-1]} wide, {self.name} is {self.hidden_size}."
+                )
             self.heads[name] = torch.nn.Linear(head.shape[1], head.shape[0], bias=False, device=self.device)
             self.heads[name].weight.data.copy_(head)
             self.heads[name].requires_grad_(False)
@@ -111,15 +114,17 @@ class SharedBase:
         self._activate(None)
 
     def save_adapter(self, name: str, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
-        """Write the adapter as an ordinary PEFT folder, in fp32; `weights` replaces what is in memory (master copies)."""
+        """Write the adapter as an ordinary PEFT folder, in fp32; `weights` (master copies) replaces what is in memory."""
         assert self._peft is not None
         folder.mkdir(parents=True, exist_ok=True)
         state = get_peft_model_state_dict(self._peft, adapter_name=name)
-        state = {key: (weights or {}).get(key, value).detach().float().contiguous().cpu() for key, value in state.items()}
+        state = {
+            key: (weights or {}).get(key, value).detach().float().contiguous().cpu() for key, value in state.items()
+        }
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         config = self._peft.peft_config[name]
         config.inference_mode = True
-        config.save_pretrained(folder)
+        config.save_pretrained(str(folder))
 
     def parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
         """The adapter's own weights by their names in its PEFT folder."""
@@ -149,26 +154,30 @@ class SharedBase:
         """
         assert self._peft is not None
         layers = [module for module in self._peft.modules() if isinstance(module, LoraLayer) and name in module.lora_A]
-        kept = [layer.get_base_layer().weight.detach().clone() for layer in layers]
+        kept = [_weight(layer).detach().clone() for layer in layers]
         try:
             for layer in layers:
-                weight = layer.get_base_layer().weight
-                weight.data = (weight.float() + layer.get_delta_weight(name).float()).to(weight.dtype)
+                weight = _weight(layer)
+                weight.data = (
+                    weight.float() + layer.get_delta_weight(name).float()  # type: ignore[operator]
+                ).to(weight.dtype)
             with self.using(None):
                 yield
         finally:
             for layer, original in zip(layers, kept, strict=True):
-                layer.get_base_layer().weight.data = original
+                _weight(layer).data = original
 
     def hidden_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """States after the final norm under the active adapter: (batch, length, hidden)."""
         decoder = getattr(self.base, self.base.base_model_prefix)
-        states: torch.Tensor = decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        states: torch.Tensor = decoder(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        ).last_hidden_state
         return states
 
     def lm_head(self, states: torch.Tensor) -> torch.Tensor:
         """Logits over the vocabulary for (..., hidden) states."""
-        head = self.base.get_output_embeddings()
+        head = self.base.get_output_embeddings()  # type: ignore[no-untyped-call]
         assert head is not None
         logits: torch.Tensor = head(states)
         return logits
@@ -184,15 +193,20 @@ class SharedBase:
         if self._peft is None:
             return
         if name is None:
-            self._peft.base_model.disable_adapter_layers()
+            self._tuner.disable_adapter_layers()
         else:
-            self._peft.base_model.enable_adapter_layers()
+            self._tuner.enable_adapter_layers()
             self._peft.set_adapter(name, inference_mode=True)
         self._active = name
         # PEFT flips requires_grad whenever it switches: say again who is trained.
         for adapter in self.adapters:
             for parameter in self.parameters(adapter).values():
                 parameter.requires_grad_(adapter == self.trainable)
+
+    @property
+    def _tuner(self) -> LoraModel:
+        assert self._peft is not None
+        return cast(LoraModel, self._peft.base_model)
 
     def _remove(self, name: str) -> None:
         assert self._peft is not None
@@ -201,12 +215,16 @@ class SharedBase:
         self._activate(None)
 
 
+def _weight(layer: LoraLayer) -> torch.nn.Parameter:
+    return cast(torch.nn.Parameter, layer.get_base_layer().weight)
+
+
 def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
     """The configuration and the weights of a LoRA folder, checked to be one."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} is not an adapter folder: it needs {CONFIG} and {WEIGHTS}.")
     try:
-        config = LoraConfig.from_pretrained(folder)
+        config = LoraConfig.from_pretrained(str(folder))
         weights = load_file(folder / WEIGHTS)
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"the adapter in {folder} cannot be read ({error}). It is damaged, or no LoRA.") from error
@@ -217,7 +235,15 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
     return config, weights
 
 
-def lora_config(rank: int, alpha: float, targets: str | Sequence[str] = "all-linear", dropout: float = 0.0) -> LoraConfig:
+def lora_config(
+    rank: int, alpha: float, targets: str | Sequence[str] = "all-linear", dropout: float = 0.0
+) -> LoraConfig:
     """A LoRA of this rank on these linear layers (Hu et al. 2021); scale alpha/rank."""
     modules = targets if isinstance(targets, str) else list(targets)
-    return LoraConfig(r=rank, lora_alpha=alpha, target_modules=modules, lora_dropout=dropout, bias="none")
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        target_modules=modules,
+        lora_dropout=dropout,
+        bias="none",
+    )

@@ -112,7 +112,9 @@ def load_base(model: str, dtype: str = "auto", device: str = "auto") -> PreTrain
     with _explained(model):
         base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=choose_dtype(dtype, target))
     base.requires_grad_(False)
-    return base.to(target).eval()  # type: ignore[arg-type]
+    base.to(target)  # type: ignore[arg-type]
+    base.train(False)
+    return base
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -256,7 +258,7 @@ def _convert(gguf: Path, folder: Path) -> None:
     del config.quantization_config
     config.name_or_path = ""
     config.pad_token_id = tokenizer.pad_token_id
-    model = AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     model.load_state_dict(loaded.state_dict())
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id

@@ -34,7 +34,7 @@ def response_logprobs(
     temperature: float = 1.0,
     chunk: int = CHUNK,
 ) -> TokenLogprobs:
-    """log pi(token | prompt, tokens before it) for every response token, under the base's active adapter.
+    """Return log pi(token | prompt, tokens before it) for every response token, under the base's active adapter.
 
     `temperature` divides the logits, as it did while sampling. Differentiable where gradients are enabled.
     """

@@ -170,7 +170,7 @@ def _invert(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 
 def _draw_nucleus(logprobs: torch.Tensor, uniform: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `draw`, within the smallest set of tokens whose mass reaches `top_p`. Sorts the whole vocabulary only if it must."""
+    """As `draw`, within the smallest set of tokens whose mass reaches `top_p`; sorts the vocabulary only if it must."""
     size = min(_NUCLEUS, logprobs.shape[-1])
     top, ids = logprobs.topk(size, dim=-1)
     if size < logprobs.shape[-1] and bool((top.exp().sum(-1) < top_p).any()):

@@ -35,7 +35,9 @@ class Renderer:
     def of(cls, tokenizer: PreTrainedTokenizerBase, max_length: int, eos_ids: Iterable[int] = ()) -> "Renderer":
         """The rules of `tokenizer`, with further end-of-turn ids that the model declares."""
         end = _end_of_turn(tokenizer)
-        known = dict.fromkeys([end, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []), *eos_ids])
+        known = dict.fromkeys(
+            [end, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []), *eos_ids]
+        )
         return cls(tokenizer, tuple(known), int(tokenizer.pad_token_id), max_length)
 
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]], reserve: int = 0) -> list[int]:
@@ -50,7 +52,7 @@ class Renderer:
         if len(ids) + reserve > self.max_length:
             start = str(messages[-1]["content"])[:60]
             raise UserError(
-                f'a prompt is {len(ids)} tokens long, and with {reserve} for the response it exceeds the '
+                f"a prompt is {len(ids)} tokens long, and with {reserve} for the response it exceeds the "
                 f'context of {self.max_length}: "{start}...". Shorten it, or lower max_new_tokens.'
             )
         return ids

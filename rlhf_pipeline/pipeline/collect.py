@@ -29,7 +29,8 @@ class CollectConfig(Settings):
     """Which prompts, and how many responses to each are put before the annotators."""
 
     prompts: str = Field(
-        "auto", description='a prompts.jsonl, "everyday" (the project\'s own), "labels" (those of the judgements), or auto'
+        "auto",
+        description='a prompts.jsonl, "everyday" (the project\'s own), "labels" (those of the judgements), or auto',
     )
     limit: int | None = Field(None, ge=1, description="use only the first so many training prompts")
     held_out: float = Field(0.2, gt=0, lt=1, description="share of prompts to hold out, where the file does not say")

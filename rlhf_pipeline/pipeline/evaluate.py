@@ -46,11 +46,11 @@ def evaluate(
 ) -> dict[str, Any]:
     """Answer, judge and compare; returns the content of evaluation.json.
 
-    `judges` by name; the first gives the order of best and worst pairs. Answers are kept in `folder` as they are made, so
-    that an interrupted call goes on.
+    `judges` by name; the first gives the order of best and worst pairs. Answers are kept in `folder` as they are
+    made, so that an interrupted call goes on.
     """
     modes = {"sampled": config.sampling, "greedy": config.sampling.model_copy(update={"temperature": 0.0})}
-    compared = {}
+    compared: dict[str, dict[str, Any]] = {}
     for mode, sampling in modes.items():
         answers = {
             who: respond(base, name, prompts, sampling, folder / f"{who}-{mode}.jsonl", seed, advance)
@@ -86,7 +86,7 @@ def respond(
     seed: int,
     advance: Callable[[int], None],
 ) -> list[Row]:
-    """One response to each prompt: `{"ids", "response", "finish_reason"}`; kept in `path`, and read from there again."""
+    """One response to each prompt: `{"ids", "response", "finish_reason"}`; kept in `path` and reused."""
     if path.is_file():
         advance(len(prompts))
         return [row for _, row in read_jsonl(path)]
@@ -106,7 +106,7 @@ def respond(
 
 
 def win_rate(policy: Sequence[float], base: Sequence[float], seed: int = 0) -> dict[str, float]:
-    """Share of prompts on which the policy scores higher, ties one half, with a 95% bootstrap interval over prompts."""
+    """Share of prompts on which the policy scores higher, ties one half; 95% bootstrap interval over prompts."""
     wins = (np.sign(np.subtract(policy, base)) + 1) / 2
     drawn = np.random.default_rng(seed).choice(wins, (_RESAMPLES, len(wins))).mean(1)
     low, high = np.quantile(drawn, [0.025, 0.975])
@@ -119,8 +119,8 @@ def mean_kl(
 ) -> float:
     """KL(policy || base) of a whole response in nats, estimated on the policy's own responses.
 
-    The mean over prompts of sum_t log pi(token_t) - log pi_base(token_t), at the sampling temperature: Schulman 2020, k1. Under
-    top-p sampling it is the KL of the untruncated distributions on the responses that were drawn.
+    The mean over prompts of sum_t log pi(token_t) - log pi_base(token_t), at the sampling temperature: Schulman
+    2020, k1. Under top-p sampling it is that of the untruncated distributions on the responses that were drawn.
     """
     total = 0.0
     for start in range(0, len(answers), _BATCH):

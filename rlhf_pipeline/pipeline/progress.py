@@ -32,6 +32,8 @@ def _logged(console: Console, title: str, total: int, done: int) -> Advance:
 
     def advance(steps: int = 1, note: str = "") -> None:
         nonlocal last, made
+        if not steps:
+            return
         made += steps
         now = time.monotonic()
         finished = done + made >= total
@@ -39,7 +41,9 @@ def _logged(console: Console, title: str, total: int, done: int) -> Advance:
             last = now
             left = 0 if finished else (now - start) / made * (total - done - made)
             note = f", {note}" if note else ""
-            console.print(f"{title}: {done + made}/{total}, {_minutes(now - start)} so far, {_minutes(left)} left{note}")
+            console.print(
+                f"{title}: {done + made}/{total}, {_minutes(now - start)} so far, {_minutes(left)} left{note}"
+            )
 
     return advance
 

@@ -4,8 +4,8 @@ Each function makes one artifact of a round from those before it, or finds it ma
 do not know one another: a scorer is handed to the policy, texts to the judges, rows to the reward model.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from rlhf_pipeline.reward_model.scorer import RewardScorer
 from rlhf_pipeline.reward_model.train import train_reward
 
 SCORE, SIMULATED = "reward model", "simulated preference"
+_SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
 
 def prompts(run: Run, config: Config) -> StageRecord:
@@ -65,7 +66,7 @@ def prompts(run: Run, config: Config) -> StageRecord:
 
 
 def collect(run: Run, config: Config, console: Console) -> StageRecord:
-    """candidates.jsonl: responses of the base (first round) or of the last round's policy; pairs of them become tasks."""
+    """candidates.jsonl: responses of the base, later of the last round's policy; pairs of them become tasks."""
     prompts(run, config)
     settings = config.collect
     before = run.at(run.round - 1).folder / "policy" if run.round else None
@@ -78,7 +79,11 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
             asked = (asked[first:] + asked[:first])[: settings.limit]
         if before:
             base.load_adapter(ADAPTER, before)
-        source = {"model": config.model, "adapter": before and before.relative_to(run.path).as_posix(), "round": run.round}
+        source = {
+            "model": config.model,
+            "adapter": before and before.relative_to(run.path).as_posix(),
+            "round": run.round,
+        }
         with progress(console, "collect", len(asked) * settings.candidates) as advance:
             return collecting.collect(
                 settings, base, asked, folder, adapter=ADAPTER if before else None, source=source,
@@ -140,8 +145,8 @@ def preference_rows(run: Run, config: Config) -> StageRecord:
 
         if not counts.judgements:
             raise UserError(
-                f"the run {run.path} has no judgements yet. Get some: `rlhf label --run {run.path}` opens the app (after `rlhf "
-                "collect`), `rlhf import --format FORMAT FILE` brings existing ones, `--simulate` tries the loop out."
+                f"the run {run.path} has no judgements yet. Get some: `rlhf collect` and `rlhf label --run {run.path}` "
+                "ask people, `rlhf import --format FORMAT FILE` brings existing ones, `rlhf label --simulate` tries the loop out."
             )
         return run.stage("preferences", "preferences.jsonl", [], {}, produce, extra={"label_set": label_set})
 
@@ -210,7 +215,9 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
         scorer = RewardScorer.load(reward_folder, base)
         asked = _asked(run, config, base, console, HELD_OUT)[: config.evaluate.prompts]
         if len(asked) < 2:
-            raise UserError("there are fewer than two held-out prompts to evaluate on. Add prompts, or raise collect.held_out.")
+            raise UserError(
+                "there are fewer than two held-out prompts to evaluate on. Add prompts, or raise collect.held_out."
+            )
         judges: dict[str, evaluating.Judge] = {SIMULATED: _by_hidden_preference} if simulated else {}
         judges[SCORE] = lambda rows, answers: scorer.score(
             [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
@@ -221,7 +228,12 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
             )
         write_json(folder / "evaluation.json", found)
         rate = found["sampled"]["win_rates"][next(iter(judges))]
-        return {**rate, "judge": next(iter(judges)), "mean_kl": found["mean_kl"], "distinct2_ratio": found["distinct2_ratio"]}
+        return {
+            **rate,
+            "judge": next(iter(judges)),
+            "mean_kl": found["mean_kl"],
+            "distinct2_ratio": found["distinct2_ratio"],
+        }
 
     return run.stage(
         "evaluate",
@@ -237,7 +249,8 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
     """export/: the adapter as an ordinary PEFT folder, with a card that says what it was made from."""
     adapter, evaluation = _made(run, "policy"), _made(run, "evaluation.json")
     preference_record, reward_record = run.record("preferences"), run.record("reward")
-    assert preference_record and reward_record
+    assert preference_record
+    assert reward_record
 
     def produce(folder: Path) -> dict[str, Any]:
         model = resolve_model(config.model)
@@ -285,7 +298,7 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
                 label(now, config, console, simulated=True)
             elif _unanswered(run):
                 console.print(
-                    f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run the same command again."
+                    f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run this again."
                 )
                 return
         for stage in (reward, policy, evaluate, export):
@@ -398,22 +411,22 @@ def _store(run: Run) -> Iterator[Store]:
 
 
 @contextmanager
-def _steps(console: Console, title: str, total: int | None = None, visible: bool = True) -> Iterator[Callable[[Row], None]]:
-    """A progress display for a trainer that reports rows with `step` (and `steps`, where `total` is not known)."""
+def _steps(
+    console: Console, title: str, total: int | None = None, visible: bool = True
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Progress of a trainer that reports rows with `step` (and `steps`, where `total` is not known)."""
     if not visible:
         yield lambda row: None
         return
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         advance: Any = None
         at = 0
 
-        def on_step(row: Row) -> None:
+        def on_step(row: Mapping[str, Any]) -> None:
             nonlocal advance, at
             if advance is None:
                 advance = stack.enter_context(progress(console, title, total or row["steps"]))
-            shown = [f"{name} {row[name]:.2f}" for name in ("loss", "reward", "score", "kl", "finish_rate") if name in row]
+            shown = [f"{name} {row[name]:.2f}" for name in _SHOWN if row.get(name) is not None]
             advance(row["step"] - at, note=" ".join(shown))
             at = row["step"]
 

@@ -1,4 +1,4 @@
-"""The run in figures: gathered from manifests, logs and the label store for the report, summary.json and the terminal."""
+"""The run in figures: gathered from manifests, logs and labels for the report, summary.json and the terminal."""
 
 import json
 from datetime import UTC, datetime

@@ -19,7 +19,9 @@ CARD = "README.md"
 class ExportConfig(Settings):
     """What the export says of itself."""
 
-    license: str = Field("apache-2.0", description="licence of the adapter, by its hub id; the base's own must allow it")
+    license: str = Field(
+        "apache-2.0", description="licence of the adapter, by its hub id; the base's own must allow it"
+    )
 
 
 def load_snippet(model: str, adapter: str) -> str:
@@ -47,11 +49,11 @@ def export_adapter(adapter: Path, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def merge(adapter: Path, folder: Path, model: str | None = None) -> None:
-    """Write base and adapter as one model, in the base's own number format; `model` stands in for the adapter's base."""
+    """Write base and adapter as one model, in the base's number format; `model` stands in for the adapter's base."""
     config, _ = read_adapter(adapter)
     name = model or str(config.base_model_name_or_path)
     base = load_base(name, dtype="float32", device="cpu")
-    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()  # type: ignore[no-untyped-call]
+    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
     merged.to(base.config.dtype or merged.dtype).save_pretrained(folder)
     load_tokenizer(name).save_pretrained(folder)
 

@@ -1,7 +1,8 @@
 """The maths of the policy stage: pure functions on tensors, each with its source.
 
-Shapes: `n` responses, of which each `group` in a row answer the same prompt, padded to `T` tokens; `mask` (n, T) is 1.0
-on response tokens. Rewards are in units of the score. A new algorithm is one function more and one line in `ADVANTAGES`.
+Shapes: `n` responses, of which each `group` in a row answer the same prompt, padded to `T` tokens; `mask`
+(n, T) is 1.0 on response tokens. Rewards are in units of the score. A new algorithm is one function more and one
+line in `ADVANTAGES`.
 """
 
 from collections.abc import Callable
@@ -17,8 +18,8 @@ def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, estimator: K
     """KL(policy || reference) at each token, estimated from the token that was sampled: (n, T), nats.
 
     With d = logprobs - ref_logprobs: k1 = d (unbiased, signed), k2 = d^2/2 (biased, low variance),
-    k3 = exp(-d) - 1 + d (unbiased, never negative). Schulman 2020, "Approximating KL Divergence". Inside the reward, k1 alone
-    makes the expected gradient that of the KL itself.
+    k3 = exp(-d) - 1 + d (unbiased, never negative). Schulman 2020, "Approximating KL Divergence". Inside
+    the reward, k1 alone makes the expected gradient that of the KL itself.
     """
     difference = logprobs - ref_logprobs
     if estimator == "k1":
@@ -60,7 +61,10 @@ def discounted_returns(rewards: torch.Tensor, discount: float) -> torch.Tensor:
 
 
 def leave_one_out(rewards: torch.Tensor, group: int) -> torch.Tensor:
-    """Each reward less the mean of the others of its prompt: (n,) to (n,). Kool et al. 2019; Ahmadian et al. 2024, eq. 4."""
+    """Each reward less the mean of the others of its prompt: (n,) to (n,).
+
+    Kool et al. 2019; Ahmadian et al. 2024, eq. 4.
+    """
     grouped = rewards.view(-1, group)
     others = (grouped.sum(1, keepdim=True) - grouped) / (group - 1)
     return (grouped - others).view(-1)
@@ -101,7 +105,7 @@ ADVANTAGES: dict[str, Advantages] = {"rloo": rloo_advantages, "reinforce": reinf
 
 
 def policy_gradient_loss(logprobs: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, n: int) -> torch.Tensor:
-    """-sum_t A_t log pi(token_t), summed over the rows at hand and divided by the whole batch's `n` responses: a scalar.
+    """-sum_t A_t log pi(token_t), summed over the rows at hand, divided by the whole batch's `n` responses: a scalar.
 
     Its gradient is the policy gradient (Williams 1992). Dividing by `n` makes micro-batches and processes add up.
     """

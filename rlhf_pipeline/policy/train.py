@@ -165,7 +165,13 @@ def train_step(
     )
     kl = kl_estimate(rollout.logprobs, rollout.ref_logprobs, config.kl_estimator)
     rewards = token_rewards(
-        rollout.scores, kl, rollout.mask, rollout.finished, config.kl_coefficient, config.missing_eos_penalty, config.score_clip
+        rollout.scores,
+        kl,
+        rollout.mask,
+        rollout.finished,
+        config.kl_coefficient,
+        config.missing_eos_penalty,
+        config.score_clip,
     )
     advantages = ADVANTAGES[config.algorithm](rewards, rollout.mask, config.group, state.baseline, config.discount)
     figures = update(config, base, rollout, advantages, state, accelerator)
