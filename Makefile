@@ -10,7 +10,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 RLHF  = $(BIN)/python -m rlhf_pipeline
 FLAGS = --run $(RUN) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
-PIP   = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP   = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo collect label import reward policy evaluate export loop report doctor test lint bench clean FORCE
