@@ -245,7 +245,7 @@ def _open(
     console = Console()
     last_used = path / "config.yaml"
     config = load_config(config_file or (last_used if last_used.is_file() else None), overrides or ())
-    is_main, barrier = _processes()
+    is_main, barrier = _processes(config.device)
     console.quiet = not is_main
 
     def say(line: str) -> None:
@@ -258,13 +258,25 @@ def _open(
         yield run, config, console
 
 
-def _processes() -> tuple[bool, Callable[[], None]]:
+def _processes(device: str) -> tuple[bool, Callable[[], None]]:
     """Whether this is the main process, and how to wait for the others of `accelerate launch`."""
+    if (
+        "WORLD_SIZE" not in os.environ
+        and "MASTER_ADDR" in os.environ
+        and os.environ.get("ACCELERATE_USE_CPU") == "True"
+    ):
+        _complain(
+            "note: without MPI, accelerate starts one process on a CPU, however many were asked for; use torchrun."
+        )
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return True, lambda: None
+    import torch
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    state = PartialState()
+    # Without a GPU, processes find one another only where accelerate is told that there is none.
+    on_cpu = device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu)
     return state.is_main_process, state.wait_for_everyone
 
 
