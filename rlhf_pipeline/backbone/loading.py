@@ -69,7 +69,10 @@ def check_folder(folder: Path) -> None:
     weights = sorted(folder.glob("*.safetensors"))
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{index} is damaged ({error}). Copy or download the model again.") from error
         weights = [folder / name for name in sorted(named)]
     if not weights:
         raise UserError(f"{folder} has no *.safetensors weights. Copy or download the model again.")
