@@ -89,9 +89,10 @@ class SharedBase:
         `UserError` where the folder is missing, is no LoRA, is damaged, or was made for another base.
         """
         config, weights = read_adapter(folder)
-        self.add_adapter(name, config, trainable=trainable)
+        made_for = config.base_model_name_or_path
+        self.add_adapter(name, config)
         head = next((weights.pop(key) for key in _HEAD_KEYS if key in weights), None)
-        expected = {key: value.shape for key, value in get_peft_model_state_dict(self._peft, adapter_name=name).items()}
+        expected = {key: value.shape for key, value in self._state(name).items()}
         wrong = [key for key in expected if key not in weights or weights[key].shape != expected[key]]
         extra = [key for key in weights if key not in expected]
         if wrong or extra:
@@ -99,7 +100,7 @@ class SharedBase:
             raise UserError(
                 f"the adapter in {folder} does not fit {self.name}: {len(wrong)} of its weights are missing or of "
                 f'another size and {len(extra)} are unknown, for instance "{(wrong + extra)[0]}". It was made for '
-                f"{config.base_model_name_or_path or 'another base model'}; name that base, or another adapter."
+                f"{made_for or 'another base model'}; name that base, or another adapter."
             )
         if head is not None:
             if head.shape[-1] != self.hidden_size:
@@ -111,15 +112,17 @@ class SharedBase:
             self.heads[name].weight.data.copy_(head)
             self.heads[name].requires_grad_(False)
         set_peft_model_state_dict(self._peft, weights, adapter_name=name)
+        if trainable:
+            self.trainable = name
         self._activate(None)
 
     def save_adapter(self, name: str, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
         """Write the adapter as an ordinary PEFT folder, in fp32; `weights` (master copies) replaces what is in memory."""
         assert self._peft is not None
         folder.mkdir(parents=True, exist_ok=True)
-        state = get_peft_model_state_dict(self._peft, adapter_name=name)
         state = {
-            key: (weights or {}).get(key, value).detach().float().contiguous().cpu() for key, value in state.items()
+            key: (weights or {}).get(key, value).detach().float().contiguous().cpu()
+            for key, value in self._state(name).items()
         }
         save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
         config = self._peft.peft_config[name]
@@ -139,8 +142,8 @@ class SharedBase:
     def using(self, name: str | None) -> Iterator[None]:
         """Compute with this adapter, or with none (the reference)."""
         before = self._active
-        self._activate(name)
         try:
+            self._activate(name)
             yield
         finally:
             self._activate(before)
@@ -212,7 +215,17 @@ class SharedBase:
         assert self._peft is not None
         if len(self.adapters) > 1:
             self._peft.delete_adapter(name)
+        else:
+            self._tuner.unload()
+            self._peft = self._active = None
         self._activate(None)
+
+    def _state(self, name: str) -> dict[str, torch.Tensor]:
+        # Left to itself, PEFT asks the hub whether the vocabulary was changed; adapters here never change it.
+        state: dict[str, torch.Tensor] = get_peft_model_state_dict(
+            self._peft, adapter_name=name, save_embedding_layers=False
+        )
+        return state
 
 
 def _weight(layer: LoraLayer) -> torch.nn.Parameter:
