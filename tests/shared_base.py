@@ -1,0 +1,32 @@
+"""A shared base on the tiny model, and adapters that are not zero, for the tests of several packages."""
+
+from pathlib import Path
+
+import torch
+
+from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
+
+CHAT = [{"role": "user", "content": "the cat sat on the mat"}]
+PROMPTS = [[1, 5, 6, 7, 8], [1, 200, 30], [1, 9, 10, 11, 12, 13, 14, 15, 16], [1, 44]]
+
+
+def load(model: Path) -> SharedBase:
+    """The model on the CPU in fp32."""
+    return SharedBase.load(str(model), "float32", "cpu")
+
+
+def add_random_adapter(base: SharedBase, name: str, *, seed: int = 1, rank: int = 4, trainable: bool = False) -> None:
+    """An adapter whose B is random too, so that it changes the logits visibly."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        base.add_adapter(name, lora_config(rank, 2 * rank), trainable=trainable)
+        with torch.no_grad():
+            for parameter in base.parameters(name).values():
+                parameter.normal_(std=0.3)
+
+
+@torch.no_grad()
+def logits(base: SharedBase, ids: list[int]) -> torch.Tensor:
+    """Logits under the active adapter: (length, vocabulary)."""
+    row = torch.tensor([ids])
+    return base.lm_head(base.hidden_states(row, torch.ones_like(row)))[0]
