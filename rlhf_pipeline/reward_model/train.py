@@ -158,13 +158,12 @@ def _fit(
     """Train from the last whole checkpoint on, and write the adapter; returns the log and the number of steps."""
     set_seed(seed)
     base = load_untrained(name, dtype, renderer.pad_id)
+    sample = max(data.dataset, key=lambda example: example["length"])
+    head = cast(torch.nn.Linear, base.get_submodule("score"))
+    shared = agrees(base.to(device).eval(), head, renderer.pad_id, sample)  # type: ignore[arg-type]
     lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
     model = get_peft_model(base, lora)  # adapters and head in float32, whatever the base is in
-    head = cast(torch.nn.Linear, model.get_submodule("base_model.model.score.modules_to_save.default"))
-    sample = max(data.dataset, key=lambda example: example["length"])
-    model.to(device).eval()
-    shared = agrees(model, head, renderer.pad_id, sample)
     trainer = PairTrainer(
         model=model,
         args=_arguments(config, len(data.dataset), dtype, device, checkpoints, seed),
