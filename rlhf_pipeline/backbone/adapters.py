@@ -117,7 +117,7 @@ class SharedBase:
         self._activate(None)
 
     def save_adapter(self, name: str, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
-        """Write the adapter as an ordinary PEFT folder, in fp32; `weights` (master copies) replaces what is in memory."""
+        """Write the adapter as an ordinary PEFT folder, in fp32; `weights` are master copies to write instead."""
         assert self._peft is not None
         folder.mkdir(parents=True, exist_ok=True)
         state = {

@@ -5,10 +5,9 @@ pass recomputes a chunk's logits instead of keeping them. Memory is chunk x voca
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.tokens import Ids, pad_right
@@ -47,26 +46,46 @@ def response_logprobs(
     states = base.hidden_states(input_ids.to(base.device), attention_mask.to(base.device))
     states = states[rows.to(base.device), before.to(base.device)]
 
-    def head(part: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logps = torch.log_softmax(base.lm_head(part).float() / temperature, dim=-1)
-        with torch.no_grad():
-            entropy = -(logps.exp() * logps).sum(-1)
-        return logps.gather(-1, wanted[:, None]).squeeze(-1), entropy
-
-    logprobs, entropies = [], []
-    for start in range(0, len(targets), chunk):
-        part, wanted = states[start : start + chunk], targets[start : start + chunk]
-        if torch.is_grad_enabled():
-            logp, entropy = checkpoint(head, part, wanted, use_reentrant=False)
-        else:
-            logp, entropy = head(part, wanted)
-        logprobs.append(logp)
-        entropies.append(entropy)
+    parts = [
+        _Head.apply(base, temperature, states[start : start + chunk], targets[start : start + chunk])
+        for start in range(0, len(targets), chunk)
+    ]
+    logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
     index = (rows.to(base.device), columns.to(base.device))
     zeros = torch.zeros(mask.shape, device=base.device)
-    return TokenLogprobs(
-        zeros.index_put(index, torch.cat(logprobs)), zeros.index_put(index, torch.cat(entropies)), mask.to(base.device)
-    )
+    return TokenLogprobs(zeros.index_put(index, logprobs), zeros.index_put(index, entropies), mask.to(base.device))
+
+
+class _Head(torch.autograd.Function):
+    """Hidden states (n, hidden) and the tokens that followed (n,) to log-probabilities and entropies (n,).
+
+    Keeps no logits: the backward pass computes them again, and of log softmax(z)[y] knows that the derivative is
+    onehot(y) - softmax(z). The LM head itself is frozen and gets no gradient; nor does the entropy.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, base: SharedBase, temperature: float, states: torch.Tensor, targets: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = base.lm_head(states).float().div_(temperature)
+        total = torch.logsumexp(logits, dim=-1)
+        logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - total
+        entropies = total - (torch.exp(logits - total[:, None]).mul_(logits)).sum(-1)
+        ctx.base, ctx.temperature = base, temperature
+        ctx.save_for_backward(states, targets, total)
+        ctx.mark_non_differentiable(entropies)
+        return logprobs, entropies
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[None, None, torch.Tensor, None]:  # type: ignore[override]
+        states, targets, total = ctx.saved_tensors
+        with torch.enable_grad():
+            states = states.detach().requires_grad_()
+            logits = ctx.base.lm_head(states)
+        scale = gradient[:, None] / ctx.temperature
+        slope = logits.detach().float().div_(ctx.temperature).sub_(total[:, None]).exp_().mul_(-scale)
+        slope.scatter_add_(-1, targets[:, None], scale)
+        return None, None, torch.autograd.grad(logits, states, slope.to(logits.dtype))[0], None
 
 
 def response_mask(response_ids: Sequence[Ids]) -> torch.Tensor:

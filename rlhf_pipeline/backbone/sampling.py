@@ -9,11 +9,13 @@ draws them. Knows nothing of rewards.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.tokens import Ids, pad_left
@@ -93,7 +95,7 @@ def _decode(
 ) -> list[Sample]:
     ids, mask = (tensor.to(base.device) for tensor in pad_left(prompts, base.renderer.pad_id))
     decoder = getattr(base.base, base.base.base_model_prefix)
-    cache = DynamicCache()
+    cache = _Cache(config.max_new_tokens)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     states = decoder(
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
@@ -132,6 +134,42 @@ def _decode(
         ).last_hidden_state[:, -1]
         position = position + 1
     return [Sample(row.place // group, row.tokens, row.logprobs, row.finish_reason) for row in rows]
+
+
+class _Layer(DynamicLayer):
+    """Keys and values that grow in place: room for the new tokens is made once, not copied for each of them."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.length = 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        new = key_states.shape[-2]
+        if self.length == 0:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = self._with_room(key_states), self._with_room(value_states)
+        else:
+            self.keys[..., self.length : self.length + new, :] = key_states
+            self.values[..., self.length : self.length + new, :] = value_states
+        self.length += new
+        return self.keys[..., : self.length, :], self.values[..., : self.length, :]
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def _with_room(self, states: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(states, (0, 0, 0, self.room))
+
+
+class _Cache(DynamicCache):
+    """A `DynamicCache` of such layers; the prompt comes first, in one piece."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.layer_class_to_replicate = partial(_Layer, room)
 
 
 def uniforms(seed: int, row: int, count: int) -> torch.Tensor:

@@ -89,9 +89,10 @@ def collect(
     `source` says what samples (model, adapter, round) and goes into every candidate.
     """
     path, part = folder / "candidates.jsonl", folder / "candidates.part.jsonl"
-    done = list(_whole_lines(part))
-    write_jsonl(part, done)
     per_chunk = _CHUNK * config.candidates
+    done = list(_whole_lines(part))
+    done = done[: len(done) // per_chunk * per_chunk]  # a chunk that was cut off is sampled again as it was batched
+    write_jsonl(part, done)
     advance(len(done))
     for start in range(len(done) // config.candidates, len(prompts), _CHUNK):
         chunk = prompts[start : start + _CHUNK]

@@ -4,6 +4,7 @@ Each function makes one artifact of a round from those before it, or finds it ma
 do not know one another: a scorer is handed to the policy, texts to the judges, rows to the reward model.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -109,9 +110,8 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
 
         serve(run.database, config.label.host, config.label.port)
         return
+    left = _waiting(run, config)
     with _store(run) as store:
-        counts = store.counts()
-        left = counts.tasks * config.label.overlap - counts.judgements
         with progress(console, "simulate", max(left, 1)) as advance:
             new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
     console.print(f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked.")
@@ -288,22 +288,26 @@ def report(run: Run, config: Config, console: Console) -> Path:
 
 
 def loop(run: Run, config: Config, console: Console, *, simulated: bool = False, rounds: int = 1) -> None:
-    """Every stage in turn, for so many rounds; stops where people are needed to label."""
-    for number in range(rounds):
+    """Every stage in turn, until the run has so many rounds; stops where people are needed to label.
+
+    A round that was followed by another is closed: labels and settings that came later are not carried back into it.
+    """
+    latest = run.latest_round()
+    for number in range(latest, max(rounds, latest + 1)):
         now = run.at(number)
         console.rule(f"round {number}")
         if not (number == 0 and _imported(run)):
             collect(now, config, console)
             if simulated:
                 label(now, config, console, simulated=True)
-            elif _unanswered(run):
+            elif _waiting(run, config):
                 console.print(
                     f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run this again."
                 )
                 return
         for stage in (reward, policy, evaluate, export):
             stage(now, config, console)
-    report(run.at(rounds - 1), config, console)
+    report(now, config, console)
 
 
 def score(config: Config, console: Console, *, reward_folder: Path, file: Path, out: Path) -> None:
@@ -347,10 +351,11 @@ def _imported(run: Run) -> bool:
         return store.counts().judgements > 0
 
 
-def _unanswered(run: Run) -> bool:
+def _waiting(run: Run, config: Config) -> int:
+    """How many judgements the pairs still lack, each for itself: imported pairs may have more than were asked for."""
     with _store(run) as store:
-        counts = store.counts()
-        return counts.judgements < counts.tasks
+        given = Counter(judgement.task_id for judgement in store.judgements())
+        return sum(max(0, config.label.overlap - given[task.id]) for task in store.tasks())
 
 
 def _asked(run: Run, config: Config, base: SharedBase, console: Console, split: str) -> list[Row]:

@@ -62,7 +62,9 @@ class PolicyConfig(Settings):
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
     lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")
     lora_targets: str | tuple[str, ...] = Field("all-linear", description="which linear layers carry the adapter")
-    merge_for_sampling: bool = Field(True, description="add the adapter into the base while sampling (faster)")
+    merge_for_sampling: bool = Field(
+        False, description="add the adapter into the base while sampling: faster, but rounded in a 16-bit base"
+    )
     checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
     tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where figures go as well")
 
@@ -151,18 +153,21 @@ def train_step(
     share = len(chosen) // accelerator.num_processes
     mine = range(accelerator.process_index * share, (accelerator.process_index + 1) * share)
     first = state.step * config.prompts_per_step
-    rollout = roll_out(
-        base,
-        ADAPTER,
-        scorer,
-        [prompts[chosen[i]] for i in mine],
-        SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature),
-        group=config.group,
-        seed=seed,
-        rows=[(first + i) * config.group for i in mine],
-        micro_batch=config.micro_batch,
-        merge=config.merge_for_sampling,
-    )
+    try:
+        rollout = roll_out(
+            base,
+            ADAPTER,
+            scorer,
+            [prompts[chosen[i]] for i in mine],
+            SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature),
+            group=config.group,
+            seed=seed,
+            rows=[(first + i) * config.group for i in mine],
+            micro_batch=config.micro_batch,
+            merge=config.merge_for_sampling,
+        )
+    except UserError as error:
+        raise UserError(f"step {state.step + 1}: {error} The last checkpoint is kept.") from error
     kl = kl_estimate(rollout.logprobs, rollout.ref_logprobs, config.kl_estimator)
     rewards = token_rewards(
         rollout.scores,

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +21,10 @@ SOME_IDS = st.lists(st.integers(0, 319), max_size=30)
 
 
 @pytest.fixture(scope="module", params=["tiny", "demo"])
-def renderer(request: pytest.FixtureRequest) -> Iterator[Renderer]:
+def renderer(request: pytest.FixtureRequest) -> Renderer:
     """The rules of the tiny and of the demo model's tokenizer."""
     folder: Path = request.getfixturevalue(f"{request.param}_model")
-    yield Renderer.of(load_tokenizer(str(folder)), 256)
+    return Renderer.of(load_tokenizer(str(folder)), 256)
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
