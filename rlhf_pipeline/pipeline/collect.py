@@ -49,7 +49,10 @@ def read_prompts(path: Path, held_out: float) -> list[Row]:
     rows: dict[str, Row] = {}
     for number, row in read_jsonl(path, {"prompt": list}):
         where = f"{path}, line {number}"
-        prompt = Prompt(tuple(_messages(row["prompt"], where)), tuple(row.get("references") or ()))
+        references = row.get("references") or []
+        if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
+            raise UserError(f'{where}: the field "references" must be a list of strings.')
+        prompt = Prompt(tuple(_messages(row["prompt"], where)), tuple(references))
         split = row.get("split") or _split_of(prompt.id, held_out)
         if split not in (TRAIN, HELD_OUT):
             raise UserError(f'{where}: "split" must be "{TRAIN}" or "{HELD_OUT}", found {split!r}.')
