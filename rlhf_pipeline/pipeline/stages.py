@@ -111,9 +111,8 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
         serve(run.database, config.label.host, config.label.port)
         return
     left = _waiting(run, config)
-    with _store(run) as store:
-        with progress(console, "simulate", max(left, 1)) as advance:
-            new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
+    with _store(run) as store, progress(console, "simulate", max(left, 1)) as advance:
+        new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
     console.print(f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked.")
 
 
@@ -146,7 +145,8 @@ def preference_rows(run: Run, config: Config) -> StageRecord:
         if not counts.judgements:
             raise UserError(
                 f"the run {run.path} has no judgements yet. Get some: `rlhf collect` and `rlhf label --run {run.path}` "
-                "ask people, `rlhf import --format FORMAT FILE` brings existing ones, `rlhf label --simulate` tries the loop out."
+                "ask people, `rlhf import --format FORMAT FILE` brings existing ones, `rlhf label --simulate` tries "
+                "the loop out."
             )
         return run.stage("preferences", "preferences.jsonl", [], {}, produce, extra={"label_set": label_set})
 
