@@ -1,0 +1,111 @@
+"""A whole run on a tiny model: its prompts and settings, in this process or in one that may be killed."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from rlhf_pipeline.files import write_jsonl
+from rlhf_pipeline.pipeline.config import Config, load_config
+from rlhf_pipeline.pipeline.run import Run
+
+TOPICS = [
+    "cat", "dog", "mat", "rain", "tea", "bread", "train", "moon", "garden", "chair", "river", "winter", "lamp",
+    "song", "letter", "market", "bicycle", "soup", "window", "forest", "island", "clock", "pencil", "bridge",
+]  # fmt: skip
+TRAINING = 20
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["rlhf_pipeline.pipeline.stages", "rlhf_pipeline.pipeline.cli"])
+
+
+def ask(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def prompts_file(path: Path) -> Path:
+    rows = [
+        {"prompt": ask(f"tell me of the {topic}"), "split": "train" if number < TRAINING else "held_out"}
+        for number, topic in enumerate(TOPICS)
+    ]
+    write_jsonl(path, rows)
+    return path
+
+
+def settings(model: Path, prompts: Path | str) -> list[str]:
+    """Small enough for seconds, and with a checkpoint, a second batch or a second file in every stage."""
+    return [
+        f"model={model}", f"collect.prompts={prompts}", "dtype=float32", "device=cpu",
+        "collect.candidates=3", "collect.sampling.max_new_tokens=8", "evaluate.sampling.max_new_tokens=8",
+        "reward.checkpoint_every=2", "reward.lora_rank=4",
+        "policy.max_new_tokens=8", "policy.steps=4", "policy.prompts_per_step=4", "policy.group=2",
+        "policy.checkpoint_every=2", "policy.learning_rate=0.02", "policy.lora_rank=4",
+    ]  # fmt: skip
+
+
+def opened(run: Path, overrides: Sequence[str]) -> tuple[Run, Config, Console]:
+    """What every stage takes; `printed` gives back what went to the console."""
+    console = Console(file=StringIO(), width=200)
+    config = load_config(None, overrides, {})
+    return Run(run, seed=config.seed, say=lambda line: console.print(line, markup=False)), config, console
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def rlhf(*arguments: str | Path, log: Path, kill: tuple[str, int] | None = None) -> tuple[int, str]:
+    """The command in a process of its own: its exit status (minus the signal that ended it) and what it printed.
+
+    `kill` is a function (`module:name`) and the number of the call before which the process is killed with SIGKILL.
+    The processes are forked from one that has imported torch already; it runs no tensor operation itself.
+    """
+    process = _processes.Process(target=_main, args=([str(each) for each in arguments], str(log), kill))
+    process.start()
+    process.join(120)
+    assert process.exitcode is not None
+    return process.exitcode, log.read_text()
+
+
+def _main(arguments: list[str], log: str, kill: tuple[str, int] | None) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    if kill:
+        _kill_at(*kill)
+    from rlhf_pipeline.pipeline import cli
+
+    sys.argv = ["rlhf", *arguments]
+    cli.main()
+
+
+def _kill_at(name: str, call: int) -> None:
+    module, _, path = name.partition(":")
+    *owners, attribute = path.split(".")
+    owner: Any = import_module(module)
+    for each in owners:
+        owner = getattr(owner, each)
+    original, calls = getattr(owner, attribute), 0
+
+    def counted(*positional: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*positional, **named)
+
+    setattr(owner, attribute, counted)
