@@ -1,5 +1,6 @@
 """The tuned adapter as an ordinary PEFT folder with a model card, and merged into its base."""
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -85,13 +86,13 @@ def model_card(
         for judge, rate in evaluation.get(mode, {}).get("win_rates", {}).items()
     )
     rows = "".join(f"| {name} | {_cell(value)} |\n" for name, value in settings.items())
-    traced = "".join(f"| {name} | `{value}` |\n" for name, value in provenance.items())
+    traced = "".join(f"| {name} | `{_cell(value)}` |\n" for name, value in provenance.items())
     fence = "```"
     return f"""\
 ---
-base_model: {base}
+base_model: {json.dumps(base)}
 library_name: peft
-license: {license}
+license: {json.dumps(license)}
 tags:
 - lora
 - rlhf
@@ -134,4 +135,4 @@ A LoRA adapter for `{base}`, tuned by policy gradients towards a reward model of
 
 def _cell(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else "not measured" if value is None else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return " ".join(text.splitlines()).replace("|", "\\|").replace("<", "&lt;")
