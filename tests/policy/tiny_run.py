@@ -1,0 +1,100 @@
+"""The policy stage on the tiny model, to be killed or to be started by `accelerate launch`.
+
+    python -m tests.policy.tiny_run MODEL FOLDER [--kill PLACE] [NAME=VALUE ...]
+
+Writes FOLDER/log.jsonl and the adapter, as `train_policy` does. PLACE is where the process kills itself with SIGKILL.
+"""
+
+import argparse
+import json
+import os
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from rlhf_pipeline.backbone.adapters import SharedBase
+from rlhf_pipeline.policy import train
+from rlhf_pipeline.policy.train import PolicyConfig, train_policy
+from tests import shared_base
+
+PROMPTS = [[1, 5 + i, 6, *range(40, 40 + i % 4), 8] for i in range(12)]
+CONFIG = PolicyConfig(
+    steps=9,
+    prompts_per_step=4,
+    group=4,
+    max_new_tokens=8,
+    temperature=1.0,
+    learning_rate=1e-2,
+    kl_coefficient=0.05,
+    missing_eos_penalty=0.0,
+    micro_batch=5,
+    lora_rank=4,
+    lora_alpha=8,
+    checkpoint_every=4,
+)
+Row = dict[str, Any]
+
+
+class LowIds:
+    """A score that can be learned: the share of a response's tokens whose id is below 160."""
+
+    def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.tensor([sum(token < 160 for token in ids) / len(ids) for ids in response_ids])
+
+
+def load_base(model: Path) -> SharedBase:
+    """The tiny model with larger embeddings: as it is, its logits are too small for any adapter to move them far."""
+    base = shared_base.load(model)
+    next(base.base.parameters()).data.mul_(10)
+    return base
+
+
+def run(
+    model: Path, folder: Path, config: PolicyConfig = CONFIG, on_step: Callable[[Row], None] = lambda row: None
+) -> list[Row]:
+    """Train on the CPU in fp32."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return train_policy(config, load_base(model), LowIds(), PROMPTS, folder, seed=3, on_step=on_step)
+
+
+def die() -> None:
+    """End as `kill -9` ends a process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("settings", nargs="*")
+    parser.add_argument("--kill", choices=["step 7", "before rename", "after rename"])
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    publish = train.publish_folder
+
+    def publishing(partial: Path, final: Path) -> None:
+        second = final.name == "step-000008"
+        if second and arguments.kill == "before rename":
+            die()
+        publish(partial, final)
+        if second and arguments.kill == "after rename":
+            die()
+
+    train.publish_folder = publishing
+    settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in arguments.settings)}
+
+    def on_step(row: Row) -> None:
+        if arguments.kill == "step 7" and row["step"] == 7:
+            die()
+
+    run(arguments.model, arguments.folder, PolicyConfig(**(CONFIG.model_dump() | settings)), on_step)
+    state = PartialState()
+    print(f"process {state.process_index} of {state.num_processes}")
+
+
+if __name__ == "__main__":
+    _main()
