@@ -47,7 +47,7 @@ def response_logprobs(
     states = states[rows.to(base.device), before.to(base.device)]
 
     parts = [
-        _Head.apply(base, temperature, states[start : start + chunk], targets[start : start + chunk])
+        _Head.apply(base, temperature, states[start : start + chunk], targets[start : start + chunk])  # type: ignore[no-untyped-call]
         for start in range(0, len(targets), chunk)
     ]
     logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -64,7 +64,7 @@ class _Head(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, base: SharedBase, temperature: float, states: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         logits = base.lm_head(states).float().div_(temperature)
@@ -77,7 +77,7 @@ class _Head(torch.autograd.Function):
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[None, None, torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[None, None, torch.Tensor, None]:
         states, targets, total = ctx.saved_tensors
         with torch.enable_grad():
             states = states.detach().requires_grad_()

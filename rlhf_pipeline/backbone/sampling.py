@@ -136,11 +136,11 @@ def _decode(
     return [Sample(row.place // group, row.tokens, row.logprobs, row.finish_reason) for row in rows]
 
 
-class _Layer(DynamicLayer):
+class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values that grow in place: room for the new tokens is made once, not copied for each of them."""
 
     def __init__(self, room: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.room = room
         self.length = 0
 
@@ -151,9 +151,10 @@ class _Layer(DynamicLayer):
         if self.length == 0:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = self._with_room(key_states), self._with_room(value_states)
-        else:
-            self.keys[..., self.length : self.length + new, :] = key_states
-            self.values[..., self.length : self.length + new, :] = value_states
+        assert self.keys is not None
+        assert self.values is not None
+        here = slice(self.length, self.length + new)
+        self.keys[..., here, :], self.values[..., here, :] = key_states, value_states
         self.length += new
         return self.keys[..., : self.length, :], self.values[..., : self.length, :]
 
@@ -169,7 +170,7 @@ class _Cache(DynamicCache):
 
     def __init__(self, room: int) -> None:
         super().__init__()
-        self.layer_class_to_replicate = partial(_Layer, room)
+        self.layer_class_to_replicate = partial(_Layer, room)  # type: ignore[assignment]
 
 
 def uniforms(seed: int, row: int, count: int) -> torch.Tensor:

@@ -217,6 +217,14 @@ class Store:
                 by_verdict={verdict: found.get(verdict, 0) for verdict in VERDICTS},
             )
 
+    def waiting(self) -> int:
+        """How many judgements the tasks still lack, each by the overlap that it was added with."""
+        tasks, judgements = tables.tasks, tables.judgements
+        given = sa.select(sa.func.count()).where(judgements.c.task_id == tasks.c.id).scalar_subquery()
+        lacking = sa.select(tasks.c.overlap - given).where(given < tasks.c.overlap)
+        with self._database.read() as connection:
+            return int(sum(connection.execute(lacking).scalars()))
+
     def label_set_hash(self) -> str:
         """sha256 over what the judgements say, whatever order they came in; times and keys do not count."""
         simulated = {annotator.id: annotator.simulated for annotator in self.annotators()}

@@ -6,6 +6,7 @@ traceback; Ctrl-C is status 130.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -286,4 +287,6 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """Entry point of the console script and of `python -m rlhf_pipeline`."""
+    # PEFT 0.21 still asks transformers by an old name; nobody who reads the terminal can do anything about it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     app(prog_name="rlhf")

@@ -5,7 +5,9 @@ out is held out for good: nothing is sampled, labelled or tuned on it before the
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -70,10 +72,15 @@ def prompt_row(prompt: Prompt, split: str) -> Row:
     return row | {"references": list(prompt.references)} if prompt.references else row
 
 
-def short_enough(rows: Sequence[Row], base: SharedBase, config: CollectConfig) -> list[Row]:
-    """The prompts that leave room for a response and are no longer than the configuration allows."""
+def short_enough(rows: Sequence[Row], base: SharedBase, config: CollectConfig, imported: bool) -> list[Row]:
+    """The prompts that leave room for a response and are no longer than the configuration allows.
+
+    A prompt longer than the whole context is a `UserError`, so that its writer mends it, unless it was imported.
+    """
     longest = min(config.max_prompt_tokens, base.renderer.max_length - config.sampling.max_new_tokens)
-    return [row for row in rows if len(base.renderer.prompt_ids(row["prompt"])) <= longest]
+    context = sys.maxsize if imported else base.renderer.max_length
+    renderer = replace(base.renderer, max_length=context)
+    return [row for row in rows if len(renderer.prompt_ids(row["prompt"])) <= longest]
 
 
 def collect(

@@ -4,7 +4,7 @@ Each function makes one artifact of a round from those before it, or finds it ma
 do not know one another: a scorer is handed to the policy, texts to the judges, rows to the reward model.
 """
 
-from collections import Counter
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.console import Console
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.loading import load_tokenizer, resolve_model
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.files import Row, read_json, read_jsonl, write_json, write_jsonl
+from rlhf_pipeline.files import Row, content_id, read_json, read_jsonl, write_json, write_jsonl
 from rlhf_pipeline.labeling_ui.exchange import ImportReport, import_file, preferences
 from rlhf_pipeline.labeling_ui.records import Prompt
 from rlhf_pipeline.labeling_ui.store import Store
@@ -32,7 +32,7 @@ from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.pipeline.simulate import default_annotators, hidden_preference, prompt_text, simulate
 from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
 from rlhf_pipeline.policy.train import ADAPTER, check_config, train_policy
-from rlhf_pipeline.reward_model.data import read_pairs, split_by_prompt
+from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs, split_by_prompt
 from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
 from rlhf_pipeline.reward_model.scorer import RewardScorer
 from rlhf_pipeline.reward_model.train import train_reward
@@ -43,27 +43,24 @@ _SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
 def prompts(run: Run, config: Config) -> StageRecord:
     """prompts.jsonl: what this round asks, each prompt marked as for training or held out."""
-    source = _prompt_source(run, config)
-    seed, share = config.seed, config.collect.held_out
+    source, share = _prompt_source(run, config), config.collect.held_out
+    inputs = [] if source == "labels" else [EVERYDAY if source == "everyday" else Path(source)]
+    rows: list[Row] = []
     if source == "labels":
-        # The reward model's own held-out prompts, so that nothing the policy is judged on was trained on anywhere.
-        preference_rows(run, config)
-        inputs = [run.folder / "preferences.jsonl"]
+        # Held out are the reward model's own held-out prompts: nothing that the policy is judged on was trained on.
         share = config.reward.held_out
-    else:
-        inputs = [EVERYDAY if source == "everyday" else Path(source)]
+        with _store(run) as store:
+            known = store.prompts()
+        held_out = held_out_prompts([prompt.id for prompt in known], share, config.seed)
+        rows = [collecting.prompt_row(prompt, HELD_OUT if prompt.id in held_out else TRAIN) for prompt in known]
 
     def produce(folder: Path) -> dict[str, Any]:
-        if source == "labels":
-            splits = zip((TRAIN, HELD_OUT), split_by_prompt(_rows(inputs[0]), share, seed), strict=True)
-            known = {row["ids"]["prompt"]: (row["prompt"], split) for split, part in splits for row in part}
-            rows = [collecting.prompt_row(Prompt(tuple(text), (), key), split) for key, (text, split) in known.items()]
-        else:
-            rows = collecting.read_prompts(inputs[0], share)
-        write_jsonl(folder / "prompts.jsonl", rows)
-        return {split: sum(row["split"] == split for row in rows) for split in (TRAIN, HELD_OUT)}
+        made = rows or collecting.read_prompts(inputs[0], share)
+        write_jsonl(folder / "prompts.jsonl", made)
+        return {split: sum(row["split"] == split for row in made) for split in (TRAIN, HELD_OUT)}
 
-    return run.stage("prompts", "prompts.jsonl", inputs, {"source": source, "held_out": share}, produce)
+    settings = {"source": source, "held_out": share}
+    return run.stage("prompts", "prompts.jsonl", inputs, settings, produce, extra={"prompts": content_id(rows)})
 
 
 def collect(run: Run, config: Config, console: Console) -> StageRecord:
@@ -110,7 +107,7 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
 
         serve(run.database, config.label.host, config.label.port)
         return
-    left = _waiting(run, config)
+    left = _waiting(run)
     with _store(run) as store, progress(console, "simulate", max(left, 1)) as advance:
         new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
     console.print(f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked.")
@@ -153,6 +150,10 @@ def preference_rows(run: Run, config: Config) -> StageRecord:
 
 def reward(run: Run, config: Config, console: Console) -> StageRecord:
     """reward/: a LoRA reward model with its score head, and how good it is on held-out prompts."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "the reward stage runs in one process: start it without a launcher, and the policy stage with one."
+        )
     preference_rows(run, config)
     path = run.folder / "preferences.jsonl"
     rows = _rows(path)
@@ -207,7 +208,8 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     """evaluation.json: policy against base on held-out prompts, judged without knowing which is which."""
     adapter, reward_folder = _made(run, "policy"), _made(run, "reward")
     with _store(run) as store:
-        simulated = store.counts().simulated_judgements > 0
+        counts = store.counts()
+        simulated = counts.simulated_judgements == counts.judgements > 0
 
     def produce(folder: Path) -> dict[str, Any]:
         base = _base(config, console)
@@ -300,7 +302,7 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
             collect(now, config, console)
             if simulated:
                 label(now, config, console, simulated=True)
-            elif _waiting(run, config):
+            elif _waiting(run):
                 console.print(
                     f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run this again."
                 )
@@ -351,17 +353,15 @@ def _imported(run: Run) -> bool:
         return store.counts().judgements > 0
 
 
-def _waiting(run: Run, config: Config) -> int:
-    """How many judgements the pairs still lack, each for itself: imported pairs may have more than were asked for."""
+def _waiting(run: Run) -> int:
     with _store(run) as store:
-        given = Counter(judgement.task_id for judgement in store.judgements())
-        return sum(max(0, config.label.overlap - given[task.id]) for task in store.tasks())
+        return store.waiting()
 
 
 def _asked(run: Run, config: Config, base: SharedBase, console: Console, split: str) -> list[Row]:
     """The prompts of one split that fit; says how many do not."""
     rows = [row for row in _rows(run.folder / "prompts.jsonl") if row["split"] == split]
-    fit = collecting.short_enough(rows, base, config.collect)
+    fit = collecting.short_enough(rows, base, config.collect, imported=_prompt_source(run, config) == "labels")
     if len(fit) < len(rows):
         console.print(
             f"{len(rows) - len(fit)} of {len(rows)} {split} prompts are longer than collect.max_prompt_tokens="

@@ -117,7 +117,7 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
     counts = store.counts()
     if not counts.tasks:
         return None
-    made = run.record("preferences")
+    made, agreed = run.record("preferences"), quality.agreement(store)
     return LabelFigures(
         prompts=counts.prompts,
         tasks=counts.tasks,
@@ -125,7 +125,9 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
         simulated_judgements=counts.simulated_judgements,
         by_verdict=counts.by_verdict,
         pairs=made.figures["pairs"] if made else None,
-        alpha=quality.agreement(store).alpha,
+        alpha=agreed.alpha,
+        alpha_low=agreed.low,
+        alpha_high=agreed.high,
         annotators=tuple(
             AnnotatorFigures(
                 name=each.annotator.name, simulated=each.annotator.simulated, judgements=each.judgements,

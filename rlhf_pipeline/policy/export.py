@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from rlhf_pipeline.backbone.adapters import CONFIG, WEIGHTS, read_adapter
-from rlhf_pipeline.backbone.loading import load_base, load_tokenizer
+from rlhf_pipeline.backbone.loading import load_base, load_tokenizer, resolve_model
+from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.files import publish_folder
 from rlhf_pipeline.settings import Settings
 
 CARD = "README.md"
@@ -51,12 +54,23 @@ def export_adapter(adapter: Path, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 def merge(adapter: Path, folder: Path, model: str | None = None) -> None:
     """Write base and adapter as one model, in the base's number format; `model` stands in for the adapter's base."""
+    if folder.exists():
+        raise UserError(f"{folder} exists already. Choose a new folder for the merged model, or remove this one.")
     config, _ = read_adapter(adapter)
-    name = model or str(config.base_model_name_or_path)
+    name = resolve_model(model or str(config.base_model_name_or_path))
     base = load_base(name, dtype="float32", device="cpu")
-    merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
-    merged.to(base.config.dtype or merged.dtype).save_pretrained(folder)
-    load_tokenizer(name).save_pretrained(folder)
+    try:
+        merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(
+            f"the adapter in {adapter} does not fit {name}: {reason}. Name its own base with --model."
+        ) from error
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    merged.to(AutoConfig.from_pretrained(name).dtype or torch.float32).save_pretrained(partial)
+    load_tokenizer(name).save_pretrained(partial)
+    publish_folder(partial, folder)
 
 
 def model_card(

@@ -101,23 +101,28 @@ def read_pairs(path: Path) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]
 
 
 def split_by_prompt(rows: Sequence[Row], held_out: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Split rows into `(train, held out)` so that a prompt is never in both.
-
-    `held_out` is a share of the prompts, in (0, 1). Prompts are ranked by a hash of their text and the
-    seed, so that the split depends on neither the order nor the number of their rows.
-    """
+    """Split rows into `(train, held out)` so that a prompt is never in both; `held_out` is a share of the prompts."""
     keys = [pair.prompt_key for pair in to_pairs(rows)]
-    prompts = sorted(set(keys), key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())
-    count = round(held_out * len(prompts))
-    if not 0 < count < len(prompts):
-        raise UserError(
-            f"there are preferences for only {len(prompts)} different prompts: with held_out={held_out}, "
-            f"{'none' if count == 0 else 'all'} would be held out. Label more prompts (`rlhf label`, `rlhf import`), "
-            f"or choose held_out so that held_out × prompts lies between 1 and the number of prompts less one."
-        )
-    chosen = set(prompts[:count])
+    chosen = held_out_prompts(keys, held_out, seed)
     train = [row for row, key in zip(rows, keys, strict=True) if key not in chosen]
     return train, [row for row, key in zip(rows, keys, strict=True) if key in chosen]
+
+
+def held_out_prompts(keys: Sequence[str], held_out: float, seed: int) -> set[str]:
+    """Which prompts are held out: those whose hash with the seed, as a number in [0, 1), is below `held_out`.
+
+    Each prompt is decided for itself, so that more labels never move one to the other side. Where that
+    would leave a side empty, the prompt nearest to the line crosses it.
+    """
+    places = {key: int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest(), 16) / 2**256 for key in keys}
+    if len(places) < 2:
+        raise UserError(
+            f"there are preferences for only {len(places)} different prompts, so none can be held out to "
+            "measure the reward model on. Label more prompts (`rlhf label`, `rlhf import`)."
+        )
+    ranked = sorted(places, key=lambda key: places[key])
+    count = sum(place < held_out for place in places.values())
+    return set(ranked[: min(max(count, 1), len(ranked) - 1)])
 
 
 def check_disjoint(train: Sequence[Row], held_out: Sequence[Row]) -> None:

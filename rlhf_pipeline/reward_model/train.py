@@ -13,12 +13,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from peft import PeftModel, TaskType, get_peft_model
 from peft.helpers import disable_input_dtype_casting
-from pydantic import Field
+from pydantic import Field, model_validator
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 from trl.trainer.reward_config import RewardConfig as TrainerArguments
@@ -47,7 +47,7 @@ class RewardConfig(Settings):
     warmup: float = Field(
         0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises from zero"
     )
-    batch_size: int = Field(8, ge=1, description="pairs in a step, over all processes")
+    batch_size: int = Field(8, ge=1, description="pairs in a step, a multiple of micro_batch")
     micro_batch: int = Field(2, ge=1, description="pairs in one forward and backward pass; the rest accumulates")
     max_length: int = Field(512, ge=8, description="tokens of prompt and response; the oldest of the prompt is cut")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
@@ -62,6 +62,12 @@ class RewardConfig(Settings):
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints")
     log_every: int = Field(5, ge=1, description="steps between entries of the training log")
     tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where figures go as well")
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Self:
+        if self.batch_size % min(self.micro_batch, self.batch_size):
+            raise ValueError(f"batch_size={self.batch_size} must be a multiple of micro_batch={self.micro_batch}")
+        return self
 
 
 def train_reward(

@@ -93,12 +93,12 @@ def test_a_file_with_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
 def test_a_prompt_must_leave_room_for_its_response(base: SharedBase) -> None:
     one = asked(1)
     length = len(base.renderer.prompt_ids(one[0]["prompt"]))
-    assert short_enough(one, base, CONFIG.model_copy(update={"max_prompt_tokens": length})) == one
-    assert short_enough(one, base, CONFIG.model_copy(update={"max_prompt_tokens": length - 1})) == []
+    assert short_enough(one, base, CONFIG.model_copy(update={"max_prompt_tokens": length}), False) == one
+    assert short_enough(one, base, CONFIG.model_copy(update={"max_prompt_tokens": length - 1}), False) == []
     room = base.renderer.max_length - length
     for new_tokens, kept in ((room, one), (room + 1, [])):
         sampling = SamplingConfig(max_new_tokens=new_tokens)
-        assert short_enough(one, base, CONFIG.model_copy(update={"sampling": sampling})) == kept
+        assert short_enough(one, base, CONFIG.model_copy(update={"sampling": sampling}), False) == kept
 
 
 # --- candidates ---
