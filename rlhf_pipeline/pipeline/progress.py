@@ -12,8 +12,11 @@ _LOG_EVERY = 15.0
 
 
 @contextmanager
-def progress(console: Console, title: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """Yield `advance(steps, note="")`; `done` steps were made by an earlier, interrupted attempt."""
+def progress(console: Console, title: str, total: int | None, done: int = 0) -> Iterator[Advance]:
+    """Yield `advance(steps, note="", total=None)`; a total that is not known yet is told with the first step.
+
+    `done` steps were made by an earlier, interrupted attempt.
+    """
     if console.is_terminal:
         columns = (
             TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
@@ -21,28 +24,30 @@ def progress(console: Console, title: str, total: int, done: int = 0) -> Iterato
         )  # fmt: skip
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(title, total=total, completed=done, note="")
-            yield lambda steps=1, note="": bar.update(task, advance=steps, note=note)
+            yield lambda steps=1, note="", total=total: bar.update(task, advance=steps, note=note, total=total)
     else:
+        console.print(f"{title}: started")
         yield _logged(console, title, total, done)
 
 
-def _logged(console: Console, title: str, total: int, done: int) -> Advance:
+def _logged(console: Console, title: str, expected: int | None, done: int) -> Advance:
     start = last = time.monotonic()
     made = 0
 
-    def advance(steps: int = 1, note: str = "") -> None:
+    def advance(steps: int = 1, note: str = "", total: int | None = expected) -> None:
         nonlocal last, made
         if not steps:
             return
         made += steps
         now = time.monotonic()
-        finished = done + made >= total
+        finished = total is not None and done + made >= total
         if finished or now - last >= _LOG_EVERY or made == steps:
             last = now
-            left = 0 if finished else (now - start) / made * (total - done - made)
+            left = 0.0 if finished or total is None else (now - start) / made * (total - done - made)
             note = f", {note}" if note else ""
             console.print(
-                f"{title}: {done + made}/{total}, {_minutes(now - start)} so far, {_minutes(left)} left{note}"
+                f"{title}: {done + made}/{total}, {_minutes(now - start)} so far, {_minutes(left)} left{note}",
+                soft_wrap=True,
             )
 
     return advance

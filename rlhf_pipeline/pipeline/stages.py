@@ -6,7 +6,7 @@ do not know one another: a scorer is handed to the policy, texts to the judges, 
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -423,16 +423,13 @@ def _steps(
     if not visible:
         yield lambda row: None
         return
-    with ExitStack() as stack:
-        advance: Any = None
-        at = 0
+    at = 0
+    with progress(console, title, total) as advance:
 
         def on_step(row: Mapping[str, Any]) -> None:
-            nonlocal advance, at
-            if advance is None:
-                advance = stack.enter_context(progress(console, title, total or row["steps"]))
+            nonlocal at
             shown = [f"{name} {row[name]:.2f}" for name in _SHOWN if row.get(name) is not None]
-            advance(row["step"] - at, note=" ".join(shown))
+            advance(row["step"] - at, note=" ".join(shown), total=total or row["steps"])
             at = row["step"]
 
         yield on_step
