@@ -17,7 +17,7 @@ from rlhf_pipeline.labeling_ui.assignment import answer
 from rlhf_pipeline.labeling_ui.records import STRENGTHS, Assignment, Judgement, Messages, Verdict
 from rlhf_pipeline.labeling_ui.store import Store
 
-SHORTEST, LONGEST = 15, 45
+SHORTEST, LONGEST = 8, 45
 """The band of lengths, in words, that is liked as much as can be."""
 BOTH_BAD = 0.0
 """Two responses below this hidden preference are both bad."""
@@ -39,17 +39,17 @@ _COMMON = frozenset(
 
 
 def hidden_preference(prompt_text: str, response_text: str) -> float:
-    """How much the simulated annotators like a response: from -3 (worst) to 2.5 (best).
+    """How much the simulated annotators like a response: from -4 (worst) to 2.5 (best).
 
     The sum of
     - finished: 1 if the text ends as a sentence, a quotation, a bracket or a code fence does; less below five words;
-    - length: 1 for 15 to 45 words, falling linearly to 0 for none and exponentially (e-fold: 60 words) beyond;
+    - length: 1 for 8 to 45 words, falling linearly to 0 for none and exponentially (e-fold: 60 words) beyond;
     - on topic: 0.5 if two of the prompt's words (or its only one) come back, 0.25 for one of several;
-    - repetition: -2 times the share of word pairs that came before;
+    - repetition: -3 times the share of word pairs that came before;
     - hardly an answer: -1, and nothing for being finished, for less than two words or none but the prompt's own.
     """
     words, asked = _words(response_text), _words(prompt_text)
-    score = length_liking(len(words)) + 0.5 * on_topic(asked, words) - 2.0 * repeated_share(words)
+    score = length_liking(len(words)) + 0.5 * on_topic(asked, words) - 3.0 * repeated_share(words)
     if len(words) < 2 or set(words) <= set(asked):
         return score - 1.0
     return score + (min(1.0, len(words) / 5) if is_finished(response_text) else 0.0)

@@ -56,10 +56,10 @@ def test_repeated_share_counts_the_word_pairs_that_came_before() -> None:
 
 def test_hidden_preference_is_the_sum_that_it_documents() -> None:
     # Finished 1; 34 words are in the band 1; of "repot" and "plant" only "plant" comes back 0.25;
-    # of 33 word pairs one, "of the", comes twice: -2/33.
-    assert hidden_preference(ASK, GOOD) == pytest.approx(2.25 - 2 / 33)
-    # Finished, but 4 of 5 words 0.8; 4 of 15 words for the length; nothing from the prompt.
-    assert hidden_preference(ASK, "Use a bigger one.") == pytest.approx(0.8 + 4 / 15)
+    # of 33 word pairs one, "of the", comes twice: -3/33.
+    assert hidden_preference(ASK, GOOD) == pytest.approx(2.25 - 3 / 33)
+    # Finished, but 4 of 5 words 0.8; 4 of 8 words for the length; nothing from the prompt.
+    assert hidden_preference(ASK, "Use a bigger one.") == pytest.approx(0.8 + 4 / 8)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_hidden_preference_orders_responses(better: str, worse: str) -> None:
 
 def test_hidden_preference_is_bounded() -> None:
     for text in ["", ".", "no " * 5000, "plant " * 5000, GOOD, "a", "\n\n", GOOD * 50]:
-        assert -3.0 <= hidden_preference(ASK, text) <= 2.5
+        assert -4.0 <= hidden_preference(ASK, text) <= 2.5
 
 
 def assignment(number: int, left: str, right: str) -> Assignment:
