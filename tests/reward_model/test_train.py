@@ -30,8 +30,8 @@ CPU = {"dtype": "float32", "device": "cpu"}
 def test_a_planted_preference_is_learned(trained):
     folder, figures = trained
     assert figures["accuracy_low"] > 0.7
-    assert figures["n"] == 36
-    assert figures["training_pairs"] == 84
+    assert figures["n"] + figures["training_pairs"] == 120
+    assert 20 < figures["n"] < 60
     written = json.loads((folder / "reward.json").read_text())
     assert written["accuracy"] == figures["accuracy"]
     assert written["log"][0]["loss"] > written["log"][-1]["loss"]
@@ -71,8 +71,8 @@ def test_no_preferences_says_how_to_get_some(tmp_path):
 
 
 def test_too_few_prompts_are_refused_before_a_model_is_loaded(tmp_path):
-    with pytest.raises(UserError, match="only 2 different prompts"):
-        train_reward(RewardConfig(), "/no/such/model", planted(2, per_prompt=4), tmp_path)
+    with pytest.raises(UserError, match="only 1 different prompts"):
+        train_reward(RewardConfig(), "/no/such/model", planted(1, per_prompt=4), tmp_path)
 
 
 def test_a_prompt_in_both_splits_is_refused_before_a_model_is_loaded(tmp_path):
