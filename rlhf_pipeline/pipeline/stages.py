@@ -201,7 +201,7 @@ def policy(run: Run, config: Config, console: Console) -> StageRecord:
         last = log[-max(1, len(log) // 10) :]
         return {name: sum(row[name] for row in last) / len(last) for name in log[0] if name != "step"}
 
-    return run.stage("policy", "policy", inputs, _with_model(config, config.policy), produce)
+    return run.stage("policy", "policy", inputs, _asking(config, config.policy), produce)
 
 
 def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
@@ -241,7 +241,7 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
         "evaluate",
         "evaluation.json",
         [run.folder / "prompts.jsonl", adapter, reward_folder],
-        _with_model(config, config.evaluate),
+        _asking(config, config.evaluate),
         produce,
         extra={"simulated": simulated},
     )
@@ -389,6 +389,11 @@ def _by_hidden_preference(rows: Sequence[Row], answers: Sequence[Row]) -> list[f
 
 def _with_model(config: Config, settings: Any) -> dict[str, Any]:
     return {"model": config.model, "dtype": config.dtype, **settings.model_dump(mode="json")}
+
+
+def _asking(config: Config, settings: Any) -> dict[str, Any]:
+    """As `_with_model`, for stages that answer prompts: which of them are too long is a setting as well."""
+    return {**_with_model(config, settings), "max_prompt_tokens": config.collect.max_prompt_tokens}
 
 
 def _base(config: Config, console: Console, accelerator: Accelerator | None = None) -> SharedBase:
