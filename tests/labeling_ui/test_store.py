@@ -54,6 +54,26 @@ def test_adding_twice_adds_nothing(store: Store) -> None:
     assert store.tasks() == [task]
 
 
+def test_waiting_counts_what_each_task_still_lacks(store: Store) -> None:
+    fill(store, 2, overlap=2)
+    people = [store.annotator(name).id for name in ("Ada", "Bo", "Cy")]
+    assert store.waiting() == 4
+    for person, left in ((people[0], 3), (people[1], 2)):
+        shown = store.next_assignment(person)
+        assert shown
+        store.record(answer(shown, "tie", None, key=f"{person}-1"))
+        assert store.waiting() == left
+    # A vote above a task's overlap makes up for nothing that another task lacks.
+    task = next(iter(store.judgements())).task_id
+    for person in people:
+        given = Judgement(
+            task, person, "skip", left=next(t.a for t in store.tasks() if t.id == task), key=f"{person}-2"
+        )
+        store.record_many([given])
+    other = [j for j in store.judgements() if j.task_id != task]
+    assert store.waiting() == 2 - len(other)
+
+
 def test_a_simulated_annotator_never_passes_for_a_person(store: Store) -> None:
     robot = store.annotator("robot", simulated=True)
     assert store.annotator("  robot ", simulated=True) == robot
