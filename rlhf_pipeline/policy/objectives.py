@@ -70,6 +70,56 @@ def leave_one_out(rewards: torch.Tensor, group: int) -> torch.Tensor:
     return (grouped - others).view(-1)
 
 
+def group_advantages(rewards: torch.Tensor, group: int, scale: bool) -> torch.Tensor:
+    """Each reward less the mean of its prompt's `group` rewards, with `scale` divided by their spread: (n,) to (n,).
+
+    Scaled: GRPO, Shao et al. 2024, section 4.1.2 (unbiased standard deviation plus 1e-4, as in TRL). Not scaled:
+    Dr. GRPO, Liu et al. 2025, eq. 3. The mean contains the reward itself, so that without `scale` the expected gradient
+    is (group - 1)/group of the true one; dividing by the spread weighs prompts anew, and the gradient is biased.
+    """
+    grouped = rewards.view(-1, group)
+    centred = grouped - grouped.mean(1, keepdim=True)
+    if scale:
+        centred = centred / (grouped.std(1, keepdim=True) + 1e-4)
+    return centred.view(-1)
+
+
+def temporal_difference_errors(
+    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, discount: float
+) -> torch.Tensor:
+    """delta_t = r_t + discount V(s_t+1) - V(s_t), where nothing is to be had after the end: (n, T).
+
+    values: (n, T), V of the state in which token t was chosen. Sutton & Barto 2018, eq. 6.5.
+    """
+    values = values * mask
+    following = torch.nn.functional.pad(values[:, 1:], (0, 1))
+    return (rewards + discount * following - values) * mask
+
+
+def generalized_advantages(
+    rewards: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, discount: float, lambda_: float
+) -> torch.Tensor:
+    """GAE: the sum over l of (discount lambda)^l delta_t+l: (n, T). Schulman et al. 2016, eq. 16.
+
+    `lambda_` 1 is the return less the value (REINFORCE with a learned baseline: unbiased whatever the values are);
+    0 is the one-step error of actor-critic: least variance, and biased by what the values get wrong.
+    """
+    errors = temporal_difference_errors(rewards, values, mask, discount)
+    return discounted_returns(errors, discount * lambda_) * mask
+
+
+def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) -> torch.Tensor:
+    """Scaled to variance 1 over the tokens of the mask, and with `shift_mean` to mean 0: (n, T); 0 elsewhere.
+
+    Ziegler et al. 2019, section 2.2, whose code adds 1e-8 to the variance too: equal values become 0, not noise.
+    """
+    count = mask.sum()
+    mean = (values * mask).sum() / count
+    variance = ((values - mean).square() * mask).sum() / count
+    whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
+    return (whitened if shift_mean else whitened + mean) * mask
+
+
 @dataclass(frozen=True)
 class RunningMean:
     """Mean of all rewards seen before this step: a baseline that does not depend on the responses it judges."""
@@ -110,3 +160,49 @@ def policy_gradient_loss(logprobs: torch.Tensor, advantages: torch.Tensor, mask:
     Its gradient is the policy gradient (Williams 1992). Dividing by `n` makes micro-batches and processes add up.
     """
     return -(advantages * logprobs * mask).sum() / n
+
+
+def clipped_policy_loss(
+    logprobs: torch.Tensor,
+    old_logprobs: torch.Tensor,
+    advantages: torch.Tensor,
+    mask: torch.Tensor,
+    n: int,
+    clip: float,
+) -> torch.Tensor:
+    """PPO: -sum_t min(ratio A_t, clamp(ratio, 1 +- clip) A_t), divided by `n` as in `policy_gradient_loss`: a scalar.
+
+    ratio = pi / pi_old, of which `old_logprobs` (n, T) drew the tokens. Schulman et al. 2017, eq. 7. At ratio 1 its
+    gradient is the policy gradient.
+    """
+    ratio = torch.exp((logprobs - old_logprobs) * mask)
+    surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
+    return -(surrogate * mask).sum() / n
+
+
+def value_loss(
+    values: torch.Tensor,
+    returns: torch.Tensor,
+    mask: torch.Tensor,
+    n: int,
+    old_values: torch.Tensor | None = None,
+    clip: float | None = None,
+) -> torch.Tensor:
+    """Half the squared error of values (n, T) against returns (n, T), summed over tokens, divided by `n`: a scalar.
+
+    Schulman et al. 2017, eq. 9. With `clip`, the worse of this and of the error of values kept within `clip` of
+    `old_values` (the value clipping that Engstrom et al. 2020 describe).
+    """
+    errors = (values - returns).square()
+    if clip is not None:
+        assert old_values is not None, "clipping is around the values of before the update"
+        near = old_values + (values - old_values).clamp(-clip, clip)
+        errors = torch.maximum(errors, (near - returns).square())
+    return 0.5 * (errors * mask).sum() / n
+
+
+def entropy(logits: torch.Tensor) -> torch.Tensor:
+    """-sum_v pi(v) log pi(v) of the softmax of logits (..., vocabulary): (...), nats; -inf logits have no part."""
+    logprobs = torch.log_softmax(logits, -1)
+    possible = logprobs > -torch.inf
+    return -(logprobs.exp() * logprobs.masked_fill(~possible, 0.0)).sum(-1)
