@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, overload
 
 import torch
 from peft import PeftConfig
@@ -21,6 +22,7 @@ from rlhf_pipeline.backbone.tokens import pad_right
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import read_json
 from rlhf_pipeline.reward_model.controls import BagOfWords
+from rlhf_pipeline.reward_model.uncertainty import Laplace
 
 ADAPTER = "reward"
 FIGURES = "reward.json"
@@ -33,7 +35,8 @@ Ids = Sequence[int]
 class RewardScorer:
     """The reward adapter `name` on `base`, and the rule by which its sequences were cut in training.
 
-    `bag_of_words` is the control that was fitted on the same training pairs, where it was saved.
+    `bag_of_words` is the control that was fitted on the same training pairs, and `posterior` says how sure the head is,
+    each where it was saved.
     """
 
     base: SharedBase
@@ -41,6 +44,7 @@ class RewardScorer:
     max_length: int | None = None
     batch_tokens: int = 4096
     bag_of_words: BagOfWords | None = None
+    posterior: Laplace | None = None
 
     @classmethod
     def load(
@@ -63,14 +67,25 @@ class RewardScorer:
         base.load_adapter(name, folder)
         settings = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
         words = BagOfWords.load(folder / WORDS) if (folder / WORDS).is_file() else None
-        return cls(base, name, settings.get("max_length"), bag_of_words=words)
+        return cls(base, name, settings.get("max_length"), bag_of_words=words, posterior=Laplace.load(folder))
 
-    @torch.no_grad()
-    def score(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> torch.Tensor:
+    @overload
+    def score(
+        self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], *, return_std: Literal[False] = False
+    ) -> torch.Tensor: ...
+
+    @overload
+    def score(
+        self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], *, return_std: Literal[True]
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    def score(
+        self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], *, return_std: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """Scores (n,), float32 on the CPU, in the order given; a response that was cut off is scored as it stands.
 
-        A score does not depend on what else is in the call. `UserError` names the samples whose score is not
-        a number.
+        A score does not depend on what else is in the call. With `return_std`, the posterior standard deviation of each
+        score as well. `UserError` names the samples whose score is not a number.
         """
         fit, completed = self.base.renderer.fit, self.base.renderer.completed
         longest = min(self.max_length or self.base.renderer.max_length, self.base.renderer.max_length)
@@ -78,20 +93,41 @@ class RewardScorer:
         for prompt, response in zip(prompt_ids, response_ids, strict=True):
             kept_prompt, kept_response, _ = fit(prompt, completed(response), longest)
             sequences.append([*kept_prompt, *kept_response])
-        return self.score_sequences(sequences)
+        features = self.features(sequences)
+        scores = self.scores(features)
+        if not return_std:
+            return scores
+        if self.posterior is None:
+            raise UserError(
+                "this reward model does not say how sure it is: train it again to have its uncertainty saved."
+            )
+        return scores, self.posterior.variance(features).sqrt()
 
-    @torch.no_grad()
     def score_sequences(self, sequences: Sequence[Ids]) -> torch.Tensor:
         """As `score`, for whole sequences that were rendered already."""
-        scores = torch.zeros(len(sequences))
-        head = self.base.heads[self.name]
+        return self.scores(self.features(sequences))
+
+    @torch.no_grad()
+    def features(self, sequences: Sequence[Ids]) -> torch.Tensor:
+        """What the head sees of each sequence, the final hidden state of its last token: (n, d), float32 on the CPU."""
+        device = self.base.device
+        found = torch.zeros(len(sequences), self.head.shape[0])
         with self.base.using(self.name):
             for batch in _batches([len(sequence) for sequence in sequences], self.batch_tokens):
                 ids, mask = pad_right([sequences[i] for i in batch], self.base.renderer.pad_id)
-                device = self.base.device
                 states = self.base.hidden_states(ids.to(device), mask.to(device))
                 last = states[torch.arange(len(batch), device=device), mask.sum(1).to(device) - 1]
-                scores[batch] = head(last.to(head.weight.dtype)).squeeze(-1).float().cpu()
+                found[batch] = last.float().cpu()
+        return found
+
+    @property
+    def head(self) -> torch.Tensor:
+        """The head's weights: (d,), float32 on the CPU."""
+        return self.base.heads[self.name].weight.detach().float().cpu().squeeze(0)
+
+    def scores(self, features: torch.Tensor) -> torch.Tensor:
+        """The head's output for features (n, d): (n,). `UserError` where one is not finite."""
+        scores = features @ self.head
         wrong = (~scores.isfinite()).nonzero().flatten().tolist()
         if wrong:
             named = ", ".join(str(i) for i in wrong[:10])

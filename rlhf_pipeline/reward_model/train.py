@@ -34,6 +34,7 @@ from rlhf_pipeline.reward_model.evaluate import figures, reliability, score_diff
 from rlhf_pipeline.reward_model.scorer import FIGURES, WORDS, RewardScorer
 from rlhf_pipeline.reward_model.shared_prompt import SharedPromptCollator, agrees
 from rlhf_pipeline.reward_model.trainer import KeepWhole, PairTrainer, ReportSteps, last_checkpoint
+from rlhf_pipeline.reward_model.uncertainty import Laplace
 from rlhf_pipeline.settings import Settings
 
 CHECKPOINTS = "checkpoints"
@@ -114,6 +115,8 @@ def train_reward(
     seconds = time.monotonic() - began
 
     scorer = replace(RewardScorer.load(folder, dtype=dtype, device=device), max_length=longest)
+    _posterior(scorer, data).save(folder)
+    uncertainty_seconds = time.monotonic() - began - seconds
     pairs = to_pairs(test)
     differences = score_differences(scorer, pairs)
     result = {
@@ -123,6 +126,7 @@ def train_reward(
         "margins": "margin" in data.dataset.column_names,
         "steps": steps,
         "seconds": round(seconds, 1),
+        "uncertainty_seconds": round(uncertainty_seconds, 1),
     }
     write_json(
         folder / FIGURES,
@@ -131,6 +135,12 @@ def train_reward(
     )  # fmt: skip
     shutil.rmtree(checkpoints)
     return result
+
+
+def _posterior(scorer: RewardScorer, data: PairSet) -> Laplace:
+    """How sure the head is after the training pairs."""
+    chosen, rejected = (scorer.features(data.dataset[side]) for side in ("chosen_ids", "rejected_ids"))
+    return Laplace.fit(chosen - rejected, scorer.head)
 
 
 def load_untrained(name: str, dtype: torch.dtype, pad_id: int) -> PreTrainedModel:

@@ -48,6 +48,26 @@ def test_scores_come_in_the_order_asked_and_do_not_depend_on_company(scorer):
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
+def test_a_trained_model_says_how_sure_it_is(scorer):
+    prompts, responses = samples(scorer)
+    scores, std = scorer.score(prompts, responses, return_std=True)
+    torch.testing.assert_close(scores, scorer.score(prompts, responses))
+    assert (std > 0).all()
+    features = scorer.features(
+        [[*p, *scorer.base.renderer.completed(r)] for p, r in zip(prompts, responses, strict=True)]
+    )
+    torch.testing.assert_close(std.square(), scorer.posterior.variance(features))
+    unlike_training = torch.randn_like(features) * features.norm(dim=1, keepdim=True) / features.shape[1] ** 0.5
+    assert scorer.posterior.variance(unlike_training).mean() > 2 * std.square().mean()
+
+
+def test_a_folder_without_uncertainty_says_so_when_asked(folder, base):
+    (folder / "uncertainty.safetensors").unlink()
+    older = RewardScorer.load(folder, base, name="older")
+    with pytest.raises(UserError, match="train it again"):
+        older.score([[1, 2]], [[3]], return_std=True)
+
+
 def test_a_shared_base_gives_the_scores_of_an_own_base(scorer, trained, base):
     base.add_adapter("policy", lora_config(2, 4), trainable=True)
     for name, parameter in base.parameters("policy").items():
