@@ -6,7 +6,7 @@ out is held out for good: nothing is sampled, labelled or tuned on it before the
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +18,7 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.sampling import SamplingConfig, sample
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import Row, content_id, read_jsonl, write_jsonl
+from rlhf_pipeline.labeling_ui.campaign import Campaign
 from rlhf_pipeline.labeling_ui.records import Candidate, Prompt, Task
 from rlhf_pipeline.settings import Settings
 
@@ -38,7 +39,7 @@ class CollectConfig(Settings):
     held_out: float = Field(0.2, gt=0, lt=1, description="share of prompts to hold out, where the file does not say")
     max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out, and counted")
     candidates: int = Field(4, ge=2, description="responses to each prompt")
-    pairs_per_prompt: int = Field(3, ge=1, description="pairs of them that are put before annotators")
+    pairs_per_prompt: int = Field(3, ge=1, description="pairs, or rankings, of them that are put before annotators")
     sampling: SamplingConfig = Field(SamplingConfig(), description="how the responses are drawn")
 
 
@@ -143,18 +144,38 @@ def collect(
     }
 
 
-def tasks_of(candidates: Sequence[Row], pairs_per_prompt: int, seed: int) -> tuple[list[Candidate], list[Task]]:
-    """What goes to the annotators: responses that are not empty, and pairs of different ones chosen by a hash."""
+def tasks_of(
+    candidates: Sequence[Row], per_prompt: int, seed: int, campaign: Campaign | None = None
+) -> tuple[list[Candidate], list[Task]]:
+    """What goes to the annotators: responses that are not empty, and tasks of different ones chosen by a hash.
+
+    Each prompt has up to `per_prompt` pairs or rankings; for ratings, each response is a task. Responses with NUL
+    characters are left out: they can be neither shown nor stored in every database.
+    """
+    campaign = campaign or Campaign()
     by_prompt: dict[str, dict[str, Candidate]] = {}
     for row in candidates:
-        if row["response"].strip():
+        if row["response"].strip() and "\0" not in row["response"]:
             one = Candidate(row["prompt_id"], row["response"], row["source"])
             by_prompt.setdefault(one.prompt_id, {}).setdefault(one.id, one)
     tasks: list[Task] = []
     for prompt_id, found in by_prompt.items():
-        pairs = [Task(prompt_id, a, b) for a, b in combinations(sorted(found), 2)]
-        tasks += sorted(pairs, key=lambda task: content_id(seed, task.id))[:pairs_per_prompt]
+        ids = sorted(found)
+        ranked = campaign.kind == "ranking"
+        groups = _rankings(ids, campaign, per_prompt, seed) if ranked else combinations(ids, campaign.shown)
+        made = {task.id: task for task in (Task(prompt_id, group, campaign.name) for group in groups)}
+        limit = len(made) if campaign.kind == "rating" else per_prompt
+        tasks += [made[task_id] for task_id in sorted(made, key=lambda each: content_id(seed, each))[:limit]]
     return [one for found in by_prompt.values() for one in found.values()], tasks
+
+
+def _rankings(ids: Sequence[str], campaign: Campaign, number: int, seed: int) -> Iterable[tuple[str, ...]]:
+    """Up to so many different sets of responses to rank; all of them in one where there are fewer than can be shown."""
+    if len(ids) < 2:
+        return
+    for place in range(number):
+        shuffled = sorted((content_id(seed, place, one), one) for one in ids)
+        yield tuple(one for _, one in shuffled[: campaign.shown])
 
 
 def _messages(messages: list[Any], where: str) -> Iterator[Any]:

@@ -9,16 +9,18 @@ import math
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from rlhf_pipeline.files import content_id
-from rlhf_pipeline.labeling_ui.assignment import answer
-from rlhf_pipeline.labeling_ui.records import STRENGTHS, Assignment, Judgement, Messages, Verdict
+from rlhf_pipeline.labeling_ui.assignment import judgement_of
+from rlhf_pipeline.labeling_ui.records import STRENGTHS, Answer, Assignment, Judgement, Messages
 from rlhf_pipeline.labeling_ui.store import Store
 
 SHORTEST, LONGEST = 8, 45
 """The band of lengths, in words, that is liked as much as can be."""
+WORST, BEST = -4.0, 2.5
+"""The range of the hidden preference."""
 BOTH_BAD = 0.0
 """Two responses below this hidden preference are both bad."""
 TIE = 0.3
@@ -96,7 +98,8 @@ class SimulatedAnnotator:
     """Answers by the hidden preference h, with noise: P(left) = sigmoid(skill * (h_left - h_right) + left_bias).
 
     `skill` is in logits for each unit of h (0 is a coin), `left_bias` in logits. A noisy difference
-    near 0 is a tie, and the larger it is, the stronger the preference.
+    near 0 is a tie, and the larger it is, the stronger the preference. Rankings follow skill * h with Gumbel noise
+    (Plackett-Luce); ratings divide the range of h evenly, the same for every aspect.
     """
 
     name: str
@@ -104,22 +107,41 @@ class SimulatedAnnotator:
     left_bias: float = 0.0
 
     def judge(self, assignment: Assignment, seed: int) -> Judgement:
-        """The answer to one pair: the same for the same seed, whatever was asked before."""
-        text = prompt_text(assignment.prompt.messages)
-        left, right = assignment.left, assignment.right
-        h_left, h_right = hidden_preference(text, left.response), hidden_preference(text, right.response)
-        # The noise belongs to the responses, not to the sides: without a bias, the order shown changes nothing.
-        noise = _logistic(seed, self.name, assignment.task.id) * (1 if left.id == assignment.task.a else -1)
-        difference = self.skill * (h_left - h_right) + self.left_bias + noise
-
-        verdict: Verdict = "left" if difference > 0 else "right"
-        if max(h_left, h_right) < BOTH_BAD:
-            verdict = "both_bad"
-        elif abs(difference) < TIE:
-            verdict = "tie"
-        strength = STRENGTHS[sum(abs(difference) >= bound for bound in STRONGER)]
+        """The answer to one task: the same for the same seed, whatever was asked before."""
+        kind = assignment.campaign.kind
+        said = {"pairwise": self._compare, "ranking": self._rank, "rating": self._rate}[kind](assignment, seed)
+        if assignment.campaign.rationale == "required":
+            said = replace(said, rationale="simulated")
         key = content_id("simulated", seed, assignment.annotator_id, assignment.task.id)
-        return answer(assignment, verdict, strength, key=key)
+        return judgement_of(assignment, said, key=key)
+
+    def _compare(self, assignment: Assignment, seed: int) -> Answer:
+        left, right = assignment.shown
+        h_left, h_right = _preferences(assignment)
+        # The noise belongs to the responses, not to the sides: without a bias, the order shown changes nothing.
+        noise = _logistic(seed, self.name, assignment.task.id) * (1 if left.id == assignment.task.candidates[0] else -1)
+        difference = self.skill * (h_left - h_right) + self.left_bias + noise
+        if max(h_left, h_right) < BOTH_BAD:
+            return Answer("both_bad")
+        if abs(difference) < TIE:
+            return Answer("tie")
+        strength = STRENGTHS[sum(abs(difference) >= bound for bound in STRONGER)]
+        return Answer("preferred", left.id if difference > 0 else right.id, strength)
+
+    def _rank(self, assignment: Assignment, seed: int) -> Answer:
+        seen = {
+            one.id: self.skill * h + _gumbel(seed, self.name, assignment.task.id, one.id)
+            for one, h in zip(assignment.shown, _preferences(assignment), strict=True)
+        }
+        return Answer("ranked", ranking=tuple((one,) for one in sorted(seen, key=lambda one: -seen[one])))
+
+    def _rate(self, assignment: Assignment, seed: int) -> Answer:
+        ratings = {}
+        for one, h in zip(assignment.shown, _preferences(assignment), strict=True):
+            noise = _logistic(seed, self.name, assignment.task.id, one.id) / self.skill if self.skill else 0.0
+            share = (min(BEST, max(WORST, h + noise)) - WORST) / (BEST - WORST)
+            ratings[one.id] = 1 + round(share * (assignment.campaign.scale - 1))
+        return Answer("rated", ratings=dict.fromkeys(assignment.campaign.aspects, ratings))
 
 
 def default_annotators() -> tuple[SimulatedAnnotator, ...]:
@@ -152,7 +174,7 @@ def simulate(
         if assignment is None:
             del answered[annotator]
             continue
-        new += store.record(annotator.judge(assignment, seed))
+        new += store.record(annotator.judge(assignment, seed)) == "taken"
         answered[annotator] += 1
         if progress is not None:
             progress(new)
@@ -166,6 +188,16 @@ def _words(text: str) -> list[str]:
 def _telling(words: Sequence[str]) -> set[str]:
     """First four letters of the words that carry a topic, so that "travelling" answers to "travel"."""
     return {word[:4] for word in words if len(word) >= 4 and word not in _COMMON}
+
+
+def _preferences(assignment: Assignment) -> list[float]:
+    text = prompt_text(assignment.prompt.messages)
+    return [hidden_preference(text, one.response) for one in assignment.shown]
+
+
+def _gumbel(*parts: object) -> float:
+    """A draw from the standard Gumbel distribution that depends on nothing but `parts`."""
+    return -math.log(-math.log(random.Random(content_id(*parts)).uniform(1e-9, 1 - 1e-9)))
 
 
 def _logistic(*parts: object) -> float:

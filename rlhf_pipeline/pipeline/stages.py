@@ -17,14 +17,15 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.loading import load_tokenizer, resolve_model
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import Row, content_id, read_json, read_jsonl, write_json, write_jsonl
-from rlhf_pipeline.labeling_ui.exchange import ImportReport, import_file, preferences
+from rlhf_pipeline.labeling_ui.exchange import ImportReport, import_file
+from rlhf_pipeline.labeling_ui.exports import preferences
 from rlhf_pipeline.labeling_ui.records import Prompt
-from rlhf_pipeline.labeling_ui.store import Store
 from rlhf_pipeline.pipeline import collect as collecting
 from rlhf_pipeline.pipeline import evaluate as evaluating
 from rlhf_pipeline.pipeline import summary
 from rlhf_pipeline.pipeline.collect import EVERYDAY, HELD_OUT, TRAIN
 from rlhf_pipeline.pipeline.config import Config
+from rlhf_pipeline.pipeline.labels import has_labels, label_store, location
 from rlhf_pipeline.pipeline.manifest import StageRecord
 from rlhf_pipeline.pipeline.progress import progress
 from rlhf_pipeline.pipeline.report import write_report
@@ -38,6 +39,7 @@ from rlhf_pipeline.reward_model.scorer import RewardScorer
 from rlhf_pipeline.reward_model.train import train_reward
 
 SCORE, SIMULATED = "reward model", "simulated preference"
+_REFUSALS = 10  # shown
 _SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
 
@@ -49,7 +51,7 @@ def prompts(run: Run, config: Config) -> StageRecord:
     if source == "labels":
         # Held out are the reward model's own held-out prompts: nothing that the policy is judged on was trained on.
         share = config.reward.held_out
-        with _store(run) as store:
+        with _store(run, config) as store:
             known = store.prompts()
         held_out = held_out_prompts([prompt.id for prompt in known], share, config.seed)
         rows = [collecting.prompt_row(prompt, HELD_OUT if prompt.id in held_out else TRAIN) for prompt in known]
@@ -90,32 +92,36 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
 
     inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
     record = run.stage("collect", "candidates.jsonl", inputs, {"model": config.model, **settings.model_dump()}, produce)
-    with _store(run) as store:
+    with _store(run, config) as store:
         rows = _rows(run.folder / "candidates.jsonl")
-        candidates, tasks = collecting.tasks_of(rows, settings.pairs_per_prompt, config.seed)
+        campaign = config.label.campaign
+        candidates, tasks = collecting.tasks_of(rows, settings.pairs_per_prompt, config.seed, campaign)
+        store.add_campaign(campaign)
         store.add_prompts(Prompt(tuple(row["prompt"])) for row in rows)
         store.add_candidates(candidates)
-        fresh = store.add_tasks(tasks, config.label.overlap)
-    console.print(f"collect: {len(candidates)} candidates, {len(tasks)} pairs to judge ({fresh} new).")
+        fresh = store.add_tasks(tasks)
+    console.print(f"collect: {len(candidates)} candidates, {len(tasks)} tasks to judge ({fresh} new).")
     return record
 
 
 def label(run: Run, config: Config, console: Console, *, simulated: bool = False) -> None:
     """Open the labeling app, or let simulated annotators answer in people's stead."""
+    with _store(run, config) as store:
+        store.add_campaign(config.label.campaign)  # its settings may have changed since its tasks were added
     if not simulated:
         from rlhf_pipeline.labeling_ui.server import serve
 
-        serve(run.database, config.label.host, config.label.port)
+        serve(_database(run, config), config.label.host, config.label.port)
         return
-    left = _waiting(run)
-    with _store(run) as store, progress(console, "simulate", max(left, 1)) as advance:
+    left = _waiting(run, config)
+    with _store(run, config) as store, progress(console, "simulate", max(left, 1)) as advance:
         new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
     console.print(f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked.")
 
 
 def import_labels(run: Run, config: Config, console: Console, *, format: str, file: Path) -> ImportReport:
     """Bring existing human judgements into the run's store."""
-    with _store(run) as store:
+    with _store(run, config) as store:
         report = import_file(store, format, file)
     console.print(f"import: {report.taken} judgements taken, {report.already_there} were there already.")
     for refusal in report.refused[:10]:
@@ -127,7 +133,7 @@ def import_labels(run: Run, config: Config, console: Console, *, format: str, fi
 
 def preference_rows(run: Run, config: Config) -> StageRecord:
     """preferences.jsonl: every judgement so far, one row a pair, in TRL's format."""
-    with _store(run) as store:
+    with _store(run, config) as store:
         label_set = store.label_set_hash()
         counts = store.counts()
 
@@ -207,7 +213,7 @@ def policy(run: Run, config: Config, console: Console) -> StageRecord:
 def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     """evaluation.json: policy against base on held-out prompts, judged without knowing which is which."""
     adapter, reward_folder = _made(run, "policy"), _made(run, "reward")
-    with _store(run) as store:
+    with _store(run, config) as store:
         counts = store.counts()
         simulated = counts.simulated_judgements == counts.judgements > 0
 
@@ -278,7 +284,7 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
 
 def report(run: Run, config: Config, console: Console) -> Path:
     """report.html and summary.json: the run in figures, as far as it got."""
-    with _store(run) as store:
+    with _store(run, config) as store:
         write_report(summary.report_data(run, config, store), run.path / "report.html")
     figures = summary.summarise(run)
     if figures:
@@ -298,11 +304,11 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
     for number in range(latest, max(rounds, latest + 1)):
         now = run.at(number)
         console.rule(f"round {number}")
-        if not (number == 0 and _imported(run)):
+        if not (number == 0 and _imported(run, config)):
             collect(now, config, console)
             if simulated:
                 label(now, config, console, simulated=True)
-            elif _waiting(run):
+            elif _waiting(run, config):
                 console.print(
                     f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run this again."
                 )
@@ -342,19 +348,19 @@ def _prompt_source(run: Run, config: Config) -> str:
     made = run.record("prompts") or (run.at(run.round - 1).record("prompts") if run.round else None)
     if made:
         return str(made.basis.config["source"])
-    return "labels" if _imported(run) else "everyday"
+    return "labels" if _imported(run, config) else "everyday"
 
 
-def _imported(run: Run) -> bool:
+def _imported(run: Run, config: Config) -> bool:
     """Whether the judgements came from elsewhere: there are some, and nothing was collected."""
-    if not run.database.exists() or run.at(0).record("collect"):
+    if not (config.label.database or run.database.exists()) or run.at(0).record("collect"):
         return False
-    with _store(run) as store:
+    with _store(run, config) as store:
         return store.counts().judgements > 0
 
 
-def _waiting(run: Run) -> int:
-    with _store(run) as store:
+def _waiting(run: Run, config: Config) -> int:
+    with _store(run, config) as store:
         return store.waiting()
 
 
@@ -410,14 +416,8 @@ def _rows(path: Path) -> list[Row]:
     return [row for _, row in read_jsonl(path)]
 
 
-@contextmanager
-def _store(run: Run) -> Iterator[Store]:
-    run.path.mkdir(parents=True, exist_ok=True)
-    store = Store(run.database)
-    try:
-        yield store
-    finally:
-        store.close()
+def _database(run: Run, config: Config) -> str | Path:
+    return config.label.database or run.database
 
 
 @contextmanager

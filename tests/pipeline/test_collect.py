@@ -10,6 +10,7 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.sampling import SamplingConfig
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import write_jsonl
+from rlhf_pipeline.labeling_ui.campaign import Campaign
 from rlhf_pipeline.labeling_ui.records import Prompt
 from rlhf_pipeline.pipeline import collect as module
 from rlhf_pipeline.pipeline.collect import (
@@ -155,15 +156,33 @@ def test_identical_and_empty_responses_are_never_paired() -> None:
     )
     assert sorted((one.prompt_id, one.response) for one in found) == [("p", "one"), ("p", "two"), ("q", "one")]
     text = {one.id: one.response for one in found}
-    assert [{text[task.a], text[task.b]} for task in tasks] == [{"one", "two"}]
+    assert [{text[one] for one in task.candidates} for task in tasks] == [{"one", "two"}]
 
 
 def test_pairs_are_of_one_prompt_limited_and_always_the_same() -> None:
     given = [candidate(prompt, f"response {number}") for prompt in "pq" for number in range(5)]
     found, tasks = tasks_of(given, 4, 0)
     owner = {one.id: one.prompt_id for one in found}
-    assert all(owner[task.a] == owner[task.b] == task.prompt_id for task in tasks)
+    assert all(owner[one] == task.prompt_id for task in tasks for one in task.candidates)
     assert [task.prompt_id for task in tasks] == ["p"] * 4 + ["q"] * 4
     assert len({task.id for task in tasks}) == 8
     assert {task.id for task in tasks_of(given[::-1], 4, 0)[1]} == {task.id for task in tasks}
     assert {task.id for task in tasks_of(given, 4, 1)[1]} != {task.id for task in tasks}
+
+
+def test_a_ranking_campaign_gets_sets_of_different_responses_and_a_rating_campaign_each_response() -> None:
+    given = [candidate("p", f"response {number}") for number in range(6)] + [candidate("q", "alone")]
+    ranking = Campaign(name="order", kind="ranking", responses=4)
+    found, tasks = tasks_of(given, 3, 0, ranking)
+    assert [(len(set(task.candidates)), task.prompt_id, task.campaign) for task in tasks] == [(4, "p", "order")] * 3
+    assert len({task.id for task in tasks}) == 3
+    few = tasks_of(given[:3], 3, 0, ranking)[1]
+    assert [len(task.candidates) for task in few] == [3], "with three responses there is one set, of all three"
+    rated = tasks_of(given, 3, 0, Campaign(kind="rating"))[1]
+    assert sorted(task.candidates for task in rated) == sorted((one.id,) for one in found)
+
+
+def test_a_response_that_no_database_could_keep_is_left_out() -> None:
+    found, tasks = tasks_of([candidate("p", text) for text in ("one", "t\0wo", "three")], 9, 0)
+    assert sorted(one.response for one in found) == ["one", "three"]
+    assert len(tasks) == 1

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_pipeline.labeling_ui.records import Assignment, Candidate, Judgement, Prompt, Task
+from rlhf_pipeline.labeling_ui.campaign import Campaign
+from rlhf_pipeline.labeling_ui.records import Answer, Assignment, Candidate, Judgement, Prompt, Task
 from rlhf_pipeline.labeling_ui.store import Store
 from rlhf_pipeline.pipeline.simulate import (
     SimulatedAnnotator,
@@ -91,17 +92,20 @@ def test_hidden_preference_is_bounded() -> None:
         assert -4.0 <= hidden_preference(ASK, text) <= 2.5
 
 
-def assignment(number: int, left: str, right: str) -> Assignment:
-    """One pair out of many, whose prompt differs by its number."""
+PLAIN = Campaign(gold_share=0, repeat_share=0)
+
+
+def assignment(number: int, *responses: str, campaign: Campaign = PLAIN) -> Assignment:
+    """One task out of many, whose prompt differs by its number; the responses from left to right."""
     prompt = Prompt(({"role": "user", "content": f"{ASK} ({number})"},))
-    shown = [Candidate(prompt.id, text) for text in (left, right)]
-    return Assignment(Task(prompt.id, shown[0].id, shown[1].id), "someone", prompt, shown[0], shown[1])
+    shown = tuple(Candidate(prompt.id, text) for text in responses)
+    return Assignment(Task(prompt.id, tuple(one.id for one in shown)), "someone", campaign, prompt, shown)
 
 
 def lefts(annotator: SimulatedAnnotator, left: str, right: str, pairs: int = 400) -> float:
     """Share of decisive answers that went to the left."""
-    verdicts = [annotator.judge(assignment(number, left, right), seed=0).verdict for number in range(pairs)]
-    return verdicts.count("left") / (verdicts.count("left") + verdicts.count("right"))
+    sides = [annotator.judge(assignment(number, left, right), seed=0).side for number in range(pairs)]
+    return sides.count("left") / (sides.count("left") + sides.count("right"))
 
 
 def test_more_skilled_annotators_agree_more_with_the_hidden_preference() -> None:
@@ -123,38 +127,52 @@ def test_without_a_bias_the_order_shown_does_not_change_the_choice() -> None:
     annotator = SimulatedAnnotator("fair", 1.0)
     for number in range(50):
         one, other = assignment(number, GOOD, CUT_OFF), assignment(number, CUT_OFF, GOOD)
-        assert annotator.judge(one, seed=3).winner == annotator.judge(other, seed=3).winner
+        assert annotator.judge(one, seed=3).answer == annotator.judge(other, seed=3).answer
 
 
 def test_two_terrible_responses_are_both_bad() -> None:
     judgement = SimulatedAnnotator("any", 4.0).judge(assignment(0, "", "plant " * 90), seed=0)
-    assert (judgement.verdict, judgement.winner, judgement.strength) == ("both_bad", None, None)
+    assert judgement.answer == Answer("both_bad")
 
 
 def test_strength_grows_with_the_difference() -> None:
     annotator = SimulatedAnnotator("any", 4.0)
-    mild = [annotator.judge(assignment(n, GOOD, GOOD.replace("plant", "thing")), 0).strength or 0 for n in range(100)]
-    stark = [annotator.judge(assignment(n, GOOD, "plant " * 40), 0).strength or 0 for n in range(100)]
+    tamer = GOOD.replace("plant", "thing")
+    mild = [annotator.judge(assignment(n, GOOD, tamer), 0).answer.strength or 0 for n in range(100)]
+    stark = [annotator.judge(assignment(n, GOOD, "plant " * 40), 0).answer.strength or 0 for n in range(100)]
     assert sum(mild) / 100 < 2 < sum(stark) / 100
     assert set(stark) == {3}
 
 
-def filled_store(path: Path, pairs: int = 12, overlap: int = 2) -> Store:
+def test_rankings_and_ratings_follow_the_hidden_preference() -> None:
+    annotator = SimulatedAnnotator("careful", 60.0)
+    responses = ("plant " * 40, GOOD, CUT_OFF)
+    ranked = assignment(0, *responses, campaign=Campaign(kind="ranking", responses=3))
+    loop, good, cut_off = (one.id for one in ranked.shown)
+    assert annotator.judge(ranked, seed=0).answer == Answer("ranked", ranking=((good,), (cut_off,), (loop,)))
+    rating = Campaign(kind="rating", aspects=("clear",))
+    rated = [annotator.judge(assignment(0, each, campaign=rating), seed=0).answer.ratings for each in responses]
+    scores = [score for each in rated for score in each["clear"].values()]
+    # h is -2.7, 2.2 and 1.1 in a range from -4 to 2.5, divided into seven.
+    assert scores == [2, 7, 6]
+
+
+def filled_store(path: Path, pairs: int = 12, overlap: int = 2, campaign: Campaign = PLAIN) -> Store:
     """A store with as many open tasks."""
     store = Store(path)
+    store.add_campaign(campaign)
     assignments = [assignment(number, GOOD, CUT_OFF) for number in range(pairs)]
     store.add_prompts([each.prompt for each in assignments])
-    store.add_candidates([candidate for each in assignments for candidate in (each.left, each.right)])
+    store.add_candidates([candidate for each in assignments for candidate in each.shown])
     store.add_tasks([each.task for each in assignments], overlap=overlap)
     return store
 
 
-def content(store: Store) -> set[Judgement]:
+def content(store: Store) -> list[Judgement]:
     """What was answered, without when."""
     names = {annotator.id: annotator.name for annotator in store.annotators()}
-    return {
-        Judgement(j.task_id, names[j.annotator_id], j.verdict, j.left, j.winner, j.strength) for j in store.judgements()
-    }
+    said = [Judgement(j.task_id, names[j.annotator_id], j.shown, j.answer) for j in store.judgements()]
+    return sorted(said, key=lambda j: (j.task_id, j.annotator_id))
 
 
 class Killed(Exception):
