@@ -33,9 +33,10 @@ Observation = dict[str, NDArray[Any]]
 
 def state_of(observation: Observation) -> State:
     """An observation as a key: its token ids up to the last one that is there, -1 for padding before it."""
-    mask = observation["mask"]
-    places = np.flatnonzero(mask)
-    return tuple(np.where(mask, observation["tokens"], -1)[: places[-1] + 1].tolist()) if len(places) else ()
+    tokens, mask = observation["tokens"].tolist(), observation["mask"].tolist()
+    while mask and not mask[-1]:
+        mask.pop()
+    return tuple(token if there else -1 for token, there in zip(tokens, mask, strict=False))
 
 
 class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
