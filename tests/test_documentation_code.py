@@ -1,0 +1,85 @@
+"""The code in the documentation runs: Python as it stands, YAML and JSON through the program that reads them.
+
+Lines of shell are held against the program's commands and options in `test_documentation.py`; what they do is tested
+where it is done.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlhf_pipeline.pipeline.collect import read_prompts
+from rlhf_pipeline.pipeline.config import load_config
+from tests.shared_base import add_random_adapter, load
+from tests.test_documentation import PAGES, ROOT
+
+LESSON = ROOT / "docs" / "policy-gradients.md"
+CHINESE = ROOT / "docs" / "policy-gradients.zh.md"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of that language, in their order."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def with_blocks(language: str) -> list[Path]:
+    return [page for page in PAGES if blocks(page, language)]
+
+
+@pytest.fixture
+def as_after_the_demo(tiny_model: Path, tmp_path: Path) -> Path:
+    """A folder that looks like the repository's after `make demo`, with a tiny model in place of the demo's."""
+    model = shutil.copytree(tiny_model, tmp_path / "models" / "SmolLM2-135M-Instruct")
+    base = load(model)
+    add_random_adapter(base, "policy")
+    export = tmp_path / "runs" / "demo" / "round-000" / "export"
+    base.save_adapter("policy", export)
+    base.tokenizer.save_pretrained(export)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in with_blocks("python") if page != CHINESE], ids=lambda page: page.name
+)
+def test_python_blocks_run_as_they_stand(page: Path, as_after_the_demo: Path) -> None:
+    code = "\n".join(blocks(page, "python"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::FutureWarning", "-c", code],
+        cwd=as_after_the_demo, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_both_languages_of_the_lesson_show_the_same_code() -> None:
+    assert blocks(CHINESE, "python") == blocks(LESSON, "python")
+    figures = [re.findall(r"\]\((figures/\w+\.svg)\)", page.read_text(encoding="utf-8")) for page in (LESSON, CHINESE)]
+    assert figures[0] == figures[1] != []
+
+
+@pytest.mark.parametrize("page", with_blocks("yaml"), ids=lambda page: page.name)
+def test_yaml_blocks_are_configurations(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page, "yaml"):
+        (tmp_path / "config.yaml").write_text(block, encoding="utf-8")
+        load_config(tmp_path / "config.yaml", environment={})
+
+
+@pytest.mark.parametrize("page", with_blocks("json"), ids=lambda page: page.name)
+def test_json_blocks_are_prompts(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page, "json"):
+        (tmp_path / "prompts.jsonl").write_text(block, encoding="utf-8")
+        assert len(read_prompts(tmp_path / "prompts.jsonl", 0.2)) == len(
+            [json.loads(line) for line in block.splitlines()]
+        )
+
+
+def test_every_block_is_of_a_language_that_is_tested() -> None:
+    for page in PAGES:
+        opened = re.findall(r"^```(\S*)$", page.read_text(encoding="utf-8"), re.MULTILINE)[::2]
+        assert set(opened) <= {"python", "yaml", "json", "sh", ""}, page.name
