@@ -1,31 +1,30 @@
-"""From judgements to preference rows in TRL's format, and from other people's preference files to judgements.
+"""Other people's judgements, brought into the label store.
 
-`importers.py` knows how each format is laid out; here their pairs become prompts, candidates, tasks and
-judgements. A file is read to its end before anything is stored, so that a malformed one leaves no trace,
-and records are named by their content, so that importing a file twice adds nothing.
+`importers/` knows how each format is laid out; here their items become prompts, candidates, tasks and judgements of a
+campaign, or, as gold, tasks whose answer is known. A file is read to its end before anything is stored, so that a
+malformed one leaves no trace, and records are named by their content, so that importing a file twice adds nothing.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import content_id
-from rlhf_pipeline.labeling_ui.assignment import left_of
-from rlhf_pipeline.labeling_ui.importers import FORMATS, Pair, Refusal, Vote, read_pairs
-from rlhf_pipeline.labeling_ui.records import Candidate, Judgement, Prompt, Task
+from rlhf_pipeline.labeling_ui import assignment
+from rlhf_pipeline.labeling_ui.campaign import Campaign
+from rlhf_pipeline.labeling_ui.importers import FORMATS
+from rlhf_pipeline.labeling_ui.importers.items import Item, Refusal, Refused, Vote, in_ids, read_items
+from rlhf_pipeline.labeling_ui.records import Answer, Candidate, Judgement, Prompt, Task
 from rlhf_pipeline.labeling_ui.store import Store
 
-_CHUNK = 500  # pairs a transaction
-_SMALLEST_MARGIN = 0.01
+_CHUNK = 500  # tasks a transaction
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """Judgements taken, judgements that were there already, and what was refused, by line, and why."""
+    """What was taken (judgements, or gold tasks), what was there already, and what was refused, by line, and why."""
 
     taken: int
     already_there: int
@@ -33,125 +32,222 @@ class ImportReport:
 
 
 @dataclass(frozen=True, slots=True)
-class PreferenceSet:
-    """Preference rows, and how many judged pairs gave none: no majority, both bad, or only skipped."""
+class _Draft:
+    """A task that a line of the file describes, with all that it needs, and the votes on it."""
 
-    rows: list[dict[str, Any]]
-    ties: int
-    both_bad: int
-    skipped: int
+    line: int
+    prompt: Prompt
+    candidates: tuple[Candidate, ...]
+    task: Task
+    votes: tuple[Vote, ...]
 
 
-def import_file(store: Store, format: str, path: str | Path) -> ImportReport:
-    """Bring a file's pairs into the store, with the annotators where the data names them.
+def import_file(
+    store: Store, format: str, path: str | Path, campaign: Campaign | None = None, *, gold: bool = False
+) -> ImportReport:
+    """Bring a file's judgements into a campaign, with the annotators where the data names them.
 
-    The formats are those of `importers.py`. A file that is malformed raises `UserError` and stores nothing.
+    The formats are those of `importers`. With `gold`, the answers are taken as known ones: each item becomes a gold
+    task, and no judgement is stored. A file that is malformed raises `UserError` and stores nothing.
     """
     if format not in FORMATS:
         raise UserError(f'unknown format "{format}": expected one of {", ".join(FORMATS)}.')
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is not a file. Give the path of a {format} file.")
+    campaign = campaign or Campaign()
     refused: list[Refusal] = []
-    pairs: list[tuple[int, Pair]] = []
-    for item in read_pairs(format, path):
-        if isinstance(item, Refusal):
-            refused.append(item)
-        else:
-            pairs.append(item)
-    if not pairs and not refused:
-        raise UserError(f"{path} holds no records.")
-    outcomes: Counter[str] = Counter()
-    for start in range(0, len(pairs), _CHUNK):
-        _store_chunk(store, format, pairs[start : start + _CHUNK], outcomes, refused)
-    refused.sort(key=lambda refusal: refusal.line)
-    return ImportReport(taken=outcomes["taken"], already_there=outcomes["repeated"], refused=refused)
-
-
-def _store_chunk(
-    store: Store, format: str, pairs: Sequence[tuple[int, Pair]], outcomes: Counter[str], refused: list[Refusal]
-) -> None:
-    votes = {(vote.annotator, vote.simulated) for _, pair in pairs for vote in pair.votes}
-    annotator_ids = {name: store.annotator(name, simulated).id for name, simulated in sorted(votes)}
-    prompts, candidates, tasks = [], [], []
-    judgements: list[Judgement] = []
-    sources: list[tuple[int, str]] = []
-    for line, pair in pairs:
-        prompt = Prompt(pair.prompt, pair.references)
-        first, second = (Candidate(prompt.id, text, {"imported": format}) for text in (pair.first, pair.second))
-        task = Task(prompt.id, first.id, second.id)
-        prompts.append(prompt)
-        candidates += [first, second]
-        tasks.append(task)
-        for vote in pair.votes:
-            annotator_id = annotator_ids[vote.annotator]
-            judgements.append(_judgement(task, annotator_id, {"first": first.id, "second": second.id}, vote))
-            sources.append((line, vote.annotator))
-    overlap = max(len(pair.votes) for _, pair in pairs)
-    results = store.record_many(judgements, prompts=prompts, candidates=candidates, tasks=tasks, overlap=overlap)
-    outcomes.update(results)
-    for (line, annotator), result in zip(sources, results, strict=True):
-        if result == "answered":
-            refused.append(Refusal(line, f'"{annotator}" has judged this pair before, and otherwise'))
-
-
-def _judgement(task: Task, annotator_id: str, ids: Mapping[str, str], vote: Vote) -> Judgement:
-    left = left_of(task, annotator_id)  # no format says which side was which: a coin keeps the side test honest
-    winner = ids[vote.winner] if vote.winner else None
-    return Judgement(
-        task_id=task.id,
-        annotator_id=annotator_id,
-        verdict="tie" if winner is None else "left" if winner == left else "right",
-        left=left,
-        winner=winner,
-        strength=vote.strength,
-        key=content_id("import", task.id, annotator_id, winner, vote.strength),
-    )
-
-
-def preferences(store: Store) -> PreferenceSet:
-    """One row for each pair with a majority among its decisive votes, in TRL's conversational preference format.
-
-    With w votes for the chosen response, l for the other and t ties: `weight` = w + l + t, and
-    `p_chosen` = (w + t/2) / (w + l + t). `margin`, in (0, 1], is there where strengths were given: the mean of
-    strength/3 over the votes that have one, negative where they went the other way.
-    """
-    simulated = {annotator.id: annotator.simulated for annotator in store.annotators()}
-    prompts = {prompt.id: prompt for prompt in store.prompts()}
-    candidates = {candidate.id: candidate for candidate in store.candidates()}
-    given: dict[str, list[Judgement]] = defaultdict(list)
-    for judgement in store.judgements():
-        given[judgement.task_id].append(judgement)
-    rows: list[dict[str, Any]] = []
-    without: Counter[str] = Counter()
-    for task in store.tasks():
-        judgements = given[task.id]
-        wins = Counter(judgement.winner for judgement in judgements if judgement.winner)
-        if wins[task.a] == wins[task.b]:
-            without[_why_none(judgements)] += 1
+    items: list[tuple[int, Item]] = []
+    for found in read_items(FORMATS[format], path):
+        if isinstance(found, Refusal):
+            refused.append(found)
             continue
-        chosen, rejected = (task.a, task.b) if wins[task.a] > wins[task.b] else (task.b, task.a)
-        votes = [judgement for judgement in judgements if judgement.winner or judgement.verdict == "tie"]
-        ties = len(votes) - wins.total()
-        row: dict[str, Any] = {
-            "prompt": [dict(message) for message in prompts[task.prompt_id].messages],
-            "chosen": [{"role": "assistant", "content": candidates[chosen].response}],
-            "rejected": [{"role": "assistant", "content": candidates[rejected].response}],
-            "weight": len(votes),
-            "p_chosen": (wins[chosen] + ties / 2) / len(votes),
-            "ids": {"prompt": task.prompt_id, "chosen": chosen, "rejected": rejected},
-            "annotators": sorted(vote.annotator_id for vote in votes),
-            "simulated": any(simulated[vote.annotator_id] for vote in votes),
-        }
-        signed = [vote.strength / 3 * (1 if vote.winner == chosen else -1) for vote in votes if vote.strength]
-        if signed:
-            row["margin"] = round(min(1.0, max(_SMALLEST_MARGIN, mean(signed))), 4)
-        rows.append(row)
-    return PreferenceSet(rows, ties=without["tie"], both_bad=without["both_bad"], skipped=without["skip"])
+        try:
+            items += [(found[0], part) for part in _fitting(found[1], campaign)]
+        except Refused as error:
+            refused.append(Refusal(found[0], str(error)))
+    drafts: list[_Draft] = []
+    for line, item in _joined(items) if campaign.kind == "rating" else items:
+        try:
+            drafts.append(_draft(line, item, campaign, format, gold))
+        except (Refused, UserError) as error:
+            refused.append(Refusal(line, str(error)))
+    if not drafts and not refused:
+        raise UserError(f"{path} holds no records.")
+    _check_names(store, drafts)
+    if drafts and campaign.name not in {each.name for each in store.campaigns()}:
+        store.add_campaign(campaign)
+    there = {task.id: task.gold for task in store.tasks()}
+    save = _save_gold if gold else _save_votes
+    outcomes: Counter[str] = Counter()
+    for start in range(0, len(drafts), _CHUNK):
+        outcomes += save(store, drafts[start : start + _CHUNK], there, refused)
+    refused.sort(key=lambda refusal: refusal.line)
+    return ImportReport(outcomes["taken"], outcomes["repeated"], refused)
 
 
-def _why_none(judgements: Sequence[Judgement]) -> str:
-    said = Counter(judgement.verdict for judgement in judgements)
-    if said["left"] or said["right"] or (said["tie"] and said["tie"] >= said["both_bad"]):
-        return "tie"
-    return "both_bad" if said["both_bad"] else "skip" if said["skip"] else "unjudged"
+def _fitting(item: Item, campaign: Campaign) -> Iterable[Item]:
+    """The item as tasks of this campaign; `Refused` where it holds another kind of judgement."""
+    kinds = {_kind(vote.answer) for vote in item.votes} - {None}
+    kind = kinds.pop() if kinds else campaign.kind
+    if kind == "ranking" and campaign.kind == "pairwise" and len(item.responses) == 2:
+        votes = tuple(replace(vote, answer=_as_preference(vote.answer)) for vote in item.votes)
+        return [replace(item, votes=votes)]
+    if kind != campaign.kind:
+        raise Refused(
+            f'it is {kind}, and the campaign "{campaign.name}" is {campaign.kind}: bring it into a campaign of its own '
+            f"kind, as with --set label.name={kind} --set label.kind={kind}"
+        )
+    if kind != "rating":
+        return [item]
+    votes_on = {place: tuple(_on(vote, str(place)) for vote in item.votes) for place in range(len(item.responses))}
+    return [
+        replace(item, responses=(item.responses[place],), votes=tuple(vote for vote in votes if vote))
+        for place, votes in votes_on.items()
+        if any(votes)
+    ]
+
+
+def _kind(answer: Answer) -> str | None:
+    return {"ranked": "ranking", "rated": "rating", "skip": None}.get(answer.verdict, "pairwise")
+
+
+def _as_preference(answer: Answer) -> Answer:
+    if answer.verdict != "ranked":
+        return answer
+    if len(answer.ranking) == 1:
+        return replace(answer, verdict="tie", ranking=())
+    return replace(answer, verdict="preferred", winner=answer.ranking[0][0], ranking=())
+
+
+def _on(vote: Vote, place: str) -> Vote | None:
+    """What a vote says of one response, as a vote on an item of that response alone."""
+    if vote.answer.verdict == "skip":
+        return vote
+    ratings = {aspect: {"0": scores[place]} for aspect, scores in vote.answer.ratings.items() if place in scores}
+    return replace(vote, answer=replace(vote.answer, ratings=ratings)) if ratings else None
+
+
+def _joined(items: Iterable[tuple[int, Item]]) -> list[tuple[int, Item]]:
+    """Ratings of one response, on lines of their own for each aspect or annotator, as one item."""
+    lines: dict[str, int] = {}
+    joined: dict[str, Item] = {}
+    for line, item in items:
+        key = content_id(list(item.prompt), item.responses)
+        lines.setdefault(key, line)
+        before = joined.get(key)
+        joined[key] = replace(before, votes=_together(before.votes, item.votes)) if before else item
+    return [(lines[key], item) for key, item in joined.items()]
+
+
+def _together(votes: Sequence[Vote], more: Sequence[Vote]) -> tuple[Vote, ...]:
+    joined = list(votes)
+    for vote in more:
+        for place, other in enumerate(joined):
+            new = vote.answer.ratings.keys() - other.answer.ratings.keys()
+            if vote.annotator == other.annotator and vote.answer.verdict == "rated" == other.answer.verdict and new:
+                ratings = {**vote.answer.ratings, **other.answer.ratings}
+                joined[place] = replace(other, answer=replace(other.answer, ratings=ratings))
+                break
+        else:
+            joined.append(vote)
+    return tuple(joined)
+
+
+def _draft(line: int, item: Item, campaign: Campaign, format: str, gold: bool) -> _Draft:
+    """The item in the store's records, checked; `Refused` or `UserError` where the campaign cannot hold it."""
+    prompt = Prompt(item.prompt, item.references)
+    candidates = tuple(Candidate(prompt.id, text, {"imported": format}) for text in item.responses)
+    ids = [candidate.id for candidate in candidates]
+    votes = tuple(replace(vote, answer=in_ids(vote.answer, ids)) for vote in item.votes)
+    known = _known(votes) if gold else None
+    task = Task(prompt.id, tuple(ids), campaign.name, gold=known)
+    assignment.check_task(task, campaign)
+    for vote in votes:
+        assignment.check(Judgement(task.id, "", task.candidates, vote.answer), task, campaign)
+    return _Draft(line, prompt, candidates, task, () if gold else votes)
+
+
+def _known(votes: Sequence[Vote]) -> Answer:
+    """The one answer that all votes give, without its strength and the words around it."""
+    answers = {repr(answer): answer for answer in (_bare(vote.answer) for vote in votes) if answer.verdict != "skip"}
+    if len(answers) != 1:
+        raise Refused("it has no known answer" if not answers else "its annotators disagree: no answer is known")
+    return next(iter(answers.values()))
+
+
+def _bare(answer: Answer) -> Answer:
+    return replace(answer, strength=None, reason="", rationale="", rewrite="")
+
+
+def _check_names(store: Store, drafts: Iterable[_Draft]) -> None:
+    simulated = {annotator.name: annotator.simulated for annotator in store.annotators()}
+    for draft in drafts:
+        for vote in draft.votes:
+            name = " ".join(vote.annotator.split())
+            if simulated.setdefault(name, vote.simulated) != vote.simulated:
+                raise UserError(
+                    f'line {draft.line}: "{name}" is at once a person and a simulated annotator, in this file or in '
+                    "the store. Give one of them another name. Nothing was imported."
+                )
+
+
+def _save_votes(
+    store: Store, drafts: Sequence[_Draft], there: Mapping[str, Answer | None], refused: list[Refusal]
+) -> Counter[str]:
+    fresh: list[_Draft] = []
+    for draft in drafts:
+        if there.get(draft.task.id) is None:
+            fresh.append(draft)
+        else:
+            refused.append(Refusal(draft.line, "these responses are a gold task in the store already"))
+    names = {(vote.annotator, vote.simulated) for draft in fresh for vote in draft.votes}
+    annotator_ids = {name: store.annotator(name, simulated).id for name, simulated in sorted(names)}
+    overlaps: dict[int, list[_Draft]] = defaultdict(list)
+    for draft in fresh:
+        overlaps[max(1, len(draft.votes))].append(draft)
+    outcomes: Counter[str] = Counter()
+    for overlap, group in overlaps.items():
+        votes = [(draft, vote) for draft in group for vote in draft.votes]
+        results = store.record_many(
+            [_judgement(draft.task, annotator_ids[vote.annotator], vote.answer) for draft, vote in votes],
+            prompts=[draft.prompt for draft in group],
+            candidates=[candidate for draft in group for candidate in draft.candidates],
+            tasks=[draft.task for draft in group],
+            overlap=overlap,
+        )
+        outcomes.update(results)
+        refused += [
+            Refusal(draft.line, f'"{vote.annotator}" has judged this task before, and otherwise')
+            for (draft, vote), result in zip(votes, results, strict=True)
+            if result == "answered"
+        ]
+    return outcomes
+
+
+def _judgement(task: Task, annotator_id: str, answer: Answer) -> Judgement:
+    shown = assignment.order(task, annotator_id)  # no format says which side was which: a coin keeps the side test fair
+    key = content_id("import", task.id, annotator_id, asdict(answer))
+    return Judgement(task.id, annotator_id, shown, answer, key=key)
+
+
+def _save_gold(
+    store: Store, drafts: Sequence[_Draft], there: dict[str, Answer | None], refused: list[Refusal]
+) -> Counter[str]:
+    outcomes: Counter[str] = Counter()
+    fresh: list[_Draft] = []
+    for draft in drafts:
+        if draft.task.id not in there:
+            there[draft.task.id] = draft.task.gold
+            fresh.append(draft)
+        elif there[draft.task.id] == draft.task.gold:
+            outcomes["repeated"] += 1
+        else:
+            other = (
+                "as a gold task with another answer" if there[draft.task.id] else "as a task whose answer is asked for"
+            )
+            refused.append(Refusal(draft.line, f"these responses are in the store already, {other}"))
+    store.add_prompts(draft.prompt for draft in fresh)
+    store.add_candidates(candidate for draft in fresh for candidate in draft.candidates)
+    store.add_tasks(draft.task for draft in fresh)
+    return outcomes + Counter(taken=len(fresh))

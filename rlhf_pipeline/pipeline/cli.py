@@ -5,24 +5,18 @@ wait for torch. What the user did wrong is one message on standard error and exi
 traceback; Ctrl-C is status 130.
 """
 
-import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.text import Text
 from typer.core import TyperGroup
 
 from rlhf_pipeline import __version__
 from rlhf_pipeline.errors import UserError
-
-if TYPE_CHECKING:
-    from rlhf_pipeline.pipeline.config import Config
-    from rlhf_pipeline.pipeline.run import Run
+from rlhf_pipeline.pipeline import label_commands
+from rlhf_pipeline.pipeline.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, complain, open_run
 
 
 class _Commands(TyperGroup):
@@ -32,10 +26,10 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except UserError as error:
-            _complain(f"error: {error}")
+            complain(f"error: {error}")
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            _complain("Stopped. Nothing finished is lost; the same command goes on from here.")
+        except (KeyboardInterrupt, typer.Abort):
+            complain("Stopped. Nothing finished is lost; the same command goes on from here.")
             raise typer.Exit(130) from None
 
 
@@ -49,22 +43,18 @@ app = typer.Typer(
     help="From human judgements to a LoRA adapter that people prefer, with the evidence that they do.",
 )
 
-RunOption = Annotated[Path, typer.Option("--run", help="Folder of the run.")]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="YAML file; without it, the configuration that the run last used.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="One field, as in policy.steps=200; repeatable."),
-]
+FORMATS = "trl, hh, finegrained, oasst, pandalm, argilla, labelstudio, arena, answers, ratings"
 SimulateOption = Annotated[bool, typer.Option("--simulate", help="Let simulated annotators answer; marked as such.")]
-DEFAULT_RUN = Path("runs/default")
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"rlhf-pipeline {__version__}")
         raise typer.Exit
+
+
+app.add_typer(label_commands.users, name="users")
+app.add_typer(label_commands.labels, name="labels")
 
 
 @app.callback()
@@ -81,7 +71,7 @@ def collect(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: Set
     """Sample candidate responses for the prompts."""
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, set_) as opened:
+    with open_run(run, config, set_) as opened:
         stages.collect(*opened)
 
 
@@ -99,23 +89,27 @@ def label(
     overrides = [*(set_ or []), *(f"{field}={value}" for field, value in given.items() if value is not None)]
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, overrides, alone=False) as opened:
+    with open_run(run, config, overrides, alone=False) as opened:
         stages.label(*opened, simulated=simulate)
 
 
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="The judgements.")],
-    format: Annotated[str, typer.Option("--format", help="trl, hh, finegrained, oasst or pandalm.")],
+    format: Annotated[str, typer.Option("--format", help=f"One of {FORMATS}.")],
     run: RunOption = DEFAULT_RUN,
     config: ConfigOption = None,
     set_: SetOption = None,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Take the answers as known: tasks that test annotators.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Where to write what was refused, and why.")] = None,
 ) -> None:
-    """Take in existing human judgements."""
+    """Take in existing human judgements, or tasks whose answer is known."""
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, set_, alone=False) as opened:
-        stages.import_labels(*opened, format=format, file=file)
+    with open_run(run, config, set_, alone=False) as opened:
+        stages.import_labels(*opened, format=format, file=file, gold=gold, out=report)
 
 
 @app.command()
@@ -123,7 +117,7 @@ def reward(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetO
     """Train the reward model on the judgements."""
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, set_) as opened:
+    with open_run(run, config, set_) as opened:
         stages.reward(*opened)
 
 
@@ -132,7 +126,7 @@ def policy(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetO
     """Tune the policy adapter against the reward model."""
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, set_) as opened:
+    with open_run(run, config, set_) as opened:
         stages.policy(*opened)
 
 
@@ -141,7 +135,7 @@ def evaluate(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: Se
     """Compare the policy with the base on held-out prompts."""
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, set_) as opened:
+    with open_run(run, config, set_) as opened:
         stages.evaluate(*opened)
 
 
@@ -150,7 +144,7 @@ def export(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetO
     """Write the policy adapter as an ordinary PEFT folder with its model card."""
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, set_) as opened:
+    with open_run(run, config, set_) as opened:
         stages.export(*opened)
 
 
@@ -165,7 +159,7 @@ def loop(
     """Run every stage in turn; what is whole is skipped."""
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, set_) as opened:
+    with open_run(run, config, set_) as opened:
         stages.loop(*opened, simulated=simulate, rounds=rounds)
 
 
@@ -174,7 +168,7 @@ def report(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetO
     """Write report.html."""
     from rlhf_pipeline.pipeline import stages
 
-    with _open(run, config, set_) as opened:
+    with open_run(run, config, set_) as opened:
         stages.report(*opened)
 
 
@@ -221,6 +215,18 @@ def merge(
 
 
 @app.command()
+def play(
+    file: Annotated[Path, typer.Argument(help="YAML file of a small task, such as those in configs/play.")],
+    out: Annotated[Path | None, typer.Option(help="Where to draw the learning curve: a PNG or SVG file.")] = None,
+    set_: SetOption = None,
+) -> None:
+    """Let a textbook algorithm learn a small task of writing."""
+    from rlhf_pipeline.pipeline.play import load, play
+
+    play(load(file, set_ or ()), Console(), out)
+
+
+@app.command()
 def doctor(
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -232,57 +238,6 @@ def doctor(
 
     findings = diagnose(load_config(config, set_ or ()))
     show(findings, Console(), as_json=json)
-
-
-@contextmanager
-def _open(
-    path: Path, config_file: Path | None, overrides: Sequence[str] | None, alone: bool = True
-) -> "Iterator[tuple[Run, Config, Console]]":
-    """The run, its configuration, and a console; with `alone`, no other command works on the run meanwhile."""
-    from rlhf_pipeline.pipeline import layers
-    from rlhf_pipeline.pipeline.config import load_config
-    from rlhf_pipeline.pipeline.run import Run, disk_errors
-
-    console = Console()
-    last_used = path / "config.yaml"
-    config = load_config(config_file or (last_used if last_used.is_file() else None), overrides or ())
-    is_main, barrier = _processes(config.device)
-    console.quiet = not is_main
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
-
-    run = Run(path, seed=config.seed, say=say, is_main=is_main, barrier=barrier)
-    with run.lock() if alone and is_main else nullcontext(), disk_errors("the command", path):
-        if alone and is_main:
-            layers.save(config, last_used)
-        yield run, config, console
-
-
-def _processes(device: str) -> tuple[bool, Callable[[], None]]:
-    """Whether this is the main process, and how to wait for the others of `accelerate launch`."""
-    if (
-        "WORLD_SIZE" not in os.environ
-        and "MASTER_ADDR" in os.environ
-        and os.environ.get("ACCELERATE_USE_CPU") == "True"
-    ):
-        _complain(
-            "note: without MPI, accelerate starts one process on a CPU, however many were asked for; use torchrun."
-        )
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return True, lambda: None
-    import torch
-    from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
-
-    # Without a GPU, processes find one another only where accelerate is told that there is none.
-    on_cpu = device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    state = PartialState(cpu=on_cpu)
-    return state.is_main_process, state.wait_for_everyone
-
-
-def _complain(message: str) -> None:
-    Console(stderr=True).print(Text(message, style="red"), soft_wrap=True, highlight=False)
 
 
 def main() -> None:

@@ -8,9 +8,11 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from rlhf_pipeline.labeling_ui.campaign import Campaign
 from rlhf_pipeline.pipeline import layers
 from rlhf_pipeline.pipeline.collect import CollectConfig
 from rlhf_pipeline.pipeline.evaluate import EvaluateConfig
@@ -20,12 +22,31 @@ from rlhf_pipeline.reward_model.train import RewardConfig
 from rlhf_pipeline.settings import Settings
 
 
-class LabelConfig(Settings):
-    """How pairs are put before annotators."""
+class LabelConfig(Campaign):
+    """The campaign: what annotators are asked, how their tasks are handed out, and where that is."""
 
-    overlap: int = Field(1, ge=1, description="annotators who judge each pair")
     host: str = Field("127.0.0.1", description="address of this machine; 0.0.0.0 is all of them")
     port: int = Field(7860, ge=1, le=65535, description="TCP port")
+    database: str | None = Field(
+        None,
+        description="PostgreSQL database that keeps the labels, as in postgresql://me@host/name; null: labels.db",
+    )
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+            raise ValueError("give a URL that begins with postgresql://, or leave it out")
+        if url is not None and urlsplit(url).password:
+            raise ValueError(
+                "the run's config.yaml would keep the password: leave it out, and give it as PGPASSWORD or in ~/.pgpass"
+            )
+        return url
+
+    @property
+    def campaign(self) -> Campaign:
+        """The campaign alone, as the label store keeps it."""
+        return Campaign.model_validate({name: getattr(self, name) for name in Campaign.model_fields})
 
 
 class Config(Settings):

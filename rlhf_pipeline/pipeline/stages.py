@@ -51,7 +51,7 @@ def prompts(run: Run, config: Config) -> StageRecord:
     if source == "labels":
         # Held out are the reward model's own held-out prompts: nothing that the policy is judged on was trained on.
         share = config.reward.held_out
-        with _store(run, config) as store:
+        with label_store(run, config) as store:
             known = store.prompts()
         held_out = held_out_prompts([prompt.id for prompt in known], share, config.seed)
         rows = [collecting.prompt_row(prompt, HELD_OUT if prompt.id in held_out else TRAIN) for prompt in known]
@@ -92,7 +92,7 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
 
     inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
     record = run.stage("collect", "candidates.jsonl", inputs, {"model": config.model, **settings.model_dump()}, produce)
-    with _store(run, config) as store:
+    with label_store(run, config) as store:
         rows = _rows(run.folder / "candidates.jsonl")
         campaign = config.label.campaign
         candidates, tasks = collecting.tasks_of(rows, settings.pairs_per_prompt, config.seed, campaign)
@@ -106,34 +106,39 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
 
 def label(run: Run, config: Config, console: Console, *, simulated: bool = False) -> None:
     """Open the labeling app, or let simulated annotators answer in people's stead."""
-    with _store(run, config) as store:
+    with label_store(run, config) as store:
         store.add_campaign(config.label.campaign)  # its settings may have changed since its tasks were added
     if not simulated:
         from rlhf_pipeline.labeling_ui.server import serve
 
-        serve(_database(run, config), config.label.host, config.label.port)
+        serve(location(run, config), config.label.host, config.label.port)
         return
     left = _waiting(run, config)
-    with _store(run, config) as store, progress(console, "simulate", max(left, 1)) as advance:
+    with label_store(run, config) as store, progress(console, "simulate", max(left, 1)) as advance:
         new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
     console.print(f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked.")
 
 
-def import_labels(run: Run, config: Config, console: Console, *, format: str, file: Path) -> ImportReport:
-    """Bring existing human judgements into the run's store."""
-    with _store(run, config) as store:
-        report = import_file(store, format, file)
-    console.print(f"import: {report.taken} judgements taken, {report.already_there} were there already.")
-    for refusal in report.refused[:10]:
-        console.print(f"  line {refusal.line}: {refusal.reason}", markup=False)
-    if len(report.refused) > 10:
-        console.print(f"  ... and {len(report.refused) - 10} more refused.")
-    return report
+def import_labels(
+    run: Run, config: Config, console: Console, *, format: str, file: Path, gold: bool = False, out: Path | None = None
+) -> ImportReport:
+    """Bring existing human judgements, or tasks whose answer is known, into the run's campaign."""
+    with label_store(run, config) as store:
+        done = import_file(store, format, file, config.label.campaign, gold=gold)
+    what = "gold tasks" if gold else "judgements"
+    console.print(f"import: {done.taken} {what} taken, {done.already_there} were there already.")
+    for refusal in done.refused[:_REFUSALS]:
+        console.print(f"  line {refusal.line}: {refusal.reason}", markup=False, soft_wrap=True)
+    if len(done.refused) > _REFUSALS:
+        console.print(f"  ... and {len(done.refused) - _REFUSALS} more refused; `--report FILE` writes them all.")
+    if out:
+        write_jsonl(out, ({"line": refusal.line, "reason": refusal.reason} for refusal in done.refused))
+    return done
 
 
 def preference_rows(run: Run, config: Config) -> StageRecord:
     """preferences.jsonl: every judgement so far, one row a pair, in TRL's format."""
-    with _store(run, config) as store:
+    with label_store(run, config) as store:
         label_set = store.label_set_hash()
         counts = store.counts()
 
@@ -213,7 +218,7 @@ def policy(run: Run, config: Config, console: Console) -> StageRecord:
 def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     """evaluation.json: policy against base on held-out prompts, judged without knowing which is which."""
     adapter, reward_folder = _made(run, "policy"), _made(run, "reward")
-    with _store(run, config) as store:
+    with label_store(run, config) as store:
         counts = store.counts()
         simulated = counts.simulated_judgements == counts.judgements > 0
 
@@ -284,7 +289,7 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
 
 def report(run: Run, config: Config, console: Console) -> Path:
     """report.html and summary.json: the run in figures, as far as it got."""
-    with _store(run, config) as store:
+    with label_store(run, config) as store:
         write_report(summary.report_data(run, config, store), run.path / "report.html")
     figures = summary.summarise(run)
     if figures:
@@ -353,14 +358,14 @@ def _prompt_source(run: Run, config: Config) -> str:
 
 def _imported(run: Run, config: Config) -> bool:
     """Whether the judgements came from elsewhere: there are some, and nothing was collected."""
-    if not (config.label.database or run.database.exists()) or run.at(0).record("collect"):
+    if not has_labels(run, config) or run.at(0).record("collect"):
         return False
-    with _store(run, config) as store:
+    with label_store(run, config) as store:
         return store.counts().judgements > 0
 
 
 def _waiting(run: Run, config: Config) -> int:
-    with _store(run, config) as store:
+    with label_store(run, config) as store:
         return store.waiting()
 
 
@@ -414,10 +419,6 @@ def _accelerator(config: Config) -> Accelerator:
 
 def _rows(path: Path) -> list[Row]:
     return [row for _, row in read_jsonl(path)]
-
-
-def _database(run: Run, config: Config) -> str | Path:
-    return config.label.database or run.database
 
 
 @contextmanager

@@ -162,8 +162,8 @@ def test_processes_of_a_launcher_know_which_of_them_writes(tmp_path: Path) -> No
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\n"
-        "from rlhf_pipeline.pipeline.cli import _processes\n"
-        "is_main, barrier = _processes('auto')\n"
+        "from rlhf_pipeline.pipeline.options import processes\n"
+        "is_main, barrier = processes('auto')\n"
         "there = Path(__file__).with_name('written')\n"
         "if is_main: there.touch()\n"
         "barrier()\n"
