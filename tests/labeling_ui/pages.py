@@ -1,31 +1,54 @@
-"""What the tests of the labeling page share: pairs to judge, and reading a page as an annotator does."""
+"""What the tests of the labeling page share: tasks to judge, and the page's routes with a stand-in for the session."""
 
-import html
-import re
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.testclient import TestClient
 
-from rlhf_pipeline.labeling_ui.records import Candidate, Prompt, Task
+from rlhf_pipeline.labeling_ui import access
+from rlhf_pipeline.labeling_ui.api import build_router
+from rlhf_pipeline.labeling_ui.campaign import Campaign, Kind
+from rlhf_pipeline.labeling_ui.live import Generate
+from rlhf_pipeline.labeling_ui.records import Annotator, Candidate, Prompt, Task
 from rlhf_pipeline.labeling_ui.store import Store
+
+PLAIN = {"gold_share": 0.0, "repeat_share": 0.0}  # nothing mixed in
 
 
 def add_pairs(store: Store, n: int, overlap: int = 3, suffix: str = "") -> None:
     """Add `n` prompts with a pair of responses each; `suffix` ends one response of every pair."""
+    add_tasks(store, n, Campaign(overlap=overlap, **PLAIN), suffix)
+
+
+def add_tasks(store: Store, n: int, campaign: Campaign, suffix: str = "") -> list[Task]:
+    """Add the campaign and `n` tasks of its kind, each about a prompt of its own."""
+    store.add_campaign(campaign)
+    tasks = []
     for number in range(n):
         prompt = Prompt(({"role": "user", "content": f"Question {number}?"},))
-        good = Candidate(prompt.id, f"Good answer {number}.{suffix}", {"model": "tiny"})
-        bad = Candidate(prompt.id, f"Bad answer {number}.", {"model": "tiny"})
+        texts = [f"Good answer {number}.{suffix}", f"Bad answer {number}."]
+        texts += [f"Answer {more} to {number}." for more in range(2, campaign.shown)]
+        candidates = [Candidate(prompt.id, text, {"model": "secret-model"}) for text in texts[: campaign.shown]]
         store.add_prompts([prompt])
-        store.add_candidates([good, bad])
-        store.add_tasks([Task(prompt.id, good.id, bad.id)], overlap=overlap)
+        store.add_candidates(candidates)
+        tasks.append(Task(prompt.id, tuple(candidate.id for candidate in candidates), campaign.name))
+    store.add_tasks(tasks)
+    return tasks
 
 
-def ticket_of(page: str) -> str:
-    """The ticket that the page would send with an answer."""
-    found = re.search(r'data-ticket="([^"]+)"', page)
-    assert found, page
-    return found[1]
+def fill_kind(store: Store, kind: Kind, n: int = 3, **settings: object) -> list[Task]:
+    """Add `n` tasks of a campaign "main" of this kind."""
+    return add_tasks(store, n, Campaign.model_validate({"kind": kind, "overlap": 3, **PLAIN, **settings}))
 
 
-def texts_of(page: str) -> tuple[str, str]:
-    """The left and the right response, as shown."""
-    left, right = re.findall(r'class="text" dir="auto">([^<]*)<', page)[-2:]
-    return html.unescape(left), html.unescape(right)
+def client_of(store: Store, generate: Generate | None = None, secret: str = "secret") -> TestClient:
+    """The page's routes; who asks is named by a header: `client.headers["x-who"] = "Ann"`."""
+
+    async def person(request: Request) -> Annotator:
+        name = request.headers.get("x-who")
+        if not name:
+            raise HTTPException(401, "You are signed out.")
+        return store.annotator(name)
+
+    app = FastAPI()
+    app.dependency_overrides[access.person] = person
+    app.include_router(build_router(store, secret, generate))
+    return TestClient(app, headers={"x-who": "Ann"}, raise_server_exceptions=False)

@@ -1,0 +1,158 @@
+// One task on the screen: the conversation, the responses, and what can be said of them.
+
+import { h, keyed, written } from "./parts.js";
+import { pairwise } from "./pairwise.js";
+import { ranking } from "./ranking.js";
+import { rating } from "./rating.js";
+import { kept } from "./server.js";
+
+const FORMS = { pairwise, ranking, rating };
+
+/**
+ * The card's element, and how to work it. `on.submit(answer)`, `on.skip()`, `on.undo()`, `on.changed(spoken)`,
+ * `on.missing(word)`; `start` is a draft, or the answer that this one would replace.
+ */
+export function makeCard(card, t, on, start = {}) {
+  const view = { card };
+  const form = FORMS[card.kind](card, t, { changed: (spoken) => (refresh(), on.changed(spoken)), decided });
+  const fields = makeFields(card, t, form, () => (refresh(), on.changed("")), submit);
+  const done = keyed("Enter", t("card.submit"), submit, { class: "primary" });
+  const hold = () => !form.instant || fields.open || (card.rationale === "required" && card.action !== "skip");
+
+  // A pair is answered by one key, unless there is something to write as well.
+  function decided() {
+    refresh();
+    on.changed("");
+    if (!hold()) return submit();
+    const empty = fields.focusWanted();
+    if (!empty) done.focus({ preventScroll: true });
+  }
+
+  function submit() {
+    const missing = form.missing() ?? fields.missing();
+    if (missing) return on.missing(missing);
+    on.submit({ ...form.value(), ...fields.texts() });
+  }
+
+  function refresh() {
+    done.hidden = !hold();
+    done.classList.toggle("ready", !form.missing() && !fields.missing());
+    fields.refresh();
+  }
+
+  const tools = h("div", { class: "tools" },
+    fields.buttons,
+    keyed("s", t("card.skip"), on.skip, { class: "apart" }),
+    keyed("u", t("card.undo"), on.undo),
+    done);
+  view.node = h("main", { class: `card ${card.kind}`, tabindex: "-1", "data-card": card.id, "data-kind": card.kind },
+    card.instructions && instructions(card, t),
+    conversation(card, t),
+    h("div", { class: "responses", "data-count": card.responses.length }, form.responses),
+    fields.node,
+    h("div", { class: "answers", role: "group", "aria-label": t("card.answer") }, form.bar, tools));
+  if (form.dragged) view.node.addEventListener("pointerdown", form.dragged);
+
+  if (start.verdict && start.verdict !== "skip") form.show(start);
+  fields.show(start);
+  refresh();
+
+  view.draft = () => ({ ...form.value(), ...fields.texts(true) });
+  view.help = [...form.help, ...(fields.help ?? [])];
+  view.press = (key) => {
+    const button = [...view.node.querySelectorAll("button[data-key]")].find((one) => one.dataset.key === key && !one.hidden && !one.disabled);
+    if (form.press(key)) return true;
+    if (!button) return false;
+    button.click();
+    return true;
+  };
+  view.leaveField = () => view.node.focus({ preventScroll: true });
+  view.submit = submit;
+  return view;
+}
+
+/** Open until they are folded away; new ones are open again. */
+function instructions(card, t) {
+  const details = h("details", { class: "instructions", open: kept.read("rlhf-folded") !== card.instructions }, h("summary", {}, t("card.instructions")), written(card.instructions));
+  details.addEventListener("toggle", () => kept.write("rlhf-folded", details.open ? null : card.instructions));
+  return details;
+}
+
+function conversation(card, t) {
+  const turn = ({ role, content }) => {
+    const known = ["user", "assistant", "system"].includes(role);
+    return h("div", { class: role === "user" ? "turn asked" : "turn said" }, h("div", { class: "who" }, known ? t(`card.${role}`) : role), written(content));
+  };
+  return h("section", { class: "prompt", "aria-label": t("card.conversation"), tabindex: "0" }, card.prompt.map(turn));
+}
+
+/** The reason and the rewrite: folded away until they are asked for. */
+function makeFields(card, t, form, changed, submit) {
+  const field = (name, key) => {
+    const label = h("label", { for: `field-${name}` }, t(`why.${name}`));
+    const area = h("textarea", { id: `field-${name}`, rows: 3, dir: "auto", maxlength: name === "rewrite" ? 20000 : 4000, placeholder: t(`why.${name}_hint`) });
+    const box = h("div", { class: "field", hidden: true }, label, area, h("p", { class: "hint" }, t("why.leave")));
+    const open = () => {
+      box.hidden = false;
+      changed();
+      area.focus();
+    };
+    area.addEventListener("input", changed);
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submit();
+      if (event.key === "Escape" && !event.isComposing) {
+        if (!area.value.trim()) box.hidden = true;
+        changed();
+        area.closest(".card").focus({ preventScroll: true });
+        event.preventDefault();
+      }
+    });
+    return { name, key, box, area, open, button: keyed(key, t(`why.${name}`), open) };
+  };
+  const why = card.rationale !== "off" && field("rationale", "r");
+  const better = card.rewrite && field("rewrite", "w");
+  const all = [why, better].filter(Boolean);
+  let filled = null; // the response that the rewrite began with
+
+  function refresh() {
+    if (!better) return;
+    const winner = form.better();
+    const untouched = !better.area.value.trim() || better.area.value === card.responses[filled];
+    better.area.disabled = winner === null;
+    better.area.placeholder = t(winner === null ? "why.rewrite_choose" : "why.rewrite_hint");
+    if (better.box.hidden || !untouched || winner === filled) return;
+    filled = winner;
+    better.area.value = winner === null ? "" : card.responses[winner];
+  }
+
+  return {
+    node: h("div", { class: "fields" }, all.map((one) => one.box)),
+    buttons: all.map((one) => one.button),
+    refresh,
+    get open() {
+      return all.some((one) => !one.box.hidden);
+    },
+    missing: () => (card.rationale === "required" && !why.area.value.trim() ? "why.required" : null),
+    /** Go to the field that still wants text; whether there is one. */
+    focusWanted() {
+      const wanted = all.find((one) => (!one.box.hidden || (one === why && card.rationale === "required")) && !one.area.value.trim());
+      if (wanted) wanted.open();
+      return Boolean(wanted);
+    },
+    texts(draft = false) {
+      const texts = {};
+      if (why && why.area.value.trim()) texts.rationale = why.area.value;
+      const rewrite = better && !better.box.hidden && better.area.value;
+      if (rewrite && rewrite.trim() && (draft || (form.better() !== null && rewrite !== card.responses[form.better()]))) texts.rewrite = rewrite;
+      return texts;
+    },
+    show(start) {
+      for (const one of all) {
+        const text = start[one.name] ?? "";
+        one.area.value = text;
+        one.box.hidden = !text && !(one === why && card.rationale === "required");
+      }
+    },
+    help: all.map((one) => [[one.key], t(`help.${one.name}`)]),
+  };
+}

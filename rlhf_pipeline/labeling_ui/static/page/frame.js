@@ -1,0 +1,93 @@
+// What stays on the screen around the cards: the header, and what the page has to say.
+
+import { cap, h, keyed } from "./parts.js";
+
+const PATIENCE_MS = 1500; // saving takes less; only what takes longer is worth a word
+
+/** `on.language(code)`, `on.retry()`, `on.history()`, `on.help()`, `on.live()`. */
+export function makeFrame(root, t, language, desk, on) {
+  const title = h("h1", {}, "");
+  const done = h("span", {});
+  const bar = h("progress", { "aria-label": t("header.progress_label"), max: 1, value: 0 });
+  const progress = h("div", { class: "progress" }, done, bar);
+  const unsaved = h("button", { type: "button", class: "quiet unsaved", hidden: true, onclick: on.retry });
+  const choice = h("select", { "aria-label": t("header.language"), onchange: (event) => on.language(event.target.value) },
+    Object.entries(language.languages).map(([code, name]) => h("option", { value: code, lang: code, selected: code === language.code }, name)));
+  const live = desk.live && keyed("l", t("header.live"), on.live, { class: "quiet" });
+  const header = h("header", { class: "bar" },
+    title, progress, unsaved,
+    h("nav", { class: "links" },
+      live,
+      keyed("h", t("header.history"), on.history, { class: "quiet" }),
+      keyed("?", t("header.help"), on.help, { class: "quiet" }),
+      ["reviewer", "admin"].includes(desk.role) && h("a", { class: "quiet", href: "admin" }, t("header.admin")),
+      choice,
+      h("form", { method: "post", action: "sign-out" }, h("span", { class: "name", dir: "auto" }, desk.annotator ?? ""), h("button", { type: "submit", class: "quiet" }, t("header.sign_out")))));
+  const spoken = h("p", { class: "spoken", role: "status" });
+  const toasted = h("div", { class: "toast", role: "status" });
+  const alerted = h("div", { class: "alert", role: "alert" });
+  const paused = h("div", { class: "pause", role: "status" });
+  const stage = h("div", { class: "stage" });
+  root.replaceChildren(header, h("div", { class: "notices" }, alerted, paused, toasted), stage, spoken);
+
+  let late = null;
+  const fill = (box, words, action) => {
+    const [label, act] = action ?? [];
+    box.replaceChildren(...(words ? [h("span", {}, words)] : []), ...(act ? [act instanceof Node ? act : h("button", { type: "button", class: "quiet", onclick: act }, label)] : []));
+  };
+
+  const frame = {
+    say: (words) => (spoken.textContent = words),
+    toast: (words, action) => fill(toasted, words, action),
+    alert: (words, action) => fill(alerted, words, action),
+    quiet: () => fill(toasted, ""),
+
+    show(node, word) {
+      stage.replaceChildren(node);
+      title.textContent = document.title = t(word);
+      if (live) live.lastChild.textContent = t(word === "title.live" ? "header.label" : "header.live");
+      window.scrollTo(0, 0);
+      node.focus({ preventScroll: true });
+      const prompt = node.querySelector(".prompt");
+      if (prompt) prompt.scrollTop = prompt.scrollHeight; // of a long conversation, show the end
+    },
+
+    empty(ended, name, again) {
+      if (!ended) return frame.show(h("main", { class: "done", tabindex: "-1" }, h("p", {}, t("wait.next"))), "title.pairwise");
+      frame.show(h("main", { class: "done", tabindex: "-1" },
+        h("h2", { dir: "auto" }, t("done.title", { name })), h("p", {}, t("done.text")),
+        h("p", {}, t("done.again"), " ", h("button", { type: "button", class: "link", onclick: again }, t("done.look"))),
+        h("p", {}, h("span", { class: "keyhint" }, cap("u"), t("card.undo")), " ", h("span", { class: "keyhint" }, cap("h"), t("header.history")))), "title.done");
+    },
+
+    /** How far it is: what is saved and what is on its way. */
+    count(progress, outbox) {
+      if (!progress || !outbox) return;
+      const coming = outbox.items.filter((item) => item.card.action === "answer" && !item.card.previous).length;
+      const now = Math.min(progress.done + coming, Math.max(progress.total, progress.done));
+      done.textContent = t("header.progress", { done: now, total: progress.total });
+      bar.max = progress.total || 1;
+      bar.value = now;
+      clearTimeout(late);
+      if (!outbox.size) unsaved.hidden = true;
+      else {
+        unsaved.textContent = t("say.unsaved", { n: outbox.size });
+        late = setTimeout(() => (unsaved.hidden = false), PATIENCE_MS);
+      }
+    },
+
+    /** Answers could not be sent, and why; null: they could. */
+    waiting(problem, n) {
+      if (!problem) return fill(alerted, "");
+      if (problem.status === 401) return fill(alerted, t("say.signed_out", { n }), ["", h("a", { class: "quiet", href: "./" }, t("say.sign_in"))]);
+      const detail = problem.message || t("say.unreachable");
+      fill(alerted, t("say.unsaved_more", { n, detail }), [t("say.retry"), on.retry]);
+    },
+
+    pause(minutes, over) {
+      const go = () => (fill(paused, ""), over());
+      fill(paused, t("say.break", { minutes }), [t("say.go_on"), go]);
+    },
+  };
+  return frame;
+}

@@ -1,0 +1,81 @@
+// Trying the model: a prompt of one's own, two responses as they are written, then a card like any other.
+
+import { h, keyed, written } from "./parts.js";
+
+/** One prompt at work, also while its page is not on the screen. `on.grown()`, `on.ready(card)`, `on.failed(detail)`. */
+export class LiveAnswer {
+  constructor(prompt, on) {
+    this.prompt = prompt;
+    this.on = on;
+    this.ahead = 0;
+    this.texts = null;
+    this.stopper = new AbortController();
+    this.#run().catch((error) => error.name === "AbortError" || on.failed(""));
+  }
+
+  stop() {
+    this.stopper.abort();
+  }
+
+  async #run() {
+    const options = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ prompt: this.prompt }) };
+    const response = await fetch("api/live", { ...options, signal: this.stopper.signal });
+    if (!response.ok) return this.on.failed((await response.json().catch(() => ({}))).detail ?? response.statusText);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    let ended = false;
+    for (;;) {
+      const { value, done } = await reader.read();
+      const lines = (rest + (value ?? "")).split("\n");
+      rest = lines.pop();
+      for (const line of lines.map((one) => JSON.parse(one))) {
+        if (line.waiting !== undefined) this.ahead = line.waiting;
+        if (line.texts) this.texts = line.texts;
+        ended ||= Boolean(line.card || line.error);
+        if (line.card) this.on.ready(line.card);
+        else if (line.error) this.on.failed(line.error);
+        else this.on.grown();
+      }
+      if (done) break;
+    }
+    if (!ended) this.on.failed("");
+  }
+}
+
+/** The page part: a field for the prompt, or the responses as they grow. `on.ask(prompt)`, `on.stop()`. */
+export function makeLive(t, on, draft = "") {
+  const area = h("textarea", { id: "live-prompt", rows: 4, dir: "auto", maxlength: 8000, value: draft });
+  const ask = keyed("Enter", t("live.ask"), () => on.ask(area.value), { class: "primary ready" });
+  const form = h("form", { class: "ask" }, h("label", { for: "live-prompt" }, t("live.prompt")), area, h("p", { class: "hint" }, t("live.hint")), h("div", { class: "row" }, ask));
+  area.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      on.ask(area.value);
+    }
+    if (event.key === "Escape") area.blur();
+  });
+  const state = h("p", { class: "state", role: "status" });
+  const texts = [0, 1].map(() => written(""));
+  const columns = h("div", { class: "responses", "data-count": 2, "aria-busy": "true" }, texts.map((text, n) =>
+    h("section", { class: "response", "aria-labelledby": `live-${n}` }, h("h2", { id: `live-${n}` }, t(n ? "card.right" : "card.left")), text)));
+  const asked = written("");
+  const stop = h("button", { type: "button", class: "quiet", onclick: on.stop }, t("live.stop"));
+  const writing = h("div", { class: "writing" }, h("div", { class: "turn asked" }, asked), h("div", { class: "row" }, state, stop), columns);
+  const node = h("main", { class: "live", tabindex: "-1" }, form, writing);
+
+  return {
+    node,
+    prompt: () => area.value,
+    focus: () => area.focus(),
+    /** Show how far the answer is, or the empty field. */
+    show(answer) {
+      form.hidden = Boolean(answer);
+      writing.hidden = !answer;
+      if (!answer) return;
+      asked.textContent = answer.prompt;
+      const word = answer.ahead ? t("live.waiting", { ahead: answer.ahead }) : t(answer.texts ? "live.writing" : "live.starting");
+      if (state.textContent !== word) state.textContent = word;
+      texts.forEach((text, n) => (text.textContent = answer.texts?.[n] ?? ""));
+    },
+  };
+}

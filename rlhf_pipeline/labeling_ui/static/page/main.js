@@ -1,0 +1,313 @@
+// The labeling page: shows a card, takes the answer, and has the next one ready before the answer is saved.
+//
+// What is on the screen is either the first of `cards` (what the server wants judged) or `aside` (an answer that is
+// being changed, a live pair, or a card that came back). Answers go through the outbox; what is typed or half done
+// is kept as a draft until its answer is saved.
+
+import { makeCard } from "./card.js";
+import { Clock, Sitting } from "./clock.js";
+import { makeFrame } from "./frame.js";
+import { LiveAnswer, makeLive } from "./live.js";
+import { keyOf, typing } from "./parts.js";
+import { ask, kept, Outbox, Problem } from "./server.js";
+import { askWhySkip, said, showHelp, showHistory } from "./windows.js";
+
+const SETTLE_MS = 150; // a press this soon after a card appears was meant for the card before it
+
+class Page {
+  constructor(root) {
+    this.root = root;
+    this.cards = [];
+    this.aside = null;
+    this.view = null; // the card on the screen
+    this.live = null; // the live part, while it is on the screen
+    this.answer = null; // a live prompt at work
+    this.clock = new Clock();
+    this.clock.listen();
+    document.addEventListener("keydown", (event) => this.key(event));
+    window.addEventListener("pagehide", () => this.keepDraft());
+    document.addEventListener("visibilitychange", () => document.hidden && this.keepDraft());
+  }
+
+  async start() {
+    await this.speak();
+    await this.load();
+  }
+
+  async speak(language) {
+    const found = await ask(language ? `api/words?language=${language}` : "api/words");
+    this.language = found;
+    document.documentElement.lang = found.code;
+    this.t = (word, values = {}) => (found.words[word] ?? word).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+  }
+
+  async load() {
+    try {
+      const desk = await ask("api/desk");
+      this.desk = desk;
+      this.progress = desk.progress;
+      if (!this.outbox) {
+        const on = {
+          saved: (item, reply) => this.saved(item, reply),
+          refused: (item, problem) => this.refused(item, problem),
+          waiting: (problem) => this.frame.waiting(problem, this.outbox.size),
+          changed: () => this.frame.count(this.progress, this.outbox),
+        };
+        this.outbox = new Outbox(desk.annotator_id, on);
+        this.sitting = new Sitting(kept, `rlhf-sitting:${desk.annotator_id}`);
+        this.build();
+      }
+      this.outbox.flush();
+      this.take(desk.cards);
+      if (this.ready) this.frame.toast(this.t("live.ready"), [this.t("live.show"), () => this.openLive()]);
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      if (problem.status === 401) return location.reload(); // leads to the sign-in page
+      this.frame ?? this.build();
+      this.frame.alert(this.t("say.not_loaded", { detail: problem.message || this.t("say.unreachable") }), [this.t("say.retry"), () => this.load()]);
+    }
+  }
+
+  build() {
+    this.frame = makeFrame(this.root, this.t, this.language, this.desk ?? {}, {
+      language: (code) => this.setLanguage(code),
+      retry: () => this.outbox.flush(),
+      history: () => this.history(),
+      help: () => this.help(),
+      live: () => this.toggleLive(),
+    });
+    this.frame.count(this.progress, this.outbox);
+  }
+
+  async setLanguage(code) {
+    this.keepDraft();
+    document.cookie = `rlhf_language=${code}; path=/; max-age=31536000; samesite=lax`;
+    await this.speak(code);
+    this.build();
+    this.show();
+  }
+
+  // What is on the screen.
+
+  /** Take the server's word for what comes next; what is on the screen stays, and what is on its way is left out. */
+  take(cards) {
+    const shown = this.aside ? null : this.view?.card;
+    const rest = cards.filter((card) => !this.outbox.has(card) && card.id !== shown?.id);
+    const keep = shown && this.cards[0] === shown;
+    this.cards = keep ? [shown, ...rest] : rest;
+    this.ended = !this.cards.length && !this.outbox.size;
+    if (!keep && !this.aside && !this.live) this.show();
+  }
+
+  show() {
+    const card = this.aside ?? this.cards[0];
+    this.live = null;
+    this.view = null;
+    this.frame.quiet();
+    if (!card) {
+      this.frame.empty(this.ended, this.desk.annotator, () => this.load());
+      return;
+    }
+    const draft = kept.read(this.draftKey(card));
+    this.view = makeCard(card, this.t, {
+      submit: (answer) => this.submit(answer),
+      skip: () => this.skip(),
+      undo: () => this.undo(),
+      changed: (spoken) => (this.keepDraft(), spoken && this.frame.say(spoken)),
+      missing: (word) => this.frame.toast(this.t(word)),
+    }, draft?.answer ?? card.previous ?? {});
+    this.clock.restart(card.idle_seconds, draft?.seconds);
+    this.shownAt = performance.now();
+    this.frame.show(this.view.node, `title.${card.kind}`);
+    if (card.previous) {
+      const before = this.t("card.before", { answer: said(card.previous, this.t) });
+      if (card.action === "edit") this.frame.toast(`${this.t("card.edit")} ${before}`, [this.t("card.keep"), () => this.leave()]);
+      else this.frame.toast(`${this.t("say.undone")} ${before}`);
+    }
+  }
+
+  // Answering.
+
+  submit(answer) {
+    const card = this.view.card;
+    const seconds = this.clock.seconds;
+    kept.write(this.draftKey(card), null);
+    if (this.aside) this.aside = null;
+    else this.cards.shift();
+    this.ended = false;
+    this.view = null;
+    this.outbox.add({ card, answer, seconds });
+    if (card.live) {
+      this.ready = null;
+      this.openLive();
+    } else this.show();
+    this.frame.say(this.t("say.next", { done: this.progress.done + this.outbox.size, total: this.progress.total }));
+    this.sitting.add(seconds);
+    if (this.sitting.due(card.break_minutes)) this.frame.pause(this.sitting.minutes(), () => this.sitting.restart());
+  }
+
+  saved(item, reply) {
+    kept.write(this.draftKey(item.card), null);
+    this.progress = reply.progress ?? this.progress;
+    this.frame.count(this.progress, this.outbox);
+    if (reply.saved === "answered") this.frame.toast(this.t("say.answered"));
+    if (reply.saved === "edited") this.frame.toast(this.t("say.edited"));
+    if (reply.cards) this.take(reply.cards);
+    else this.load();
+  }
+
+  /** The server will never take this answer: show its card again, with the answer still in it, and say why. */
+  async refused(item, problem) {
+    kept.write(this.draftKey(item.card), { answer: item.answer, seconds: item.seconds ?? 0 });
+    this.keepDraft();
+    this.aside = item.card;
+    if (problem.status === 409) {
+      this.aside = null; // its ticket is worth nothing: if the task is still ours, it comes with a new one
+      this.view = null;
+      this.cards = [];
+      await this.load();
+    } else this.show();
+    this.frame.alert(this.t("say.refused", { detail: problem.message }));
+  }
+
+  skip() {
+    if (this.view) askWhySkip(this.root, this.t, (reason) => this.submit({ verdict: "skip", reason }));
+  }
+
+  async undo() {
+    if (this.aside?.action === "edit") return this.leave();
+    this.keepDraft();
+    await this.outbox.flush();
+    if (this.outbox.size) return this.frame.toast(this.t("say.undo_waits"));
+    // Until it is acknowledged, the key stays the same: an undo that is sent twice takes one answer back.
+    this.undoKey ??= Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    try {
+      const reply = await ask("api/undo", { key: this.undoKey });
+      this.undoKey = null;
+      this.progress = reply.progress;
+      this.frame.count(this.progress, this.outbox);
+      if (!reply.undone) return this.frame.toast(this.t("say.nothing"));
+      this.aside = null;
+      this.cards = reply.cards;
+      this.show();
+    } catch (problem) {
+      this.frame.toast(this.t("say.undo_failed", { detail: problem.message || this.t("say.unreachable") }));
+    }
+  }
+
+  async history() {
+    try {
+      await this.outbox.flush();
+      showHistory(this.root, this.t, await ask("api/history"), async (entry) => {
+        this.keepDraft();
+        this.aside = await ask(`api/card?ticket=${encodeURIComponent(entry.ticket)}`);
+        this.show();
+      });
+    } catch (problem) {
+      this.frame.toast(this.t("say.not_loaded", { detail: problem.message || this.t("say.unreachable") }));
+    }
+  }
+
+  /** Stop changing an answer. */
+  leave() {
+    kept.write(this.draftKey(this.aside), null);
+    this.aside = null;
+    this.show();
+  }
+
+  help() {
+    showHelp(this.root, this.t, [...(this.view?.help ?? []), ...(this.desk.live ? [[["l"], this.t("help.live")]] : [])]);
+  }
+
+  /** A live pair that waits to be judged; it outlives a reload. */
+  get ready() {
+    return kept.read(`rlhf-live:${this.desk.annotator_id}`);
+  }
+
+  set ready(card) {
+    kept.write(`rlhf-live:${this.desk.annotator_id}`, card);
+  }
+
+  draftKey(card) {
+    return `rlhf-draft:${this.desk.annotator_id}:${card.action}:${card.id}`;
+  }
+
+  keepDraft() {
+    if (this.live) this.typed = this.live.prompt();
+    if (!this.view) return;
+    kept.write(this.draftKey(this.view.card), { answer: this.view.draft(), seconds: this.clock.seconds });
+  }
+
+  // Trying the model.
+
+  toggleLive() {
+    if (!this.desk.live) return;
+    this.keepDraft();
+    if (!this.live && !this.aside?.live) return this.openLive();
+    this.aside = null;
+    this.show();
+  }
+
+  openLive() {
+    this.view = null;
+    if (this.ready) {
+      this.aside = this.ready;
+      return this.show();
+    }
+    this.live = makeLive(this.t, { ask: (prompt) => this.askLive(prompt), stop: () => this.stopLive() }, this.typed);
+    this.live.show(this.answer);
+    this.frame.show(this.live.node, "title.live");
+    if (!this.answer) this.live.focus();
+  }
+
+  askLive(prompt) {
+    if (!prompt.trim()) return this.frame.toast(this.t("live.empty"));
+    this.typed = prompt;
+    this.answer = new LiveAnswer(prompt, {
+      grown: () => this.live?.show(this.answer),
+      ready: (card) => {
+        this.answer = null;
+        this.typed = "";
+        this.ready = { ...card, live: true };
+        if (this.live) this.openLive();
+        else this.frame.toast(this.t("live.ready"), [this.t("live.show"), () => this.openLive()]);
+      },
+      failed: (detail) => {
+        this.answer = null;
+        if (this.live) this.openLive();
+        this.frame.alert(this.t("live.failed", { detail: detail || this.t("say.unreachable") }));
+      },
+    });
+    this.live.show(this.answer);
+    this.live.node.focus({ preventScroll: true });
+  }
+
+  stopLive() {
+    this.answer?.stop();
+    this.answer = null;
+    this.openLive();
+  }
+
+  // Keys.
+
+  key(event) {
+    if (typing(event.target) || this.root.querySelector("dialog[open]")) return;
+    const key = keyOf(event);
+    // On a button or a link these two keys are the browser's.
+    if (!key || ((key === "Enter" || key === " ") && event.target.closest?.("button, a, summary"))) return;
+    if (this.pressed(key)) event.preventDefault();
+  }
+
+  pressed(key) {
+    const common = { "?": () => this.help(), h: () => this.history(), l: () => this.toggleLive() };
+    if (this.view && performance.now() - this.shownAt < SETTLE_MS) return true;
+    if (this.view?.press(key)) return true;
+    if (key === "l" && !this.desk?.live) return false;
+    if (common[key]) return common[key](), true;
+    if (key === "Escape" && this.aside?.action === "edit") return this.leave(), true;
+    if (key === "u" || key === "Backspace") return this.undo(), true;
+    return false;
+  }
+}
+
+export const start = (root) => new Page(root).start();

@@ -1,0 +1,65 @@
+// Building the page from text that nobody vouches for: strings only ever become text nodes and attributes.
+
+export function h(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "value") node.value = value;
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+/** What a model or a person wrote, as it was written. */
+export const written = (text) => h("div", { class: "text", dir: "auto" }, text);
+
+const CAPS = { Enter: "⏎", Backspace: "⌫", Escape: "Esc", ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→" };
+
+export const cap = (key) => h("kbd", {}, CAPS[key] ?? (key.length === 1 ? key.toUpperCase() : key));
+
+/** A button that shows its key; pressing the key is a click on it, so that mouse and keyboard are one path. */
+export function keyed(key, label, onclick, props = {}) {
+  const words = { type: "button", "data-key": key, "aria-keyshortcuts": key === "=" ? undefined : key };
+  const button = h("button", { ...words, ...props }, cap(key), h("span", {}, label));
+  button.addEventListener("click", (event) => {
+    if (event.detail > 0) button.blur(); // after a mouse click, Enter and space are for the page again
+    onclick(event);
+  });
+  return button;
+}
+
+/** Both words of a place; the style sheet shows the one that fits the width of the window. */
+export const sided = (wide, narrow) => [h("span", { class: "wide" }, wide), h("span", { class: "narrow" }, narrow)];
+
+/** The key that was pressed, by what is printed on it; null where it is not meant as a shortcut. */
+export function keyOf(event) {
+  if (event.repeat || event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return null;
+  if (event.key === "=" || event.key === "?") return event.key;
+  const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code); // also where digits need Shift
+  if (digit) return digit[1];
+  const letter = /^Key([A-Z])$/.exec(event.code); // under an input method, and on keyboards without Latin letters
+  if (letter && !/^[a-z]$/i.test(event.key)) return letter[1].toLowerCase();
+  return event.key.length === 1 ? event.key.toLowerCase() : event.key;
+}
+
+export const typing = (target) => Boolean(target.closest?.("input, textarea, select, [contenteditable]"));
+
+/** A window over the page: the rest cannot be reached while it is open, and focus returns where it was. */
+export function dialog(root, title, close, ...children) {
+  const before = document.activeElement;
+  const heading = h("h2", { id: "dialog-title" }, title);
+  const shut = h("button", { type: "button", class: "quiet" }, cap("Escape"), h("span", {}, close));
+  const head = h("div", { class: "dialog-head" }, heading, shut);
+  const node = h("dialog", { "aria-labelledby": "dialog-title" }, head, ...children);
+  shut.addEventListener("click", () => node.close());
+  node.addEventListener("click", (event) => event.target === node && node.close());
+  node.addEventListener("close", () => {
+    node.remove();
+    if (before?.isConnected) before.focus({ preventScroll: true });
+  });
+  root.append(node);
+  node.showModal();
+  return node;
+}

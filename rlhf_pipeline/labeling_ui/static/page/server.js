@@ -1,0 +1,135 @@
+// Talking to the server, and keeping what it has not acknowledged.
+
+const PATIENCE_MS = 15_000;
+const LONGEST_PAUSE_MS = 30_000;
+
+export class Problem extends Error {
+  /** `status` is HTTP's, or 0 where no answer came. */
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+export async function ask(path, body) {
+  let response;
+  try {
+    response = await fetch(path, {
+      method: body ? "POST" : "GET",
+      headers: body ? { "content-type": "application/json" } : {},
+      body: body && JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
+    const data = await response.json().catch(() => ({}));
+    if (response.ok) return data;
+    throw new Problem(response.status, String(data.detail ?? response.statusText));
+  } catch (error) {
+    throw error instanceof Problem ? error : new Problem(0, "");
+  }
+}
+
+/** Storage that may be full or forbidden: then the page goes on without it. */
+export const kept = {
+  read(key) {
+    try {
+      return JSON.parse(localStorage.getItem(key));
+    } catch {
+      return null;
+    }
+  },
+  write(key, value) {
+    try {
+      if (value === null) localStorage.removeItem(key);
+      else localStorage.setItem(key, JSON.stringify(value));
+    } catch {}
+  },
+  keys(prefix) {
+    try {
+      return Object.keys(localStorage).filter((key) => key.startsWith(prefix)).sort();
+    } catch {
+      return [];
+    }
+  },
+};
+
+/**
+ * Answers on their way, oldest first, sent one at a time with the ticket that makes a second sending harmless.
+ * They outlive reloads and sign-outs, apart for each annotator; each has an entry of its own, so that two tabs
+ * never overwrite one another.
+ */
+export class Outbox {
+  /** `on.saved(item, reply)`, `on.refused(item, problem)`, `on.waiting(problem | null)`, `on.changed()`. */
+  constructor(annotator, on) {
+    this.prefix = `rlhf-outbox:${annotator}:`;
+    this.annotator = annotator;
+    this.on = on;
+    this.pause = 1000;
+    this.items = kept.keys(this.prefix).map((key) => ({ key, ...kept.read(key) })).filter((item) => item.card);
+    window.addEventListener("online", () => this.flush());
+    document.addEventListener("visibilitychange", () => document.hidden || this.flush());
+  }
+
+  get size() {
+    return this.items.length;
+  }
+
+  has(card) {
+    return this.items.some((item) => item.card.ticket === card.ticket || item.card.id === card.id);
+  }
+
+  add(item) {
+    const key = `${this.prefix}${String(Date.now()).padStart(15, "0")}-${Math.random().toString(36).slice(2)}`;
+    this.items.push({ key, ...item });
+    kept.write(key, item);
+    this.on.changed();
+    return this.flush();
+  }
+
+  /** Send what is here; resolves when all is sent or the server cannot take it now. */
+  flush() {
+    clearTimeout(this.timer);
+    this.sending ??= this.#send().finally(() => (this.sending = null));
+    return this.sending;
+  }
+
+  async #send() {
+    while (this.items.length) {
+      const item = this.items[0];
+      try {
+        const { ticket } = item.card;
+        const reply = await ask("api/judgements", { ticket, answer: item.answer, seconds: item.seconds });
+        this.#drop(item);
+        this.pause = 1000;
+        this.on.waiting(null);
+        this.on.saved(item, reply);
+      } catch (problem) {
+        if (!(problem instanceof Problem)) throw problem;
+        const final = problem.status >= 400 && problem.status < 500 && ![401, 403, 408, 429].includes(problem.status);
+        if (final && (await this.#isMine())) {
+          this.#drop(item);
+          this.on.refused(item, problem);
+          continue;
+        }
+        this.on.waiting(final ? new Problem(401, "") : problem);
+        this.timer = setTimeout(() => this.flush(), this.pause);
+        this.pause = Math.min(2 * this.pause, LONGEST_PAUSE_MS);
+        return;
+      }
+    }
+  }
+
+  /** Whether this browser is still signed in as who gave the answers. */
+  async #isMine() {
+    try {
+      return (await ask("api/desk")).annotator_id === this.annotator;
+    } catch {
+      return false;
+    }
+  }
+
+  #drop(item) {
+    this.items = this.items.filter((one) => one !== item);
+    kept.write(item.key, null);
+    this.on.changed();
+  }
+}
