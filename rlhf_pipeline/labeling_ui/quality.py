@@ -105,7 +105,7 @@ def read(store: Store, campaign: str | None = None, simulated: bool | None = Non
     campaigns = {each.name: each for each in store.campaigns()}
     if campaign is not None and campaign not in campaigns:
         there = ", ".join(sorted(campaigns)) or "none"
-        raise UserError(f'There is no campaign "{campaign}" among the labels; there is: {there}. Check the name.')
+        raise UserError(f'there is no campaign "{campaign}" among the labels; there is: {there}. Check the name.')
     counted = [each for each in store.annotators() if simulated is None or each.simulated == simulated]
     ids = {each.id for each in counted}
     tasks = {task.id: task for task in store.tasks() if campaign in (None, task.campaign)}
@@ -167,6 +167,8 @@ def _said(labels: Labels) -> dict[str, dict[Unit, dict[str, Category]]]:
         if task.gold is None and task.repeat_of is None:
             for scale, unit, category in sayings(judgement.answer, task):
                 said.setdefault(scale, {}).setdefault(unit, {})[judgement.annotator_id] = category
+    if not any(category for given in said.get("strength", {}).values() for category in given.values()):
+        said.pop("strength", None)  # ties alone: nobody was asked how strongly
     return said
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd  # type: ignore[import-untyped]
-from crowdkit.aggregation import OneCoinDawidSkene
 from scipy.special import expit, logit
 from scipy.stats import beta
 
@@ -122,6 +121,8 @@ def _truth(choices: Sequence[Choice]) -> dict[Unit, float]:
     # it does, and always has both labels, without which crowd-kit divides by zero.
     rows += [(-1 - task, worker, 1 - label) for task, worker, label in rows]
     with _fenced():
+        from crowdkit.aggregation import OneCoinDawidSkene  # here: it brings all of nltk with it
+
         model = OneCoinDawidSkene(n_iter=100).fit(pd.DataFrame(rows, columns=["task", "worker", "label"]))
     probabilities: Any = model.probas_
     first = probabilities[1]

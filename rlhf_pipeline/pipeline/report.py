@@ -30,13 +30,20 @@ class Rate(Settings):
 
 
 class AnnotatorFigures(Settings):
-    """One annotator: how many answers, what share of the decisive ones went left, and the test against one half."""
+    """One annotator: how many answers, the share of decisive ones that went left with its test against one half,
+    agreement with known answers, skill (estimated accuracy) with its interval, and what each vote counts.
+    """
 
     name: str
     simulated: bool
     judgements: int
     left_share: float | None = None
     left_p_value: float | None = None
+    gold: float | None = None
+    skill: float | None = None
+    skill_low: float | None = None
+    skill_high: float | None = None
+    weight: float = 1.0
 
 
 class LabelFigures(Settings):

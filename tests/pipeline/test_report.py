@@ -34,6 +34,7 @@ def rate(name: str, value: float, low: float, high: float, simulated: bool = Fal
 
 def simulated_annotator(name: str, left_share: float, p_value: float) -> dict[str, object]:
     figures = {"judgements": 301, "left_share": left_share, "left_p_value": p_value}
+    figures |= {"gold": 0.9, "skill": 0.884, "skill_low": 0.81, "skill_high": 0.943, "weight": 1.07}
     return {"name": name, "simulated": True} | figures
 
 
@@ -95,7 +96,7 @@ def example() -> ReportData:
                 "tasks": 602,
                 "judgements": 1204,
                 "simulated_judgements": 1204,
-                "by_verdict": {"left": 560, "right": 489, "tie": 121, "both_bad": 34, "skip": 0},
+                "by_verdict": {"preferred": 1049, "tie": 121, "both_bad": 34, "skip": 0},
                 "pairs": 561,
                 "alpha": 0.63,
                 "alpha_low": 0.58,
@@ -177,6 +178,8 @@ def test_a_whole_run_is_shown(tmp_path: Path) -> None:
         "Put a drop of oil",
         "AutoPeftModelForCausalLM",
         "0.63",
+        "81.0% to 94.3%",
+        "1.07",
     ):
         assert shown in text
     assert len(page.named("svg")) == 7
