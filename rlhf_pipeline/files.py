@@ -53,10 +53,14 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 def read_json(path: Path) -> Any:
     """Read a JSON file; `UserError` where it is missing or malformed."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 text ({error.reason}, byte {error.start}). Save the file as UTF-8."
+        ) from error
+    except (ValueError, RecursionError) as error:  # the latter: nested too deeply
         raise UserError(f"{path} is not valid JSON: {error}") from error
 
 
@@ -83,6 +87,8 @@ def read_jsonl(path: Path, required: Mapping[str, type] | None = None) -> Iterat
                 raise UserError(
                     f"{where}: not valid JSON ({error.msg}, column {error.colno}). Each line must be one JSON object."
                 ) from error
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested too deeply
+                raise UserError(f"{where}: not valid JSON ({error}).") from error
             if not isinstance(row, dict):
                 raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}.")
             for field, kind in (required or {}).items():

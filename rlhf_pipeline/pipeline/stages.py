@@ -29,12 +29,14 @@ from rlhf_pipeline.pipeline.labels import has_labels, label_store, location
 from rlhf_pipeline.pipeline.manifest import StageRecord
 from rlhf_pipeline.pipeline.progress import progress
 from rlhf_pipeline.pipeline.report import write_report
+from rlhf_pipeline.pipeline.rewards import needs_learned, policy_scorer
 from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.pipeline.simulate import default_annotators, hidden_preference, prompt_text, simulate
 from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
 from rlhf_pipeline.policy.train import ADAPTER, check_config, train_policy
 from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs, split_by_prompt
 from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
+from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY
 from rlhf_pipeline.reward_model.scorer import RewardScorer
 from rlhf_pipeline.reward_model.train import train_reward
 
@@ -128,7 +130,8 @@ def import_labels(
     what = "gold tasks" if gold else "judgements"
     console.print(f"import: {done.taken} {what} taken, {done.already_there} were there already.")
     for refusal in done.refused[:_REFUSALS]:
-        console.print(f"  line {refusal.line}: {refusal.reason}", markup=False, soft_wrap=True)
+        reason = "".join(letter if letter.isprintable() else "?" for letter in refusal.reason)  # it quotes the file
+        console.print(f"  line {refusal.line}: {reason}", markup=False, soft_wrap=True)
     if len(done.refused) > _REFUSALS:
         console.print(f"  ... and {len(done.refused) - _REFUSALS} more refused; `--report FILE` writes them all.")
     if out:
@@ -193,14 +196,19 @@ def policy(run: Run, config: Config, console: Console) -> StageRecord:
     """policy/: the adapter after policy-gradient updates against the reward model."""
     prompts(run, config)
     before = run.at(run.round - 1).folder / "policy" if run.round else None
-    inputs = [run.folder / "prompts.jsonl", _made(run, "reward"), *([before] if before else [])]
+    reward_folder = _made(run, "reward") if needs_learned(config.rewards) else None
+    inputs = [run.folder / "prompts.jsonl", *(each for each in (reward_folder, before) if each)]
+    settings = _asking(config, config.policy)
+    if config.rewards != LEARNED_ONLY:
+        settings["rewards"] = [spec.model_dump(mode="json") for spec in config.rewards]
 
     def produce(folder: Path) -> dict[str, Any]:
         accelerator = _accelerator(config)
         check_config(config.policy, sum(row["split"] == TRAIN for row in _rows(inputs[0])), accelerator.num_processes)
         base = _base(config, console, accelerator)
-        scorer = RewardScorer.load(inputs[1], base)
-        asked = [base.renderer.prompt_ids(row["prompt"]) for row in _asked(run, config, base, console, TRAIN)]
+        rows = _asked(run, config, base, console, TRAIN)
+        scorer = policy_scorer(config.rewards, base, rows, reward_folder)
+        asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
         if config.policy.tracker != "none":
             accelerator.init_trackers("rlhf-pipeline", config.policy.model_dump(mode="json"))
         with _steps(console, "policy", config.policy.steps, visible=accelerator.is_main_process) as on_step:
@@ -212,7 +220,7 @@ def policy(run: Run, config: Config, console: Console) -> StageRecord:
         last = log[-max(1, len(log) // 10) :]
         return {name: sum(row[name] for row in last) / len(last) for name in log[0] if name != "step"}
 
-    return run.stage("policy", "policy", inputs, _asking(config, config.policy), produce)
+    return run.stage("policy", "policy", inputs, settings, produce)
 
 
 def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
