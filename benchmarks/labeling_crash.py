@@ -1,0 +1,127 @@
+"""The labeling server is killed with SIGKILL at random moments under load, over SQLite and PostgreSQL.
+
+Annotators answer without long pauses, and send an answer again until it is acknowledged. Every few seconds the server
+is killed and started anew. Afterwards every acknowledged judgement must be there, once; what is left must be given out
+to others once the leases have run out, so that no task is stuck; and no lease may run longer than its campaign allows.
+
+    python benchmarks/labeling_crash.py --json labeling_crash.json
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import sqlalchemy as sa
+
+from benchmarks.crowd.annotators import crowd
+from benchmarks.crowd.audit import audit
+from benchmarks.crowd.machine import machine
+from benchmarks.crowd.server import Server, database, fill
+from rlhf_pipeline.files import write_json
+from rlhf_pipeline.labeling_ui import tables
+from rlhf_pipeline.labeling_ui.campaign import Campaign
+from rlhf_pipeline.labeling_ui.records import Answer, Judgement
+from rlhf_pipeline.labeling_ui.store import Store
+
+THINK = 0.4
+LEASE_MINUTES = 1.0
+
+
+def main() -> None:
+    """Kill each database's server and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="where the figures go")
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append", help="only this one")
+    parser.add_argument("--annotators", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--tasks", type=int, default=2000, help="more than can be judged before the last kill")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    print(machine(), flush=True)
+    found: dict[str, Any] = {}
+    for kind in options.database or ["sqlite", "postgresql"]:
+        found[kind] = torture(kind, options)
+        print(kind, found[kind], flush=True)
+        if options.json:
+            write_json(options.json, found)
+
+
+def torture(kind: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Figures of one database."""
+    draw = random.Random(options.seed)
+    with database(kind) as url:
+        campaign = Campaign(overlap=3, lease_minutes=LEASE_MINUTES)
+        invitations = fill(url, options.tasks, options.annotators, campaign)
+        server = Server(url)
+        server.start()
+        kills, starting, over = 0, 0.0, False
+
+        async def killer() -> None:
+            nonlocal kills, starting, over
+            for _ in range(options.kills):
+                await asyncio.sleep(draw.uniform(0.5, 3))
+                await asyncio.to_thread(server.kill)
+                kills += 1
+                starting += await asyncio.to_thread(server.start)
+                print(f"  {kind}: killed {kills} of {options.kills}", end="\\r", flush=True)
+            over = True
+
+        async def both() -> Any:
+            working = crowd(server.address, invitations, lambda r: r.uniform(0.5, 1.5) * THINK, lambda: over, 0)
+            log, _ = await asyncio.gather(working, killer())
+            return log
+
+        try:
+            log = asyncio.run(both())
+        finally:
+            server.kill()
+        longest = longest_lease(url)
+        checked = audit(url, log)
+        stuck = finish(url)
+        return {
+            "kills": kills,
+            "acknowledged": checked["acknowledged"],
+            "lost": checked["lost"],
+            "doubled": checked["doubled"],
+            "stuck": stuck,
+            "longest_lease_s": round(longest, 1),
+            "lease_s": 60 * LEASE_MINUTES,
+            "problems": checked["problems"],
+            "retries": log.retries,
+            "mean_restart_s": round(starting / kills, 1),
+        }
+
+
+def longest_lease(url: str) -> float:
+    """Seconds until the last lease runs out; 0 without any."""
+    store = Store(url)
+    try:
+        with store.database.read() as connection:
+            until = connection.execute(sa.select(sa.func.max(tables.leases.c.leased_until))).scalar_one()
+        return max(0.0, (until or 0.0) - time.time())
+    finally:
+        store.close()
+
+
+def finish(url: str) -> int:
+    """Let others judge what is left once all leases have run out; returns how many judgements are still lacking."""
+    store = Store(url, clock=lambda: time.time() + 60 * LEASE_MINUTES + 1)
+    try:
+        for number in range(store.campaigns()[0].overlap):
+            annotator = store.annotator(f"late-{number}").id
+            while (shown := store.next_assignment(annotator)) is not None:
+                ids = tuple(candidate.id for candidate in shown.shown)
+                store.record(Judgement(shown.task.id, annotator, ids, Answer("tie")))
+        return store.waiting()
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    main()
