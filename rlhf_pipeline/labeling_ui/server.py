@@ -1,87 +1,125 @@
-"""The web server around the labeling page: who is asking, and whether to answer at all.
+"""The web server: one FastAPI app with the labeling page, its JSON API, the admin page, sign-in and exports.
 
-An annotator signs in with a name, kept in a signed SameSite=Lax cookie. Nothing but the sign-in page is
-served without one, and requests that change something are refused when they come from another site.
-Left out on purpose: passwords and roles; on anything but a trusted network, put a proxy that has them in front.
+Everything stands behind `access.Guard`. The first start needs no set-up: where nobody can administer the store yet,
+`serve` prints a link that makes whoever opens it first the admin. Left out on purpose: TLS, which a proxy in front has
+(see `access.py`).
 
     serve("runs/mine/labels.db", port=7860)
 """
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import socket
-import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Any
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, Form, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from sqlalchemy import make_url
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.middleware.sessions import SessionMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.labeling_ui.app import STATIC, build_blocks, templates
+from rlhf_pipeline.labeling_ui import access, api, exports, signing_in
+from rlhf_pipeline.labeling_ui.accounts import Accounts
+from rlhf_pipeline.labeling_ui.admin import build_admin
+from rlhf_pipeline.labeling_ui.app import STATIC, build_blocks
+from rlhf_pipeline.labeling_ui.live import Generate
+from rlhf_pipeline.labeling_ui.records import Annotator
 from rlhf_pipeline.labeling_ui.store import Store
 
-LONGEST_NAME = 60
-SESSION_DAYS = 14
-
-# Gradio needs inline scripts, and eval for its templates. What counts: nothing is fetched from or sent to elsewhere.
-_HEADERS = {
-    "content-security-policy": "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; form-action 'self'; base-uri 'self'; object-src 'none'; frame-ancestors 'self'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-}
+LARGEST_REQUEST = 1 << 20  # bytes: an answer with a long rewrite is far below
+FIRST_LINK_HOURS = 24.0
 
 
-def build_app(store: Store, secret: str | None = None) -> FastAPI:
-    """The whole web application over `store`.
+def build_app(store: Store, secret: str | None = None, generate: Generate | None = None) -> FastAPI:
+    """The whole web application over `store`; `generate` answers typed prompts in campaigns that allow it.
 
     `secret` signs sessions and tickets; without one a random secret is made, and sign-ins end with the process.
     Raises `UserError` where the store holds nothing to label.
     """
-    if not store.counts().tasks:
+    if not store.counts().tasks and generate is None:
         raise UserError(
-            "there is nothing to label: the database holds no pairs of responses. "
+            "there is nothing to label: the database holds no responses to judge. "
             "Collect responses first (make collect, or rlhf collect), or bring existing ones with rlhf import."
         )
     secret = secret or secrets.token_hex(32)
+    accounts, sessions = Accounts(store.database), access.Sessions(secret)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(signing_in.build_router(accounts, sessions))
+    app.include_router(api.build_router(store, secret, generate))
+    app.include_router(_exports(store))
+    app.add_api_route("/admin", lambda: RedirectResponse("/admin/", 303), response_model=None)
+    _mount(app, build_admin(store, accounts), "/admin", "admin.css")
+    _mount(app, build_blocks(), "/", "label.css")
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=LARGEST_REQUEST)
+    app.add_middleware(access.Guard, accounts=accounts, sessions=sessions)
+    return app
 
-    @app.get("/sign-in", response_model=None)
-    def ask_name(request: Request) -> Response:
-        return RedirectResponse("./", 303) if _identity(request) else _sign_in_page()
 
-    @app.post("/sign-in", response_model=None)
-    def sign_in(request: Request, name: Annotated[str, Form()] = "") -> Response:
-        tidy = tidy_name(name)
-        try:
-            if not tidy:
-                raise UserError(f"Please give a name of up to {LONGEST_NAME} letters.")
-            store.annotator(tidy)
-        except UserError as error:
-            return _sign_in_page(str(error), name, 422)
-        request.session["annotator"] = tidy
-        return RedirectResponse("./", 303)
+def serve(store_url: str | Path, host: str = "127.0.0.1", port: int = 7860, generate: Generate | None = None) -> None:
+    """Serve until interrupted. `port` 0 takes any free one."""
+    store = Store(store_url)
+    try:
+        with contextlib.closing(_listen(host, port)) as listener:
+            app = build_app(store, kept_secret(store_url), generate)
+            address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+            print(f"Label at {address} (stop with Ctrl+C)", flush=True)
+            accounts = Accounts(store.database)
+            if not accounts.has_admin():
+                token = accounts.invite("admin", hours=FIRST_LINK_HOURS)
+                print(f"Nobody can administer this store yet. Open this link once, within a day, to become its admin:\n"
+                      f"{address}/invitation/{token}", flush=True)  # fmt: skip
+            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+            with contextlib.suppress(KeyboardInterrupt):
+                uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        store.close()
 
-    @app.post("/sign-out", response_model=None)
-    def sign_out(request: Request) -> Response:
-        request.session.clear()
-        return RedirectResponse("sign-in", 303)
+
+def _exports(store: Store) -> APIRouter:
+    """Judgements as files, made as they are sent: nothing is left in a folder that others could read."""
+    router = APIRouter()
+    Reviewer = Annotated[Annotator, Depends(access.require("reviewer"))]
+
+    @router.get("/export/{name:path}")
+    def export(request: Request, name: str, _reviewer: Reviewer, campaign: str | None = None) -> Response:
+        kind = name.removesuffix(".jsonl")
+        known = campaign is None or campaign in {one.name for one in store.campaigns()}
+        if kind not in exports.KINDS or kind == name or not known:
+            access.refused(request, "there is no such export")
+            raise HTTPException(404, f"There is no such export. Choose one of {', '.join(exports.KINDS)}.")
+        rows = exports.export(store, kind, campaign)
+        return StreamingResponse(
+            _lines(rows),
+            media_type="application/jsonl",
+            headers={"content-disposition": f'attachment; filename="{kind}.jsonl"', "cache-control": "no-store"},
+        )
+
+    return router
+
+
+def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _mount(app: FastAPI, blocks: gr.Blocks, path: str, style: str) -> None:
+    def identity(request: Request) -> str | None:
+        """The id of who asks, as `request.username` of Gradio's handlers; Gradio refuses where there is none."""
+        annotator = access.signed_in(request)
+        return annotator.id if annotator is not None else None
 
     gr.mount_gradio_app(
         app,
-        build_blocks(store, secret),
-        path="/",
-        auth_dependency=_identity,
+        blocks,
+        path=path,
+        auth_dependency=identity,
         allowed_paths=[],
         max_file_size=1,  # byte: there is nothing to upload
         ssr_mode=False,
@@ -90,90 +128,8 @@ def build_app(store: Store, secret: str | None = None) -> FastAPI:
         pwa=False,
         footer_links=[],
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=STATIC / "label.css",
+        css_paths=STATIC / style,
     )
-    app.add_middleware(Guard)
-    app.add_middleware(
-        SessionMiddleware,
-        secret_key=secret,
-        session_cookie="rlhf_session",
-        max_age=SESSION_DAYS * 24 * 3600,
-        same_site="lax",
-    )
-    return app
-
-
-def serve(store_url: str | Path, host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Serve the labeling page until interrupted. `port` 0 takes any free one."""
-    store = Store(store_url)
-    try:
-        with contextlib.closing(_listen(host, port)) as listener:
-            app = build_app(store, kept_secret(store_url))
-            shown_host = f"[{host}]" if ":" in host else host
-            print(f"Label at http://{shown_host}:{listener.getsockname()[1]} (stop with Ctrl+C)", flush=True)
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-            with contextlib.suppress(KeyboardInterrupt):
-                uvicorn.Server(config).run(sockets=[listener])
-    finally:
-        store.close()
-
-
-def tidy_name(name: str) -> str:
-    """One spelling a name: composed Unicode, single spaces, nothing invisible; empty where it is not a name."""
-    text = " ".join(unicodedata.normalize("NFC", name).split())
-    printable = all(unicodedata.category(letter)[0] != "C" for letter in text)
-    return text if printable and len(text) <= LONGEST_NAME else ""
-
-
-class Guard:
-    """ASGI middleware: own site only, signed in only, and security headers on every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with a refusal."""
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers[name] = value
-            await send(message)
-
-        await (_refusal(scope) or self.app)(scope, receive, send_with_headers)
-
-
-def _refusal(scope: Scope) -> Response | None:
-    headers = Headers(scope=scope)
-    if scope.get("method") not in ("GET", "HEAD") and not _same_origin(headers):
-        return JSONResponse({"detail": "Refused: the request comes from another site."}, 403)
-    if scope["path"] in ("/sign-in", "/sign-out") or scope["session"].get("annotator"):
-        return None
-    if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
-        return RedirectResponse("sign-in", 303)
-    return JSONResponse({"detail": "You are signed out. Reload the page to sign in."}, 401)
-
-
-def _same_origin(headers: Headers) -> bool:
-    """Browsers name the origin of every POST; what names none is no browser, and has no cookie to abuse."""
-    origin = headers.get("origin")
-    if origin is None:
-        return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-    return urlsplit(origin).netloc == headers.get("host")
-
-
-def _identity(request: Request) -> str | None:
-    name = request.session.get("annotator")
-    return name if isinstance(name, str) else None
-
-
-def _sign_in_page(problem: str = "", name: str = "", status: int = 200) -> HTMLResponse:
-    page = templates.get_template("sign_in.html").render(problem=problem, name=name, longest=LONGEST_NAME)
-    return HTMLResponse(page, status, {"cache-control": "no-store"})
 
 
 def _listen(host: str, port: int) -> socket.socket:

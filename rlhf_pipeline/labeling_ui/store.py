@@ -280,8 +280,8 @@ class Store:
                 by_verdict=by_verdict,
             )
 
-    def waiting(self) -> int:
-        """How many judgements the tasks still lack, each by the overlap that it was added with.
+    def waiting(self, campaign: str | None = None) -> int:
+        """How many judgements the tasks (of one campaign) still lack, each by the overlap that it was added with.
 
         Tasks with a known answer and tasks shown again are not waited for.
         """
@@ -292,6 +292,8 @@ class Store:
         lacking = sa.select(sa.func.coalesce(sa.func.sum(tasks.overlap - number), 0))
         lacking = lacking.select_from(tables.tasks.outerjoin(each, each.c.task_id == tasks.id))
         lacking = lacking.where(number < tasks.overlap, tasks.gold.is_(sa.null()), tasks.repeat_of.is_(None))
+        if campaign is not None:
+            lacking = lacking.where(tasks.campaign == campaign)
         with self.database.read() as connection:
             return int(connection.execute(lacking).scalar_one())
 
