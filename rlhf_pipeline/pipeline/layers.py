@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -74,12 +74,12 @@ def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     """The dotted names of every field that holds a value."""
     names: list[str] = []
     for name, field in model.model_fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            names += field_names(inner, f"{prefix}{name}.")
-        else:
+        members = get_args(field.annotation) if field.discriminator else (field.annotation,)
+        inner = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+        names += [each for member in inner for each in field_names(member, f"{prefix}{name}.")]
+        if not inner:
             names.append(f"{prefix}{name}")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def document(model: type[BaseModel], indent: str = "") -> str:
@@ -91,9 +91,15 @@ def document(model: type[BaseModel], indent: str = "") -> str:
             about = (inner.__doc__ or "").strip().partition("\n\n")[0]
             lines += ["", *_comment(about, indent), f"{indent}{name}:", document(inner, f"{indent}  ")]
         else:
-            value = yaml.safe_dump({name: list(default) if isinstance(default, tuple) else default}, width=100)
+            value = yaml.safe_dump({name: _plain(default)}, width=100)
             lines += [*_comment(field.description or "", indent), *(f"{indent}{line}" for line in value.splitlines())]
     return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_defaults=True)
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _comment(text: str, indent: str) -> list[str]:
@@ -159,13 +165,17 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def _explain(detail: ErrorDetails, model: type[BaseModel], layers: Sequence[Layer]) -> str:
-    path = [str(part) for part in detail["loc"]]
-    while path and not any(layer.has(path) for layer in layers):
-        path.pop()  # what pydantic appends to tell the members of a union or a list apart
+    path: list[str] = []
+    for part in map(str, detail["loc"]):
+        # What pydantic puts between to tell the members of a union or a list apart is in none of the layers.
+        if any(layer.has([*path, part]) for layer in layers):
+            path.append(part)
     layer = next((layer for layer in reversed(layers) if layer.has(path)), layers[-1])
     where, name = layer.where(path), ".".join(path)
     if detail["type"] == "extra_forbidden":
         return f'{where}: unknown field "{name}". {_nearest(name, model)}'
+    if detail["type"] == "missing":
+        return f'{where}: the field "{".".join([*path, str(detail["loc"][-1])])}" is missing.'
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
     return f'{where}: the field "{name}" is wrong: {message}; found {_brief(detail["input"])}.'
 

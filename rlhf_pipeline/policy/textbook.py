@@ -4,7 +4,7 @@ Every formula is one of `objectives.py`, the same that the large engine (`train.
 penalty (there is no reference here), groups of responses to one prompt, and anything that saves memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ Row = dict[str, float]
 class NetworkConfig(Settings):
     """What the three algorithms share. One update uses `batch` new episodes."""
 
-    episodes: int = Field(10_000, ge=1, description="episodes in all")
+    episodes: int = Field(9600, ge=1, description="episodes in all: whole batches, the last one begun counting")
     batch: int = Field(32, ge=1, description="episodes from one update to the next")
     learning_rate: float = Field(0.01, gt=0, description="of Adam, for the policy")
     value_learning_rate: float = Field(0.01, gt=0, description="of Adam, for the value function")
@@ -162,6 +162,13 @@ def collect(
         steps.append((tokens, written, allowed, actions, logprobs * mask, torch.tensor(rewards).float() * mask, mask))
         going = going & ~torch.tensor(terminated | truncated)
     return Episodes(*(torch.stack(column, dim=1) for column in zip(*steps, strict=True)))
+
+
+@torch.no_grad()
+def most_probable(policy: PolicyNetwork, seen: Mapping[str, Any], allowed: Any) -> int:
+    """The token that the policy finds most probable after what it has `seen` in one environment."""
+    logits = policy(torch.tensor(seen["tokens"]).long(), torch.tensor(seen["mask"]).float())
+    return int(logits.masked_fill(~torch.tensor(allowed), -torch.inf).argmax())
 
 
 def advantages_of(learner: Learner, episodes: Episodes) -> tuple[torch.Tensor, torch.Tensor]:
