@@ -18,6 +18,7 @@ from rlhf_pipeline.pipeline.collect import CollectConfig
 from rlhf_pipeline.pipeline.evaluate import EvaluateConfig
 from rlhf_pipeline.policy.export import ExportConfig
 from rlhf_pipeline.policy.train import PolicyConfig
+from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY, RewardSpec
 from rlhf_pipeline.reward_model.train import RewardConfig
 from rlhf_pipeline.settings import Settings
 
@@ -62,6 +63,11 @@ class Config(Settings):
     label: LabelConfig = LabelConfig()
     reward: RewardConfig = RewardConfig()
     policy: PolicyConfig = PolicyConfig()
+    rewards: tuple[RewardSpec, ...] = Field(
+        LEARNED_ONLY,
+        min_length=1,
+        description="what the policy is tuned towards: rewards by name, with weight and parameters (docs/rewards.md)",
+    )
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 

@@ -129,7 +129,7 @@ class StageRow(Settings):
 class ReportData(Settings):
     """Everything the report shows; what is `None` or empty is shown as not run yet.
 
-    `training`: one mapping a policy step with `step` and any of `score`, `reward`, `kl`, `length`,
+    `training`: one mapping a policy step with `step` and any of `score`, `score_<part>`, `reward`, `kl`, `length`,
     `finish_rate`, `entropy` and `seconds_<phase>`.
     """
 
@@ -182,6 +182,8 @@ def training_charts(rows: tuple[Mapping[str, float | None], ...]) -> list[tuple[
             drawn.append((title, charts.curves(steps, series, f"{title}, by step", bounds)))
 
     draw("Score and reward", "score", "reward")
+    for name in (name for name in rows[0] if name.startswith("score_")) if rows else ():
+        draw(f"Score: {name.removeprefix('score_')}", name)
     draw("KL from the base, nats a response", "kl")
     if {"score", "kl"} <= logged:
         drawing = charts.path(

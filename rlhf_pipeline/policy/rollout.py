@@ -1,10 +1,10 @@
 """Sample, score, penalise: one batch of experience."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -22,11 +22,27 @@ class Scorer(Protocol):
         """One score a response: (n,), fp32, higher is better."""
 
 
+@runtime_checkable
+class Mixture(Scorer, Protocol):
+    """A scorer made of several parts, which are logged each on its own, and whose state goes into checkpoints."""
+
+    @property
+    def parts(self) -> Mapping[str, Sequence[float]]:
+        """What each part said of each response in the last call."""
+
+    def state(self) -> Any:
+        """What the next call depends on, in plain lists, dictionaries and numbers."""
+
+    def restore(self, state: Any) -> None:
+        """Go on from that state."""
+
+
 @dataclass(frozen=True)
 class Rollout:
     """`n` sampled responses and what is known of them; tensors are on the base's device.
 
-    logprobs, ref_logprobs, mask: (n, T); scores: (n,); finished: (n,) bool; seconds: by phase.
+    logprobs, ref_logprobs, mask: (n, T); scores: (n,); finished: (n,) bool; seconds: by phase; parts: those of the
+    scores where they are a mixture, each (n,).
     """
 
     prompt_ids: list[Ids]
@@ -37,6 +53,7 @@ class Rollout:
     scores: torch.Tensor
     finished: torch.Tensor
     seconds: dict[str, float]
+    parts: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def roll_out(
@@ -63,6 +80,8 @@ def roll_out(
     response_ids = [one.response_ids for one in samples]
     with timed(clock, "score"):
         scores = scorer.score(prompt_ids, response_ids).float().to(base.device)
+        found = scorer.parts if isinstance(scorer, Mixture) else {}
+        parts = {name: torch.tensor(values, device=base.device) for name, values in found.items()}
     check_scores(scores, response_ids, base)
     mask = response_mask(response_ids).to(base.device)
     logprobs = torch.zeros_like(mask)
@@ -76,7 +95,7 @@ def roll_out(
             ).logprobs
             ref_logprobs[rows_, : part.shape[1]] = part
     finished = torch.tensor([one.finish_reason == "stop" for one in samples], device=base.device)
-    return Rollout(prompt_ids, response_ids, logprobs, ref_logprobs, mask, scores, finished, clock)
+    return Rollout(prompt_ids, response_ids, logprobs, ref_logprobs, mask, scores, finished, clock, parts)
 
 
 def by_length(prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], size: int) -> list[list[int]]:

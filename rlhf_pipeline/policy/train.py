@@ -33,7 +33,7 @@ from rlhf_pipeline.policy.objectives import (
     policy_gradient_loss,
     token_rewards,
 )
-from rlhf_pipeline.policy.rollout import Rollout, Scorer, by_length, roll_out, timed
+from rlhf_pipeline.policy.rollout import Mixture, Rollout, Scorer, by_length, roll_out, timed
 from rlhf_pipeline.settings import Settings
 
 ADAPTER = "policy"
@@ -77,6 +77,7 @@ class TrainState:
     optimizer: torch.optim.AdamW
     step: int = 0
     baseline: RunningMean = field(default_factory=RunningMean)
+    mixture: Mixture | None = None
 
 
 def check_config(config: PolicyConfig, prompts: int, processes: int = 1) -> None:
@@ -117,6 +118,7 @@ def train_policy(
     accelerator = accelerator or Accelerator(cpu=base.device.type == "cpu")
     check_config(config, len(prompts), accelerator.num_processes)
     state = start(config, base, seed, initial)
+    state.mixture = scorer if isinstance(scorer, Mixture) else None
     log = resume(folder, state, base)
     if accelerator.is_main_process:
         write_jsonl(folder / LOG, log)
@@ -292,6 +294,7 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
                 "optimizer": state.optimizer.state_dict(),
                 "step": state.step,
                 "baseline": asdict(state.baseline),
+                "mixture": state.mixture.state() if state.mixture else None,
             },
             partial / "state.pt",
         )
@@ -316,6 +319,8 @@ def resume(folder: Path, state: TrainState, base: SharedBase) -> list[Row]:
         state.optimizer.load_state_dict(loaded["optimizer"])
         state.step = loaded["step"]
         state.baseline = RunningMean(**loaded["baseline"])
+        if state.mixture:
+            state.mixture.restore(loaded["mixture"])
         copy_master(base.parameters(ADAPTER), state.master)
     rows: list[Row] = []
     path = folder / LOG
@@ -339,6 +344,7 @@ def _figures(rollout: Rollout, rewards: torch.Tensor, entropy: torch.Tensor, mis
         "length": lengths,
         "finish_rate": rollout.finished.float(),
         "logprob_mismatch": mismatch.sum(1) / lengths,
+        **{f"score_{name}": values for name, values in rollout.parts.items()},
     }
     return [{name: float(column[row]) for name, column in columns.items()} for row in range(len(lengths))]
 

@@ -98,6 +98,9 @@ class RewardSpec(Settings):
         return self
 
 
+LEARNED_ONLY = (RewardSpec(name=LEARNED),)
+
+
 class BuiltReward:
     """A reward as made from its spec, with what it returns checked; called as TRL calls a reward function.
 

@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 import regex
 from pydantic import Field
-from rouge_score.rouge_scorer import RougeScorer
-from rouge_score.tokenizers import DefaultTokenizer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
@@ -100,6 +98,10 @@ class Rouge(Kind):
 
     def make(self, given: Given) -> Reward:
         """See `Kind`."""
+        # Imports nltk, which takes seconds.
+        from rouge_score.rouge_scorer import RougeScorer
+        from rouge_score.tokenizers import DefaultTokenizer
+
         latin = RougeScorer([self.variant], tokenizer=DefaultTokenizer(self.stemming))
         anywhere = RougeScorer([self.variant], tokenizer=AnyScript())
 

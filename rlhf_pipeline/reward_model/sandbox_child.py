@@ -1,8 +1,8 @@
 """The inner side of `sandbox.py`: a process of its own that confines itself and then runs code that a model wrote.
 
 Started as a script with nothing but the standard library; reads its job as JSON from standard input. Limits on
-resources always hold. What else the kernel grants differs, and what it does not is gone without: a network and a process
-tree of its own, files in the current folder only (Landlock), another user where it was started as root.
+resources always hold. What else the kernel grants differs, and what it does not is gone without: a network and a
+process tree of its own, files in the current folder only (Landlock), another user where it was started as root.
 """
 
 import ctypes
