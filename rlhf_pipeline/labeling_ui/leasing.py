@@ -6,7 +6,7 @@ shortened to their length from now on. Which task is next is a rule of `assignme
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,40 +28,49 @@ _GOLD = sa.text(tables.GOLD)
 
 def hand_out(connection: sa.Connection, annotator_id: str, count: int, now: float) -> list[Assignment]:
     """The annotator's leased tasks in the order they were given, topped up to `count`, and leased from now on."""
-    _take_back(connection, annotator_id, now)
     leases = tables.leases
+    done = judged_by(connection, annotator_id)
+    _take_back(connection, annotator_id, now)
     mine = sa.select(leases.c.task_id, leases.c.granted).where(leases.c.annotator_id == annotator_id)
-    held = [(row.task_id, row.granted) for row in connection.execute(mine.order_by(leases.c.granted))]
+    held = connection.execute(mine.order_by(leases.c.granted)).all()
     campaigns = campaigns_of(connection)
-    place = held[-1][1] if held else 0
-    new: list[str] = []
-    while len(held) + len(new) < count:
-        task = _choose(connection, annotator_id, campaigns, len(held) + len(new))
+    place = held[-1].granted if held else 0
+    for turn in range(done + len(held), done + count):
+        task = _choose(connection, annotator_id, campaigns, turn)
         if task is None:
             break
         place += 1
-        lease(connection, task, annotator_id, campaigns[task.campaign], now, place)
-        new.append(task.id)
-    kept = [task_id for task_id, _ in held][:count]
+        shown = _reversed_order(connection, task) or assignment.order(task, annotator_id)
+        lease(connection, task, annotator_id, campaigns[task.campaign], now, place, shown)
+    kept = [row.task_id for row in held[:count]]
     if kept:
         ours = (leases.c.annotator_id == annotator_id) & leases.c.task_id.in_(kept)
         connection.execute(sa.update(leases).where(ours).values(leased_until=now + leases.c.lasts))
-    return assignments_of(connection, annotator_id, kept + new)
+    return leased_to(connection, annotator_id, campaigns, count)
 
 
 def lease(
     connection: sa.Connection, task: Task, annotator_id: str, campaign: Campaign, now: float, place: int,
-    shown: Sequence[str] | None = None,
+    shown: Sequence[str], undone: int | None = None,
 ) -> None:  # fmt: skip
     """Give one of the task's places to the annotator; `place` says where among their tasks it comes."""
     lasts = campaign.lease_minutes * 60
-    if shown is None:
-        shown = _reversed_order(connection, task) or assignment.order(task, annotator_id)
-    row = {"task_id": task.id, "annotator_id": annotator_id, "shown": list(shown)}
-    connection.execute(
-        sa.insert(tables.leases), [{**row, "leased_until": now + lasts, "lasts": lasts, "granted": place}]
-    )
+    row = {"task_id": task.id, "annotator_id": annotator_id, "shown": list(shown), "granted": place, "undone": undone}
+    connection.execute(sa.insert(tables.leases), [{**row, "leased_until": now + lasts, "lasts": lasts}])
     change_taken(connection, {task.id: 1})
+
+
+def leased_to(
+    connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign], count: int
+) -> list[Assignment]:
+    """The first so many tasks that the annotator holds, with what they had said of them before an undo."""
+    leases, events = tables.leases, tables.events
+    held = sa.select(leases.c.task_id.label("leased"), leases.c.shown.label("seen"), events)
+    held = held.outerjoin(events, events.c.number == leases.c.undone).where(leases.c.annotator_id == annotator_id)
+    rows = connection.execute(held.order_by(leases.c.granted).limit(count)).all()
+    shown = {row.leased: row.seen for row in rows}
+    before = {row.leased: tables.judgement_of(row) for row in rows if row.number is not None}
+    return list(_assignments(connection, annotator_id, campaigns, shown, before))
 
 
 def release(connection: sa.Connection, annotator_id: str) -> None:
@@ -86,72 +95,64 @@ def campaigns_of(connection: sa.Connection) -> dict[str, Campaign]:
     return {row.name: Campaign.model_validate(row.settings) for row in rows}
 
 
-def assignments_of(connection: sa.Connection, annotator_id: str, task_ids: Sequence[str]) -> list[Assignment]:
-    """Leased tasks as their annotator sees them, with what they had said of them before an undo."""
-    leases, events = tables.leases, tables.events
-    if not task_ids:
-        return []
-    leased = sa.select(leases.c.task_id, leases.c.shown)
-    leased = leased.where(leases.c.annotator_id == annotator_id, leases.c.task_id.in_(task_ids))
-    shown = {row.task_id: row.shown for row in connection.execute(leased)}
-    said = sa.select(events).where(events.c.annotator_id == annotator_id, events.c.task_id.in_(task_ids))
-    before = {row.task_id: tables.judgement_of(row) for row in connection.execute(said.order_by(events.c.number))}
-    return list(_assignments(connection, annotator_id, [(task_id, shown[task_id]) for task_id in task_ids], before))
-
-
 def judged_assignment(connection: sa.Connection, judgement: Judgement) -> Assignment:
     """A judged task as its annotator saw it."""
-    (found,) = _assignments(
-        connection, judgement.annotator_id, [(judgement.task_id, judgement.shown)], {judgement.task_id: judgement}
-    )
+    shown, before = {judgement.task_id: judgement.shown}, {judgement.task_id: judgement}
+    (found,) = _assignments(connection, judgement.annotator_id, campaigns_of(connection), shown, before)
     return found
 
 
-def rows_in(connection: sa.Connection, column: sa.Column[Any], values: Iterable[str]) -> Iterator[sa.Row[Any]]:
-    """All rows of the column's table whose value is among `values`."""
+def rows_in(
+    connection: sa.Connection, column: sa.Column[Any], values: Iterable[str], rows: sa.Select[Any] | None = None
+) -> Iterator[sa.Row[Any]]:
+    """All rows of the column's table (or of the statement `rows`) where the column is among `values`."""
     wanted = sorted(set(values))
+    rows = sa.select(column.table) if rows is None else rows
     for start in range(0, len(wanted), 10_000):  # SQLite takes 32,766 parameters a statement
-        yield from connection.execute(sa.select(column.table).where(column.in_(wanted[start : start + 10_000])))
+        yield from connection.execute(rows.where(column.in_(wanted[start : start + 10_000])))
+
+
+def judged_by(connection: sa.Connection, annotator_id: str) -> int:
+    """How many judgements of the annotator are in force; `UserError` where there is no such annotator."""
+    judgements, annotators = tables.judgements, tables.annotators
+    number = sa.select(sa.func.count()).where(judgements.c.annotator_id == annotator_id).scalar_subquery()
+    found = connection.execute(sa.select(number).where(annotators.c.id == annotator_id)).first()
+    if found is None:
+        raise UserError(f'there is no annotator "{annotator_id}" in this label store. Sign in again.')
+    return int(found[0])
 
 
 def _assignments(
-    connection: sa.Connection, annotator_id: str, shown: Sequence[tuple[str, Sequence[str]]],
-    before: dict[str, Judgement],
+    connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign],
+    shown: Mapping[str, Sequence[str]], before: Mapping[str, Judgement],
 ) -> Iterator[Assignment]:  # fmt: skip
-    tasks = {row.id: tables.task_of(row) for row in rows_in(connection, tables.tasks.c.id, [one for one, _ in shown])}
-    prompt_ids = [task.prompt_id for task in tasks.values()]
-    prompts = {row.id: tables.prompt_of(row) for row in rows_in(connection, tables.prompts.c.id, prompt_ids)}
-    candidate_ids = [candidate for _, ids in shown for candidate in ids]
-    found = rows_in(connection, tables.candidates.c.id, candidate_ids)
+    """Each task with its prompt and its candidates, as they are shown."""
+    found = rows_in(connection, tables.candidates.c.id, (one for ids in shown.values() for one in ids))
     candidates = {row.id: tables.candidate_of(row) for row in found}
-    campaigns = campaigns_of(connection)
-    for task_id, ids in shown:
+    tasks = {row.id: tables.task_of(row) for row in rows_in(connection, tables.tasks.c.id, shown)}
+    asked = rows_in(connection, tables.prompts.c.id, (task.prompt_id for task in tasks.values()))
+    prompts = {row.id: tables.prompt_of(row) for row in asked}
+    for task_id, ids in shown.items():
         task = tasks[task_id]
-        yield Assignment(
-            task=task,
-            annotator_id=annotator_id,
-            campaign=campaigns[task.campaign],
-            prompt=prompts[task.prompt_id],
-            shown=tuple(candidates[candidate] for candidate in ids),
-            previous=before.get(task_id),
-        )
+        responses = tuple(candidates[one] for one in ids)
+        campaign, prompt = campaigns[task.campaign], prompts[task.prompt_id]
+        yield Assignment(task, annotator_id, campaign, prompt, responses, before.get(task_id))
 
 
 def _take_back(connection: sa.Connection, annotator_id: str, now: float) -> None:
     """End the lapsed leases of everybody else, and shorten those that a clock put back has made too long."""
     leases = tables.leases
-    lapsed = sa.delete(leases).where(leases.c.leased_until <= now, leases.c.annotator_id != annotator_id)
-    freed = Counter(connection.execute(lapsed.returning(leases.c.task_id)).scalars())
+    lapsed = (leases.c.leased_until <= now) & (leases.c.annotator_id != annotator_id)
+    too_long = leases.c.leased_until > now + leases.c.lasts
+    if connection.execute(sa.select(leases.c.task_id).where(lapsed | too_long).limit(1)).first() is None:
+        return
+    freed = Counter(connection.execute(sa.delete(leases).where(lapsed).returning(leases.c.task_id)).scalars())
     change_taken(connection, {task_id: -number for task_id, number in freed.items()})
-    too_long = sa.update(leases).where(leases.c.leased_until > now + leases.c.lasts)
-    connection.execute(too_long.values(leased_until=now + leases.c.lasts))
+    connection.execute(sa.update(leases).where(too_long).values(leased_until=now + leases.c.lasts))
 
 
-def _choose(connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign], held: int) -> Task | None:
+def _choose(connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign], turn: int) -> Task | None:
     """The next task of the first campaign that has one; what is mixed in comes only as long as it has."""
-    judgements = tables.judgements
-    done = sa.select(sa.func.count()).where(judgements.c.annotator_id == annotator_id)
-    turn = connection.execute(done).scalar_one() + held
     for campaign in campaigns.values():
         by_priority = not assignment.at_random(campaign, annotator_id, turn)
         open_tasks = _open_tasks(connection, annotator_id, campaign.name, by_priority)
@@ -193,6 +194,7 @@ def _repeat(connection: sa.Connection, annotator_id: str, campaign: str) -> Task
     """An own earlier task to judge again, added to the store for this annotator alone."""
     tasks, judgements = tables.tasks, tables.judgements
     waiting = sa.select(tasks.c.id).where(tasks.c.reserved_for == annotator_id, tasks.c.campaign == campaign)
+    waiting = waiting.where(tasks.c.repeat_of.is_not(None))
     lapsed = connection.execute(waiting.where(*_not_mine(annotator_id)).limit(1)).scalar()
     if lapsed is not None:
         return _task(connection, lapsed)
@@ -237,10 +239,3 @@ def _task(connection: sa.Connection, task_id: str | None) -> Task | None:
     if task_id is None:
         return None
     return tables.task_of(connection.execute(sa.select(tables.tasks).where(tables.tasks.c.id == task_id)).one())
-
-
-def require_annotator(connection: sa.Connection, annotator_id: str) -> None:
-    """Raise `UserError` where there is no such annotator."""
-    found = sa.select(tables.annotators.c.id).where(tables.annotators.c.id == annotator_id)
-    if connection.execute(found).first() is None:
-        raise UserError(f'there is no annotator "{annotator_id}" in this label store. Sign in again.')

@@ -8,7 +8,7 @@ than its overlap.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.labeling_ui import assignment, leasing, tables
+from rlhf_pipeline.labeling_ui.campaign import Campaign
 from rlhf_pipeline.labeling_ui.records import Assignment, Judgement
 
 Outcome = Literal["taken", "edited", "repeated", "answered"]
@@ -26,31 +27,30 @@ _Pair = tuple[str, str]
 
 def take(connection: sa.Connection, judgements: Sequence[Judgement], now: float, time: str) -> list[Outcome]:
     """Sort out what becomes of each judgement and store what is new; `UserError` where one is impossible."""
-    outcomes, new = _sort_out(connection, judgements)
-    if not new:
-        return outcomes
-    number = _last_number(connection)
+    known = _look_up(connection, judgements)
+    sorted_out = [(judgement, _outcome(judgement, known)) for judgement in judgements]
+    new = [judgement for judgement, outcome in sorted_out if outcome in ("taken", "edited")]
+    first = _last_number(connection) + 1 if new else 0
     events = [
-        tables.event_row(replace(each, key=each.key or token_hex(16), created_at=each.created_at or time), number + at)
-        for at, each in enumerate(new, start=1)
+        tables.event_row(replace(each, key=each.key or token_hex(16), created_at=each.created_at or time), number)
+        for number, each in enumerate(new, start=first)
     ]
-    connection.execute(sa.insert(tables.events), events)
-    pairs = [
-        {"task_id": event["task_id"], "annotator_id": event["annotator_id"], "event": event["number"]}
-        for event in events
+    in_force = [
+        {"task_id": row["task_id"], "annotator_id": row["annotator_id"], "event": row["number"]} for row in events
     ]
-    first = [pair for pair, each in zip(pairs, new, strict=True) if each.action == "answer"]
-    again = [pair for pair, each in zip(pairs, new, strict=True) if each.action == "edit"]
-    if first:
-        connection.execute(sa.insert(tables.judgements), first)
-        _take_places(connection, first, now)
-    if again:
-        mine = (tables.judgements.c.task_id == sa.bindparam("of_task")) & (
-            tables.judgements.c.annotator_id == sa.bindparam("by")
+    taken = [row for row, each in zip(in_force, new, strict=True) if each.action == "answer"]
+    edited = [row for row, each in zip(in_force, new, strict=True) if each.action == "edit"]
+    if events:
+        connection.execute(sa.insert(tables.events), events)
+    if taken:
+        connection.execute(sa.insert(tables.judgements), taken)
+        _take_places(connection, [(row["task_id"], row["annotator_id"]) for row in taken], known, now)
+    if edited:
+        changed = sa.update(tables.judgements).where(_pair_of(tables.judgements)).values(event=sa.bindparam("to"))
+        connection.execute(
+            changed, [{"of": row["task_id"], "by": row["annotator_id"], "to": row["event"]} for row in edited]
         )
-        changes = [{"of_task": one["task_id"], "by": one["annotator_id"], "to": one["event"]} for one in again]
-        connection.execute(sa.update(tables.judgements).where(mine).values(event=sa.bindparam("to")), changes)
-    return outcomes
+    return [outcome for _, outcome in sorted_out]
 
 
 def undo(connection: sa.Connection, annotator_id: str, key: str, now: float, time: str) -> Assignment | None:
@@ -60,27 +60,26 @@ def undo(connection: sa.Connection, annotator_id: str, key: str, now: float, tim
     if done is not None:
         if done.annotator_id != annotator_id or done.action != "undo":
             raise UserError(f'the key "{key}" was used for a judgement. Reload the page and try again.')
-        held = sa.select(leases.c.task_id).where(
-            leases.c.annotator_id == annotator_id, leases.c.task_id == done.task_id
-        )
-        found = leasing.assignments_of(connection, annotator_id, connection.execute(held).scalars().all())
-        return found[0] if found else None
+        again = sa.select(leases.c.undone).where(leases.c.annotator_id == annotator_id, leases.c.undone == done.number)
+        if connection.execute(again).first() is None:
+            return None
+        return leasing.leased_to(connection, annotator_id, leasing.campaigns_of(connection), 1)[0]
     mine = sa.select(events).join(judgements, judgements.c.event == events.c.number)
     mine = mine.where(judgements.c.annotator_id == annotator_id).order_by(judgements.c.event.desc()).limit(1)
     row = connection.execute(mine).first()
     if row is None:
         return None
-    newest = tables.judgement_of(row)
+    newest, number = tables.judgement_of(row), _last_number(connection) + 1
     undone = replace(newest, action="undo", key=key, created_at=time)
-    connection.execute(sa.insert(events), [tables.event_row(undone, _last_number(connection) + 1)])
+    connection.execute(sa.insert(events), [tables.event_row(undone, number)])
     ours = (judgements.c.task_id == newest.task_id) & (judgements.c.annotator_id == annotator_id)
     connection.execute(sa.delete(judgements).where(ours))
     leasing.change_taken(connection, {newest.task_id: -1})
     first = sa.select(sa.func.min(leases.c.granted)).where(leases.c.annotator_id == annotator_id)
-    place = connection.execute(first).scalar() or 1
-    seen = leasing.judged_assignment(connection, newest)
-    leasing.lease(connection, seen.task, annotator_id, seen.campaign, now, place - 1, shown=newest.shown)
-    return leasing.assignments_of(connection, annotator_id, [newest.task_id])[0]
+    place = (connection.execute(first).scalar() or 1) - 1
+    seen = leasing.judged_assignment(connection, undone)
+    leasing.lease(connection, seen.task, annotator_id, seen.campaign, now, place, newest.shown, number)
+    return seen
 
 
 def erase(connection: sa.Connection, annotator_id: str) -> int:
@@ -95,95 +94,94 @@ def erase(connection: sa.Connection, annotator_id: str) -> int:
     return len(freed)
 
 
-def _sort_out(connection: sa.Connection, judgements: Sequence[Judgement]) -> tuple[list[Outcome], list[Judgement]]:
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the store holds of the tasks and keys of some judgements; goes along with what is taken."""
+
+    tasks: dict[str, sa.Row[Any]]
+    annotators: set[str]
+    campaigns: dict[str, Campaign]
+    leases: dict[_Pair, sa.Row[Any]]
+    keys: dict[str, tuple[_Pair, str]]
+    shown: dict[_Pair, Sequence[str]]
+    """Of the judgements in force."""
+
+
+def _look_up(connection: sa.Connection, judgements: Sequence[Judgement]) -> _Known:
     task_ids = {judgement.task_id for judgement in judgements}
-    tasks = {row.id: tables.task_of(row) for row in leasing.rows_in(connection, tables.tasks.c.id, task_ids)}
     people = {judgement.annotator_id for judgement in judgements}
-    annotators = {row.id for row in leasing.rows_in(connection, tables.annotators.c.id, people)}
-    campaigns = leasing.campaigns_of(connection)
-    leased = leasing.rows_in(connection, tables.leases.c.task_id, task_ids)
-    shown: dict[_Pair, list[str]] = {(row.task_id, row.annotator_id): row.shown for row in leased}
     keys = {judgement.key for judgement in judgements if judgement.key}
-    by_key: dict[str, tuple[_Pair, str]] = {
-        row.key: ((row.task_id, row.annotator_id), row.action)
-        for row in leasing.rows_in(connection, tables.events.c.key, keys)
-    }
-    in_force = _in_force(connection, task_ids)
-    outcomes: list[Outcome] = []
-    new: list[Judgement] = []
-    for judgement in judgements:
-        if judgement.task_id not in tasks:
-            raise UserError(f'there is no task "{judgement.task_id}" in this label store.')
-        if judgement.annotator_id not in annotators:
-            raise UserError(f'there is no annotator "{judgement.annotator_id}" in this label store. Sign in again.')
-        task, pair = tasks[judgement.task_id], (judgement.task_id, judgement.annotator_id)
-        if task.reserved_for not in (None, judgement.annotator_id):
-            raise UserError(f"the task {task.id} is another annotator's.")
-        if judgement.action not in ("answer", "edit"):
-            raise UserError(f'a judgement is an answer or an edit, not "{judgement.action}".')
-        is_edit = judgement.action == "edit"
-        assignment.check(judgement, task, campaigns[task.campaign], in_force.get(pair) if is_edit else shown.get(pair))
-        if judgement.key in by_key:
-            if by_key[judgement.key] != (pair, judgement.action):
-                raise UserError(f'the key "{judgement.key}" was used for another judgement. Reload the page.')
-            outcomes.append("repeated")
-            continue
-        if is_edit and pair not in in_force:
-            raise UserError(f"there is no judgement of task {task.id} to edit: it was withdrawn, or never given.")
-        if not is_edit and pair in in_force:
-            outcomes.append("answered")
-            continue
-        outcomes.append("edited" if is_edit else "taken")
-        new.append(judgement)
-        in_force[pair] = judgement.shown
-        if judgement.key:
-            by_key[judgement.key] = (pair, judgement.action)
-    return outcomes, new
+    events, in_force = tables.events, tables.judgements
+    rows_in = leasing.rows_in
+    shown = sa.select(in_force.c.task_id, in_force.c.annotator_id, events.c.shown)
+    shown = shown.join(events, events.c.number == in_force.c.event)
+    return _Known(
+        tasks={row.id: row for row in rows_in(connection, tables.tasks.c.id, task_ids)},
+        annotators={row.id for row in rows_in(connection, tables.annotators.c.id, people)},
+        campaigns=leasing.campaigns_of(connection),
+        leases={_pair(row): row for row in rows_in(connection, tables.leases.c.task_id, task_ids)},
+        keys={row.key: (_pair(row), row.action) for row in rows_in(connection, events.c.key, keys)},
+        shown={_pair(row): row.shown for row in rows_in(connection, in_force.c.task_id, task_ids, shown)},
+    )
 
 
-def _in_force(connection: sa.Connection, task_ids: set[str]) -> dict[_Pair, Sequence[str]]:
-    """Who has judged which of these tasks, and in which order the responses were shown."""
-    judged = {row.event: row for row in leasing.rows_in(connection, tables.judgements.c.task_id, task_ids)}
-    events, found = tables.events, dict[_Pair, Sequence[str]]()
-    numbers = sorted(judged)
-    for start in range(0, len(numbers), 10_000):
-        shown = sa.select(events.c.task_id, events.c.annotator_id, events.c.shown)
-        shown = shown.where(events.c.number.in_(numbers[start : start + 10_000]))
-        found |= {(row.task_id, row.annotator_id): tuple(row.shown) for row in connection.execute(shown)}
-    return found
+def _outcome(judgement: Judgement, known: _Known) -> Outcome:
+    """What becomes of a judgement after those before it; `UserError` where it is impossible."""
+    pair = (judgement.task_id, judgement.annotator_id)
+    if judgement.task_id not in known.tasks:
+        raise UserError(f'there is no task "{judgement.task_id}" in this label store.')
+    if judgement.annotator_id not in known.annotators:
+        raise UserError(f'there is no annotator "{judgement.annotator_id}" in this label store. Sign in again.')
+    task = tables.task_of(known.tasks[judgement.task_id])
+    if task.reserved_for not in (None, judgement.annotator_id):
+        raise UserError(f"the task {task.id} is another annotator's.")
+    if judgement.action not in ("answer", "edit"):
+        raise UserError(f'a judgement is an answer or an edit, not "{judgement.action}".')
+    is_edit = judgement.action == "edit"
+    lease = known.leases.get(pair)
+    shown = known.shown.get(pair) if is_edit else lease.shown if lease else None
+    assignment.check(judgement, task, known.campaigns[task.campaign], shown)
+    if judgement.key in known.keys:
+        if known.keys[judgement.key] != (pair, judgement.action):
+            raise UserError(f'the key "{judgement.key}" was used for another judgement. Reload the page.')
+        return "repeated"
+    if is_edit and pair not in known.shown:
+        raise UserError(f"there is no judgement of task {task.id} to edit: it was withdrawn, or never given.")
+    if not is_edit and pair in known.shown:
+        return "answered"
+    known.shown[pair] = judgement.shown
+    if judgement.key:
+        known.keys[judgement.key] = (pair, judgement.action)
+    return "edited" if is_edit else "taken"
 
 
-def _take_places(connection: sa.Connection, answered: Sequence[dict[str, Any]], now: float) -> None:
+def _take_places(connection: sa.Connection, answered: Sequence[_Pair], known: _Known, now: float) -> None:
     """Turn leases into judgements; where there was no lease, find another place for the judgement."""
-    task_ids = {each["task_id"] for each in answered}
-    places: dict[str, dict[str, float]] = {}
-    for row in leasing.rows_in(connection, tables.leases.c.task_id, task_ids):
-        places.setdefault(row.task_id, {})[row.annotator_id] = row.leased_until
-    ended: list[_Pair] = []
-    change: Counter[str] = Counter()
-    late = Counter[str]()
-    for each in answered:
-        task_id, annotator_id = each["task_id"], each["annotator_id"]
-        if places.get(task_id, {}).pop(annotator_id, None) is not None:
-            ended.append((task_id, annotator_id))
-        else:
-            late[task_id] += 1
-    for row in leasing.rows_in(connection, tables.tasks.c.id, late):
-        change[row.id] = late[row.id]
-        # Lapsed leases give way first, then those that were given last.
-        others = sorted(places.get(row.id, {}).items(), key=lambda place: (place[1] > now, -place[1]))
-        surplus = row.taken + late[row.id] - row.overlap if row.gold is None else 0
-        for annotator_id, _ in others[: max(surplus, 0)]:
-            ended.append((row.id, annotator_id))
-            change[row.id] -= 1
+    ended = [pair for pair in answered if pair in known.leases]
+    late = Counter(task_id for task_id, annotator_id in answered if (task_id, annotator_id) not in known.leases)
+    change = dict(late)
+    for task_id, number in late.items():
+        task = known.tasks[task_id]
+        if task.gold is None:
+            # Lapsed leases give way first, then those that were given last.
+            others = [row for pair, row in known.leases.items() if pair[0] == task_id and pair not in ended]
+            others.sort(key=lambda row: (row.leased_until > now, -row.leased_until))
+            yielding = others[: max(task.taken + number - task.overlap, 0)]
+            ended += [_pair(row) for row in yielding]
+            change[task_id] -= len(yielding)
     if ended:
-        ours = (tables.leases.c.task_id == sa.bindparam("of_task")) & (
-            tables.leases.c.annotator_id == sa.bindparam("by")
-        )
-        connection.execute(
-            sa.delete(tables.leases).where(ours), [{"of_task": task_id, "by": by} for task_id, by in ended]
-        )
+        over = sa.delete(tables.leases).where(_pair_of(tables.leases))
+        connection.execute(over, [{"of": task_id, "by": annotator_id} for task_id, annotator_id in ended])
     leasing.change_taken(connection, {task_id: number for task_id, number in change.items() if number})
+
+
+def _pair(row: sa.Row[Any]) -> _Pair:
+    return row.task_id, row.annotator_id
+
+
+def _pair_of(table: sa.Table) -> sa.ColumnElement[bool]:
+    """The row of a task and an annotator that the parameters `of` and `by` name."""
+    return (table.c.task_id == sa.bindparam("of")) & (table.c.annotator_id == sa.bindparam("by"))
 
 
 def _last_number(connection: sa.Connection) -> int:

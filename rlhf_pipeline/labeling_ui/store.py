@@ -163,7 +163,6 @@ class Store:
         task never exceed its overlap; after its lease ran out, a task may be given to another annotator.
         """
         with self.database.write() as connection:
-            leasing.require_annotator(connection, annotator_id)
             return leasing.hand_out(connection, annotator_id, count, self._clock())
 
     def next_assignment(self, annotator_id: str) -> Assignment | None:
@@ -210,7 +209,6 @@ class Store:
         None where there is nothing to withdraw. The same key again withdraws nothing more.
         """
         with self.database.write() as connection:
-            leasing.require_annotator(connection, annotator_id)
             return recording.undo(connection, annotator_id, key, self._clock(), self._time())
 
     def history(self, annotator_id: str, limit: int = 20) -> list[Judgement]:
@@ -233,7 +231,7 @@ class Store:
         tasks, judgements, leases = tables.tasks, tables.judgements, tables.leases
         is_open = sa.text(tables.OPEN)
         with self.database.read() as connection:
-            leasing.require_annotator(connection, annotator_id)
+            done = leasing.judged_by(connection, annotator_id)
 
             def count(table: sa.FromClause, *conditions: sa.ColumnElement[bool] | sa.TextClause) -> int:
                 statement = sa.select(sa.func.count()).select_from(table).where(*conditions)
@@ -241,7 +239,6 @@ class Store:
 
             mine = judgements.c.annotator_id == annotator_id
             held = leases.c.annotator_id == annotator_id
-            done = count(judgements, mine)
             judged = count(judgements.join(tasks, tasks.c.id == judgements.c.task_id), mine, is_open)
             leased = count(leases.join(tasks, tasks.c.id == leases.c.task_id), held, is_open)
             return Progress(done, done + count(leases, held) + count(tasks, is_open) - judged - leased)
@@ -283,7 +280,7 @@ class Store:
     def waiting(self, campaign: str | None = None) -> int:
         """How many judgements the tasks (of one campaign) still lack, each by the overlap that it was added with.
 
-        Tasks with a known answer and tasks shown again are not waited for.
+        Tasks with a known answer, and those that are one annotator's alone, are not waited for.
         """
         tasks, judgements = tables.tasks.c, tables.judgements
         given = sa.select(judgements.c.task_id, sa.func.count().label("number")).group_by(judgements.c.task_id)
@@ -291,7 +288,7 @@ class Store:
         number = sa.func.coalesce(each.c.number, 0)
         lacking = sa.select(sa.func.coalesce(sa.func.sum(tasks.overlap - number), 0))
         lacking = lacking.select_from(tables.tasks.outerjoin(each, each.c.task_id == tasks.id))
-        lacking = lacking.where(number < tasks.overlap, tasks.gold.is_(sa.null()), tasks.repeat_of.is_(None))
+        lacking = lacking.where(number < tasks.overlap, tasks.gold.is_(sa.null()), tasks.reserved_for.is_(None))
         if campaign is not None:
             lacking = lacking.where(tasks.campaign == campaign)
         with self.database.read() as connection:

@@ -71,7 +71,7 @@ sign_in_attempts = sa.Table(
 )
 
 # The same words stand in the indexes and in the statements that are to use them.
-OPEN = "taken < overlap AND gold IS NULL AND repeat_of IS NULL"
+OPEN = "taken < overlap AND gold IS NULL AND reserved_for IS NULL"
 GOLD = "gold IS NOT NULL"
 
 tasks = sa.Table(
@@ -111,6 +111,7 @@ leases = sa.Table(
     sa.Column("leased_until", sa.Double, nullable=False),  # seconds since 1970, by the server's clock
     sa.Column("lasts", sa.Double, nullable=False),  # seconds; no lease reaches further than this from now
     sa.Column("granted", sa.Integer, nullable=False),  # the order in which the annotator sees them
+    sa.Column("undone", sa.Integer, sa.ForeignKey("events.number")),  # what they said before they withdrew it
     sa.Index("leases_by_annotator", "annotator_id", "granted"),
     sa.Index("leases_by_end", "leased_until"),
 )

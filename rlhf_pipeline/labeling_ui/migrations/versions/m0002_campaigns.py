@@ -17,7 +17,7 @@ from rlhf_pipeline.files import content_id
 revision = "0002"
 down_revision = "0001"
 
-_OPEN = "taken < overlap AND gold IS NULL AND repeat_of IS NULL"
+_OPEN = "taken < overlap AND gold IS NULL AND reserved_for IS NULL"
 _LEASE_SECONDS = 600.0
 _CHUNK = 5000
 
@@ -141,17 +141,6 @@ def _make_tables() -> None:
     _index("gold_tasks", ["campaign", "id"], "gold IS NOT NULL")
     op.create_index("repeats", "tasks", ["reserved_for", "repeat_of"])
     op.create_table(
-        "leases",
-        sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
-        sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
-        sa.Column("shown", sa.JSON, nullable=False),
-        sa.Column("leased_until", sa.Double, nullable=False),
-        sa.Column("lasts", sa.Double, nullable=False),
-        sa.Column("granted", sa.Integer, nullable=False),
-    )
-    op.create_index("leases_by_annotator", "leases", ["annotator_id", "granted"])
-    op.create_index("leases_by_end", "leases", ["leased_until"])
-    op.create_table(
         "events",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("key", sa.Text, nullable=False, unique=True),
@@ -165,6 +154,18 @@ def _make_tables() -> None:
         sa.Column("created_at", sa.Text, nullable=False),
     )
     op.create_index("events_by_task", "events", ["task_id", "annotator_id"])
+    op.create_table(
+        "leases",
+        sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+        sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+        sa.Column("shown", sa.JSON, nullable=False),
+        sa.Column("leased_until", sa.Double, nullable=False),
+        sa.Column("lasts", sa.Double, nullable=False),
+        sa.Column("granted", sa.Integer, nullable=False),
+        sa.Column("undone", sa.Integer, sa.ForeignKey("events.number")),
+    )
+    op.create_index("leases_by_annotator", "leases", ["annotator_id", "granted"])
+    op.create_index("leases_by_end", "leases", ["leased_until"])
     op.create_table(
         "judgements",
         sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
