@@ -34,9 +34,9 @@ def add_tasks(store: Store, n: int, campaign: Campaign, suffix: str = "") -> lis
     return tasks
 
 
-def fill_kind(store: Store, kind: Kind, n: int = 3, **settings: object) -> list[Task]:
+def fill_kind(store: Store, kind: Kind, n: int = 3, suffix: str = "", **settings: object) -> list[Task]:
     """Add `n` tasks of a campaign "main" of this kind."""
-    return add_tasks(store, n, Campaign.model_validate({"kind": kind, "overlap": 3, **PLAIN, **settings}))
+    return add_tasks(store, n, Campaign.model_validate({"kind": kind, "overlap": 3, **PLAIN, **settings}), suffix)
 
 
 def client_of(store: Store, generate: Generate | None = None, secret: str = "secret") -> TestClient:

@@ -63,7 +63,7 @@ export function makeFrame(root, t, language, desk, on) {
     /** How far it is: what is saved and what is on its way. */
     count(progress, outbox) {
       if (!progress || !outbox) return;
-      const coming = outbox.items.filter((item) => item.card.action === "answer" && !item.card.previous).length;
+      const coming = outbox.items.filter((item) => item.card.action === "answer").length;
       const now = Math.min(progress.done + coming, Math.max(progress.total, progress.done));
       done.textContent = t("header.progress", { done: now, total: progress.total });
       bar.max = progress.total || 1;

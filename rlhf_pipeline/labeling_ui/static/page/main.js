@@ -177,35 +177,46 @@ class Page {
   async undo() {
     if (this.aside?.action === "edit") return this.leave();
     this.keepDraft();
-    await this.outbox.flush();
-    if (this.outbox.size) return this.frame.toast(this.t("say.undo_waits"));
-    // Until it is acknowledged, the key stays the same: an undo that is sent twice takes one answer back.
-    this.undoKey ??= Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    await this.alone(() => this.takeBack());
+  }
+
+  /** Do what changes the card on the screen, and take no key meanwhile. */
+  async alone(act) {
+    if (this.busy) return;
+    this.busy = true;
     try {
-      const reply = await ask("api/undo", { key: this.undoKey });
-      this.undoKey = null;
-      this.progress = reply.progress;
-      this.frame.count(this.progress, this.outbox);
-      if (!reply.undone) return this.frame.toast(this.t("say.nothing"));
-      this.aside = null;
-      this.cards = reply.cards;
-      this.show();
+      await this.outbox.flush();
+      await act();
     } catch (problem) {
-      this.frame.toast(this.t("say.undo_failed", { detail: problem.message || this.t("say.unreachable") }));
+      this.frame.toast(this.t("say.failed", { detail: problem.message || this.t("say.unreachable") }));
+    } finally {
+      this.busy = false;
     }
   }
 
-  async history() {
-    try {
-      await this.outbox.flush();
-      showHistory(this.root, this.t, await ask("api/history"), async (entry) => {
-        this.keepDraft();
-        this.aside = await ask(`api/card?ticket=${encodeURIComponent(entry.ticket)}`);
-        this.show();
-      });
-    } catch (problem) {
-      this.frame.toast(this.t("say.not_loaded", { detail: problem.message || this.t("say.unreachable") }));
-    }
+  async takeBack() {
+    if (this.outbox.size) return this.frame.toast(this.t("say.undo_waits"));
+    // Until it is acknowledged, the key stays the same: an undo that is sent twice takes one answer back.
+    this.undoKey ??= Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const reply = await ask("api/undo", { key: this.undoKey });
+    this.undoKey = null;
+    this.progress = reply.progress;
+    this.frame.count(this.progress, this.outbox);
+    if (!reply.undone) return this.frame.toast(this.t("say.nothing"));
+    this.aside = null;
+    this.cards = reply.cards;
+    this.show();
+  }
+
+  history() {
+    const change = async (entry) => {
+      this.keepDraft();
+      this.aside = await ask(`api/card?ticket=${encodeURIComponent(entry.ticket)}`);
+      this.show();
+    };
+    return this.alone(async () => {
+      showHistory(this.root, this.t, await ask("api/history"), (entry) => this.alone(() => change(entry)));
+    });
   }
 
   /** Stop changing an answer. */
@@ -254,6 +265,7 @@ class Page {
       this.aside = this.ready;
       return this.show();
     }
+    this.frame.quiet();
     this.live = makeLive(this.t, { ask: (prompt) => this.askLive(prompt), stop: () => this.stopLive() }, this.typed);
     this.live.show(this.answer);
     this.frame.show(this.live.node, "title.live");
@@ -295,17 +307,17 @@ class Page {
     const key = keyOf(event);
     // On a button or a link these two keys are the browser's.
     if (!key || ((key === "Enter" || key === " ") && event.target.closest?.("button, a, summary"))) return;
-    if (this.pressed(key)) event.preventDefault();
+    if (this.busy || this.pressed(key)) event.preventDefault();
   }
 
   pressed(key) {
-    const common = { "?": () => this.help(), h: () => this.history(), l: () => this.toggleLive() };
+    const common = { "?": () => this.help(), h: () => this.history(), u: () => this.undo() };
+    if (this.desk?.live) common.l = () => this.toggleLive();
+    if (this.aside?.action === "edit") common.Escape = () => this.leave();
+    if (common[key]) return common[key](), true;
     if (this.view && performance.now() - this.shownAt < SETTLE_MS) return true;
     if (this.view?.press(key)) return true;
-    if (key === "l" && !this.desk?.live) return false;
-    if (common[key]) return common[key](), true;
-    if (key === "Escape" && this.aside?.action === "edit") return this.leave(), true;
-    if (key === "u" || key === "Backspace") return this.undo(), true;
+    if (key === "Backspace") return this.undo(), true;
     return false;
   }
 }

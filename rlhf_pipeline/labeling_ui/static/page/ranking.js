@@ -119,7 +119,7 @@ export function ranking(card, t, { changed }) {
     press,
     dragged: (event) => drag(event, (item, target) => set(drop(order, item, target), item)),
     value: () => ({ verdict: "ranked", ranking: order }),
-    missing: () => (order.length ? null : "rank.first"),
+    missing: () => (order.flat().length > 1 ? null : "rank.two"),
     better: () => (order[0]?.length === 1 ? order[0][0] : null),
     help: [
       [["1", String(items.length)], t("help.place")],

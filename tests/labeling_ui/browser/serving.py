@@ -1,0 +1,58 @@
+"""A real server process for the browser's tests: one site for each database that it is given.
+
+    python -m tests.labeling_ui.browser.serving a.db b.db
+
+prints the address of each, one a line, and serves until it is ended. Typed prompts are answered by a stand-in that
+counts, slowly enough to be watched.
+"""
+
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import uvicorn
+
+from rlhf_pipeline.labeling_ui.records import Message
+from rlhf_pipeline.labeling_ui.server import build_app, kept_secret
+from rlhf_pipeline.labeling_ui.store import Store
+
+WORDS = ("one", "two", "three", "four", "five", "six")
+
+
+class Counting:
+    """Two responses that grow by a word at a time."""
+
+    def __init__(self, pause: float = 0.15) -> None:
+        self.pause = pause
+        self.running = 0
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        return {"model": "counting"}
+
+    def __call__(self, messages: Sequence[Message], seed: int) -> Iterator[tuple[str, str]]:
+        self.running += 1
+        try:
+            for number in range(1, len(WORDS) + 1):
+                time.sleep(self.pause)
+                yield " ".join(WORDS[:number]), " ".join(reversed(WORDS[-number:]))
+        finally:
+            self.running -= 1
+
+
+def main(paths: Sequence[str]) -> None:
+    """Serve each database on a port of its own."""
+    for path in paths:
+        listener = socket.create_server(("127.0.0.1", 0))
+        app = build_app(Store(path), kept_secret(path), Counting())
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
