@@ -33,10 +33,10 @@ class Database:
 
     def __init__(self, url_or_path: str | Path) -> None:
         """Connect and bring the tables up to date; `UserError` where that cannot be done."""
-        shown = str(url_or_path)
+        shown = str(url_or_path).rpartition("@")[2]  # without the password
         try:
             url = _url(url_or_path)
-            shown = url.render_as_string()  # without the password
+            shown = url.render_as_string()
             self.file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
             self.name = str(self.file or shown)
             if self.file:
@@ -66,8 +66,19 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that no other writer overlaps, from its first statement on; durable when left."""
-        with self._plain_errors(), self._alone(), self._writer.begin() as connection:
-            yield connection
+        with self._plain_errors(), self._alone():
+            committing = False
+            try:
+                with self._writer.begin() as connection:
+                    yield connection
+                    committing = True
+            except sa.exc.OperationalError as error:
+                if committing and self.file is None:
+                    raise UserError(
+                        f"the connection to {self.name} was lost while this step was being saved, so nobody knows "
+                        "whether it was. Try again: the same answer never counts twice."
+                    ) from error
+                raise
 
     def copy_to(self, path: Path) -> None:
         """Copy a SQLite database as it is now, readers and writers going on; whole or not at all. Replaces `path`."""
@@ -133,19 +144,22 @@ class Database:
             yield
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
             raise UserError(
-                f"the label store {self.name} could not be used: {getattr(error, 'orig', None) or error}. Nothing of "
-                "this step was saved, and everything saved before is safe. Free space, or end what holds the database, "
-                "and try again."
+                f"the label store {self.name} could not be used: {_said(error)}. Nothing of this step was saved, and "
+                "everything saved before is safe. Free space, start the database, or end what holds it, and try again."
             ) from error
         except (sa.exc.DataError, UnicodeEncodeError) as error:
             raise UserError(
-                f"a text or number cannot be stored in {self.name}: {getattr(error, 'orig', None) or error}. Nothing "
-                "of this step was saved."
+                f"a text or number cannot be stored in {self.name}: {_said(error)}. Nothing of this step was saved."
             ) from error
         except sa.exc.IntegrityError:
             raise
         except sa.exc.DatabaseError as error:
-            raise UserError(f"{self.name} cannot be used as a label store: {error.orig}.") from error
+            raise UserError(f"{self.name} cannot be used as a label store: {_said(error)}.") from error
+
+
+def _said(error: Exception) -> str:
+    """What the database says, on one line."""
+    return " ".join(str(getattr(error, "orig", None) or error).split())
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:

