@@ -129,29 +129,30 @@ def _on(vote: Vote, place: str) -> Vote | None:
 
 
 def _joined(items: Iterable[tuple[int, Item]]) -> list[tuple[int, Item]]:
-    """Ratings of one response, on lines of their own for each aspect or annotator, as one item."""
-    lines: dict[str, int] = {}
-    joined: dict[str, Item] = {}
+    """One annotator's ratings of one response, on lines of their own for each aspect, as one item."""
+    joined: list[tuple[int, Item]] = []
+    places: dict[str, int] = {}
     for line, item in items:
-        key = content_id(list(item.prompt), item.responses)
-        lines.setdefault(key, line)
-        before = joined.get(key)
-        joined[key] = replace(before, votes=_together(before.votes, item.votes)) if before else item
-    return [(lines[key], item) for key, item in joined.items()]
-
-
-def _together(votes: Sequence[Vote], more: Sequence[Vote]) -> tuple[Vote, ...]:
-    joined = list(votes)
-    for vote in more:
-        for place, other in enumerate(joined):
-            new = vote.answer.ratings.keys() - other.answer.ratings.keys()
-            if vote.annotator == other.annotator and vote.answer.verdict == "rated" == other.answer.verdict and new:
-                ratings = {**vote.answer.ratings, **other.answer.ratings}
-                joined[place] = replace(other, answer=replace(other.answer, ratings=ratings))
-                break
+        key = content_id(list(item.prompt), item.responses, [vote.annotator for vote in item.votes])
+        before = joined[places[key]] if key in places else None
+        whole = _together(before[1], item) if before else None
+        if before and whole:
+            joined[places[key]] = (before[0], whole)
         else:
-            joined.append(vote)
-    return tuple(joined)
+            places[key] = len(joined)
+            joined.append((line, item))
+    return joined
+
+
+def _together(one: Item, other: Item) -> Item | None:
+    """Both items' ratings as one; None where they rate the same aspect."""
+    votes = []
+    for first, second in zip(one.votes, other.votes, strict=True):
+        if first.answer.ratings.keys() & second.answer.ratings.keys() or not second.answer.ratings:
+            return None
+        ratings = {**first.answer.ratings, **second.answer.ratings}
+        votes.append(replace(first, answer=replace(first.answer, verdict="rated", ratings=ratings)))
+    return replace(one, votes=tuple(votes))
 
 
 def _draft(line: int, item: Item, campaign: Campaign, format: str, gold: bool) -> _Draft:
@@ -243,10 +244,8 @@ def _save_gold(
         elif there[draft.task.id] == draft.task.gold:
             outcomes["repeated"] += 1
         else:
-            other = (
-                "as a gold task with another answer" if there[draft.task.id] else "as a task whose answer is asked for"
-            )
-            refused.append(Refusal(draft.line, f"these responses are in the store already, {other}"))
+            other = "a gold task with another answer" if there[draft.task.id] else "a task to be judged"
+            refused.append(Refusal(draft.line, f"these responses are {other} in the store already"))
     store.add_prompts(draft.prompt for draft in fresh)
     store.add_candidates(candidate for draft in fresh for candidate in draft.candidates)
     store.add_tasks(draft.task for draft in fresh)

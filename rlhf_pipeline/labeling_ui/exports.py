@@ -51,7 +51,7 @@ def preferences(store: Store, campaign: str | None = None) -> PreferenceSet:
     """
     labels = read_labels(store, campaign)
     rows, without = _preferences(labels)
-    return PreferenceSet(rows, ties=without["tie"], both_bad=without["both_bad"], skipped=without["skip"])
+    return PreferenceSet(_with_margins(rows), without["tie"], without["both_bad"], without["skip"])
 
 
 def push_to_hub(rows: Sequence[Row], name: str, *, private: bool = True) -> None:
@@ -84,10 +84,13 @@ def _preferences(labels: Labels) -> tuple[list[Row], Counter[str]]:
         if not voted:
             without[_why_none(judgements)] += 1
         rows += _rewrites(labels, task)
-    if any("margin" in row for row in rows):  # TRL takes a margin from every row or from none
-        for row in rows:
-            row.setdefault("margin", 0.0)
     return rows, without
+
+
+def _with_margins(rows: list[Row]) -> list[Row]:
+    """TRL takes a margin from every row or from none: 0 where no strength is known."""
+    known = any("margin" in row for row in rows)
+    return [{**row, "margin": row.get("margin", 0.0)} for row in rows] if known else rows
 
 
 def _pair(labels: Labels, task: Task, chosen: str, rejected: str, votes: Sequence[Vote]) -> Row:
@@ -146,7 +149,7 @@ def _why_none(judgements: Sequence[Judgement]) -> str:
 
 
 def _rankings(labels: Labels) -> list[Row]:
-    return [row for row in _preferences(labels)[0] if row["origin"] == "ranking"]
+    return _with_margins([row for row in _preferences(labels)[0] if row["origin"] == "ranking"])
 
 
 def _unpaired(labels: Labels) -> list[Row]:
@@ -236,7 +239,7 @@ def _reply(text: str) -> list[dict[str, str]]:
 
 
 KINDS: dict[str, Callable[[Labels], list[Row]]] = {
-    "preferences": lambda labels: _preferences(labels)[0],
+    "preferences": lambda labels: _with_margins(_preferences(labels)[0]),
     "rankings": _rankings,
     "unpaired": _unpaired,
     "prompts": _prompts,

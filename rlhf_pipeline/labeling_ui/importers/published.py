@@ -36,7 +36,8 @@ def trl(row: Row, where: str) -> Iterable[Item]:
 
 def hh(row: Row, where: str) -> Iterable[Item]:
     """`chosen` and `rejected` as one text with "\\n\\nHuman:" and "\\n\\nAssistant:" turns (Bai et al. 2022)."""
-    chosen, rejected = (_turns(value(row, name, str, where)) for name in ("chosen", "rejected"))
+    texts = [value(row, name, str, where) for name in ("chosen", "rejected")]  # a field that is missing comes first
+    chosen, rejected = map(_turns, texts)
     if chosen[-1]["role"] != "assistant" or rejected[-1]["role"] != "assistant":
         raise Refused("the last turn is not the assistant's")
     if chosen[:-1] != rejected[:-1]:
@@ -67,9 +68,11 @@ def pandalm(row: Row, where: str) -> Iterable[Item]:
     """PandaLM's test set: two responses and the verdicts of three annotators."""
     instruction, given = (value(row, name, str, where).strip() for name in ("instruction", "input"))
     votes = []
-    for name in ("annotator1", "annotator2", "annotator3"):
-        if name not in row:
-            raise UserError(f'{where}: the field "{name}" is missing.')
+    names = ("annotator1", "annotator2", "annotator3")
+    missing = [name for name in names if name not in row]
+    if missing:
+        raise UserError(f'{where}: the field "{missing[0]}" is missing.')
+    for name in names:
         if type(row[name]) is not int or row[name] not in (0, 1, 2):
             raise UserError(f'{where}: the field "{name}" must be 0, 1 or 2, found {row[name]!r}.')
         votes.append(Vote(name, preferred(_winner(row[name]))))
