@@ -131,14 +131,14 @@ def _truth(choices: Sequence[Choice]) -> dict[Unit, float]:
 
 @contextmanager
 def _fenced() -> Iterator[None]:
-    """Keep in what crowd-kit does to NumPy's global generator, and its warnings about its own use of pandas."""
+    """Keep in crowd-kit's warnings about its own use of pandas; the list of filters is shared by all threads.
+
+    Of crowd-kit's models the one-coin model draws no random numbers; noisy Bradley-Terry and KOS reseed NumPy's global
+    generator. Putting its state back here would rewind it for other threads.
+    """
     with _fence, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        state = np.random.get_state()
-        try:
-            yield
-        finally:
-            np.random.set_state(state)
+        yield
 
 
 def _by_the_others(choices: Sequence[Choice], known: Mapping[Unit, bool], accuracy: _Array) -> _Array:

@@ -139,11 +139,24 @@ def test_where_nobody_counts_everybody_does() -> None:
     assert weights({"ann": worse_than_chance, "bob": worse_than_chance}) == {"ann": 1.0, "bob": 1.0}
 
 
-def test_choices_that_follow_from_one_answer_weigh_less() -> None:
-    whole = [Choice(name, (str(task),), True) for name in ("ann", "bob", "cid") for task in range(20)]
-    parts = [Choice(choice.annotator, choice.unit, choice.first, share=0.5) for choice in whole]
-    sure, less = estimate(whole).skills["ann"], estimate(parts).skills["ann"]
-    assert less.high - less.low > sure.high - sure.low
+def test_choices_that_follow_from_one_answer_share_its_weight() -> None:
+    answers, _ = planted(CROWD, 20)
+    halves = [
+        Choice(choice.annotator, (*choice.unit, part), choice.first, share=0.5) for choice in answers for part in "xy"
+    ]
+    whole, parts = estimate(answers).skills, estimate(halves).skills
+    for name in CROWD:
+        assert (parts[name].accuracy, parts[name].low) == pytest.approx((whole[name].accuracy, whole[name].low))
+
+
+def test_nobody_bears_out_their_own_choice() -> None:
+    choices = [Choice(name, (str(task),), True) for task in range(20) for name in ("ann", "bob")]
+    choices += [Choice("ann", ("at odds",), True), Choice("bob", ("at odds",), False)]
+    *agreed, ann, bob = estimate(choices).believed
+    assert ann is not None
+    assert ann == pytest.approx(bob)
+    assert ann < 0.2, "each has only the other to go by, who says otherwise"
+    assert agreed == pytest.approx([1 - ann] * 40)
 
 
 def test_numpys_global_generator_and_the_warning_filters_are_left_alone() -> None:
