@@ -23,7 +23,7 @@ from argon2.exceptions import VerificationError
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.labeling_ui import forgetting, tables
-from rlhf_pipeline.labeling_ui.database import Database
+from rlhf_pipeline.labeling_ui.database import Database, insert_new
 from rlhf_pipeline.labeling_ui.records import ROLES, Annotator, Role
 from rlhf_pipeline.labeling_ui.throttle import Throttle
 
@@ -210,6 +210,18 @@ class Accounts:
         admins = (tables.annotators.c.role == "admin") & ~tables.annotators.c.disabled
         with self._database.read() as connection:
             return connection.execute(sa.select(tables.annotators.c.id).where(admins).limit(1)).first() is not None
+
+    def secret(self) -> str:
+        """What signs sessions and tickets where several servers share the store: made once, and kept in it."""
+        wanted = sa.select(tables.server_secrets.c.secret).where(tables.server_secrets.c.purpose == "signing")
+        with self._database.read() as connection:
+            known = connection.execute(wanted).scalar_one_or_none()
+        if known is None:
+            with self._database.write() as connection:
+                row = {"purpose": "signing", "secret": secrets.token_hex(32)}
+                insert_new(connection, tables.server_secrets, [row])
+                known = connection.execute(wanted).scalar_one()
+        return str(known)
 
     def session_version(self, annotator_id: str) -> int:
         """What a session that begins now must carry; `UserError` where the person is gone or disabled."""

@@ -115,8 +115,8 @@ class Task:
 class Judgement:
     """What one annotator said of one task.
 
-    `shown` has the candidate ids from left to right (or from top to bottom). `seconds` is the time spent judging, pauses
-    left out; None for imported data. `key` is the idempotency key: the same key twice is one judgement.
+    `shown` has the candidate ids from left to right (or from top to bottom). `seconds` is the time spent judging,
+    pauses left out; None for imported data. `key` is the idempotency key: the same key twice is one judgement.
     """
 
     task_id: str

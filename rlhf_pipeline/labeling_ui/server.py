@@ -67,10 +67,10 @@ def serve(store_url: str | Path, host: str = "127.0.0.1", port: int = 7860, gene
     store = Store(store_url)
     try:
         with contextlib.closing(_listen(host, port)) as listener:
-            app = build_app(store, kept_secret(store_url), generate)
+            accounts = Accounts(store.database)
+            app = build_app(store, kept_secret(store_url) or accounts.secret(), generate)
             address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
             print(f"Label at {address} (stop with Ctrl+C)", flush=True)
-            accounts = Accounts(store.database)
             if not accounts.has_admin():
                 token = accounts.invite("admin", hours=FIRST_LINK_HOURS)
                 print(f"Nobody can administer this store yet. Open this link once, within a day, to become its admin:\n"
@@ -145,7 +145,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def kept_secret(store_url: str | Path) -> str | None:
-    """The secret beside a SQLite database, readable by its owner only, so that sign-ins outlive a restart."""
+    """The secret beside a SQLite file, readable by its owner only, so that sign-ins outlive a restart; else None."""
     text = str(store_url)
     if "://" in text:
         url = make_url(text)

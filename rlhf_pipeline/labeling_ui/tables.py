@@ -70,6 +70,13 @@ sign_in_attempts = sa.Table(
     sa.Column("locked_until", sa.Double, nullable=False),  # seconds since 1970
 )
 
+server_secrets = sa.Table(
+    "server_secrets",
+    metadata,
+    sa.Column("purpose", sa.Text, primary_key=True),
+    sa.Column("secret", sa.Text, nullable=False),
+)
+
 # The same words stand in the indexes and in the statements that are to use them.
 OPEN = "taken < overlap AND gold IS NULL AND reserved_for IS NULL"
 GOLD = "gold IS NOT NULL"

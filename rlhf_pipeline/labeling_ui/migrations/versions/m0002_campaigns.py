@@ -122,6 +122,11 @@ def _make_tables() -> None:
         sa.Column("locked_until", sa.Double, nullable=False),
     )
     op.create_table(
+        "server_secrets",
+        sa.Column("purpose", sa.Text, primary_key=True),
+        sa.Column("secret", sa.Text, nullable=False),
+    )
+    op.create_table(
         "tasks",
         sa.Column("id", sa.Text, primary_key=True),
         sa.Column("campaign", sa.Text, sa.ForeignKey("campaigns.name"), nullable=False),
