@@ -12,6 +12,7 @@ import asyncio
 import random
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def torture(kind: str, options: argparse.Namespace) -> dict[str, Any]:
                 await asyncio.to_thread(server.kill)
                 kills += 1
                 starting += await asyncio.to_thread(server.start)
-                print(f"  {kind}: killed {kills} of {options.kills}", end="\\r", flush=True)
+                print(f"  {kind}: killed {kills} of {options.kills}", end="\r", flush=True)
             over = True
 
         async def both() -> Any:
@@ -83,7 +84,7 @@ def torture(kind: str, options: argparse.Namespace) -> dict[str, Any]:
             server.kill()
         longest = longest_lease(url)
         checked = audit(url, log)
-        stuck = finish(url)
+        stuck = stuck_tasks(url)
         return {
             "kills": kills,
             "acknowledged": checked["acknowledged"],
@@ -109,16 +110,22 @@ def longest_lease(url: str) -> float:
         store.close()
 
 
-def finish(url: str) -> int:
-    """Let others judge what is left once all leases have run out; returns how many judgements are still lacking."""
+def stuck_tasks(url: str) -> int:
+    """Tasks that lack judgements and that nobody new could be given once every lease has run out."""
     store = Store(url, clock=lambda: time.time() + 60 * LEASE_MINUTES + 1)
     try:
-        for number in range(store.campaigns()[0].overlap):
-            annotator = store.annotator(f"late-{number}").id
-            while (shown := store.next_assignment(annotator)) is not None:
-                ids = tuple(candidate.id for candidate in shown.shown)
-                store.record(Judgement(shown.task.id, annotator, ids, Answer("tie")))
-        return store.waiting()
+        given = Counter(judgement.task_id for judgement in store.judgements())
+        overlap = store.campaigns()[0].overlap
+        lacking = {task.id for task in store.tasks() if not task.reserved_for and given[task.id] < overlap}
+        late = store.annotator("late").id
+        stuck = len(lacking) - store.progress(late).total
+        for _ in range(min(100, len(lacking))):  # and they are given out indeed
+            shown = store.next_assignment(late)
+            if shown is None or shown.task.id not in lacking and shown.task.repeat_of is None:
+                raise SystemExit("a task that lacks judgements was not given out")
+            ids = tuple(candidate.id for candidate in shown.shown)
+            store.record(Judgement(shown.task.id, late, ids, Answer("tie")))
+        return stuck
     finally:
         store.close()
 
