@@ -121,7 +121,7 @@ def stuck_tasks(url: str) -> int:
         stuck = len(lacking) - store.progress(late).total
         for _ in range(min(100, len(lacking))):  # and they are given out indeed
             shown = store.next_assignment(late)
-            if shown is None or shown.task.id not in lacking and shown.task.repeat_of is None:
+            if shown is None or (shown.task.id not in lacking and shown.task.repeat_of is None):
                 raise SystemExit("a task that lacks judgements was not given out")
             ids = tuple(candidate.id for candidate in shown.shown)
             store.record(Judgement(shown.task.id, late, ids, Answer("tie")))
