@@ -181,7 +181,7 @@ def _explain(detail: ErrorDetails, model: type[BaseModel], layers: Sequence[Laye
 
 
 def _nearest(name: str, model: type[BaseModel]) -> str:
-    known = field_names(model)
+    known = [field for field in field_names(model) if field != name]  # it may be known to another member of a union
     near = [field for field in known if field.rpartition(".")[2] == name.rpartition(".")[2]]
     near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     if near:

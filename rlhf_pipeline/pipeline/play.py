@@ -24,7 +24,9 @@ from rlhf_pipeline.policy.environment import Observation, TextGenerationEnv, Tex
 from rlhf_pipeline.policy.tabular import Table, TabularConfig, learn_table
 from rlhf_pipeline.policy.text_task import Rules
 from rlhf_pipeline.policy.textbook import ActorCriticConfig, Learner, PPOConfig, ReinforceConfig, learn, most_probable
-from rlhf_pipeline.reward_model.metrics import RewardSpec, build
+from rlhf_pipeline.reward_model.composite import Composite
+from rlhf_pipeline.reward_model.metrics import BuiltReward, RewardSpec
+from rlhf_pipeline.reward_model.metrics_base import Given, Text, text_of
 from rlhf_pipeline.settings import Settings
 
 _PICTURES = (".png", ".svg")
@@ -104,8 +106,13 @@ def play(config: PlayConfig, console: Console, picture: Path | None = None) -> P
         raise UserError(f"--out {picture}: the name must end in {' or '.join(_PICTURES)}.")
     if picture is not None and isinstance(config.learner, ValueIterationConfig):
         raise UserError("--out: value iteration plays no episodes, so that there is no curve to draw. Leave it out.")
-    rules, rewards = _rules(config.task), _rewards(config.task)
-    env = TextGenerationEnv(config.task.vocabulary, rewards, **rules)
+    reward = (
+        Composite([Remembered(spec, config.task.before) for spec in config.task.rewards])
+        if config.task.rewards
+        else None
+    )
+    rules = _rules(config.task)
+    env = TextGenerationEnv(config.task.vocabulary, reward, **rules)
     episodes: list[float] = []
     means: list[float] = []
 
@@ -113,8 +120,10 @@ def play(config: PlayConfig, console: Console, picture: Path | None = None) -> P
         episodes.append(episode)
         means.append(reward)
 
-    act = _learn(config, env, rewards, rules, console, note)
-    played = Played(*_write(env, act), episodes, means)
+    act = _learn(config, env, reward, rules, console, note)
+    text, earned = _write(env, act)
+    parts = {name: values[0] for name, values in reward.last.items()} if reward else {}
+    played = Played(text, earned, parts, episodes, means)
     show(played, config, console)
     if picture is not None:
         draw(played, config, picture)
@@ -125,7 +134,7 @@ def play(config: PlayConfig, console: Console, picture: Path | None = None) -> P
 def _learn(
     config: PlayConfig,
     env: TextGenerationEnv,
-    rewards: "list[Remembered]",
+    reward: Composite | None,
     rules: Rules,
     console: Console,
     note: Callable[[float, float], None],
@@ -142,7 +151,7 @@ def _learn(
                 advance(1, f"reward {reward:.2f}")
 
             return _from_table(learn_table(env, learner, seed=config.seed, on_episode=on_episode))
-        envs = TextGenerationVectorEnv(config.task.vocabulary, rewards, num_envs=learner.batch, **rules)
+        envs = TextGenerationVectorEnv(config.task.vocabulary, reward, num_envs=learner.batch, **rules)
         envs.reset(seed=config.seed)
 
         def on_update(row: Mapping[str, float]) -> None:
@@ -158,14 +167,14 @@ def _from_table(table: Table) -> Act:
     return lambda env, seen: table.greedy(state_of(seen))
 
 
-def _write(env: TextGenerationEnv, act: Act) -> tuple[str, float, dict[str, float]]:
-    """What a policy writes, its reward, and at the end what each reward function said."""
+def _write(env: TextGenerationEnv, act: Act) -> tuple[str, float]:
+    """What a policy writes, and its reward."""
     seen, info = env.reset()
     total, over = 0.0, False
     while not over:
         seen, reward, over, _, info = env.step(act(env, seen))
         total += reward
-    return info["text"], total, info.get("reward_parts", {})
+    return info["text"], total
 
 
 def _rules(task: TaskConfig) -> Rules:
@@ -176,37 +185,32 @@ def _rules(task: TaskConfig) -> Rules:
         "eos": task.end,
         "separator": task.separator,
         "columns": {"references": [list(references)]} if references else None,
-        "reward_weights": [spec.weight for spec in task.rewards],
         "per_step": task.per_step,
         "discount": task.discount,
     }
 
 
-def _rewards(task: TaskConfig) -> "list[Remembered]":
-    return [Remembered(build(spec), task.before) for spec in task.rewards]
-
-
-class Remembered:
-    """A reward function that is asked about each text once; for the single prompt of these tasks.
+class Remembered(BuiltReward):
+    """A reward that is asked about each text once; for the single prompt of these tasks.
 
     Texts come again and again while a policy settles, and running a text's tests takes a tenth of a second.
     """
 
-    def __init__(self, reward: Callable[..., Sequence[float]], before: str = "") -> None:
-        self._reward, self._before = reward, before
+    def __init__(self, spec: RewardSpec, before: str = "") -> None:
+        super().__init__(spec, spec.kind.make(Given()))
+        self._before = before
         self._known: dict[str, float] = {}
-        self.__name__ = getattr(reward, "__name__", type(reward).__name__)
 
-    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
-        """As the function itself."""
-        new = {text: row for row, text in enumerate(completions) if text not in self._known}
+    def __call__(self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
+        """As the reward itself, of `before` and the completion."""
+        texts = [self._before + text_of(completion) for completion in completions]
+        new = {text: row for row, text in enumerate(texts) if text not in self._known}
         if new:
             rows = list(new.values())
             given = {name: [values[row] for row in rows] for name, values in columns.items()}
-            texts = [self._before + text for text in new]
-            values = self._reward(prompts=[prompts[row] for row in rows], completions=texts, **given)
-            self._known |= dict(zip(new, map(float, values), strict=True))
-        return [self._known[text] for text in completions]
+            values = super().__call__([prompts[row] for row in rows], list(new), **given)
+            self._known |= dict(zip(new, values, strict=True))
+        return [self._known[text] for text in texts]
 
 
 def show(played: Played, config: PlayConfig, console: Console) -> None:
