@@ -44,8 +44,8 @@ class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
 
     Observations are a dictionary that stable-baselines3's MultiInputPolicy takes as it is: "tokens" (width,), ids,
     the prompt ending where the text begins, 0 where there is none; "mask" (width,), 1 where there is one.
-    `info` has the "text"; where a reward was computed, "reward_parts", what each function said; at the end, the
-    "finish_reason" ("eos" or "length").
+    `info` has the "text"; where a reward was computed, "reward_parts", what each function said (and the parts
+    of a `Composite`); at the end, the "finish_reason" ("eos" or "length").
 
     Raises `SpecificationError` (a ValueError) for what cannot be made or rewarded, Gymnasium's `InvalidAction` for a
     token outside the vocabulary, and its `ResetNeeded` for a step before the beginning or after the end.

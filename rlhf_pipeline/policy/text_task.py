@@ -216,7 +216,7 @@ class TextTask:
         return Episode(prompt, ids, columns)
 
     def _judge(self, episodes: Sequence[Episode]) -> list[dict[str, float]]:
-        """What each reward function says of each text."""
+        """What each reward function says of each text, and what it is made of where it keeps that in `last`."""
         texts = [self.text(episode) for episode in episodes]
         table: dict[str, Any] = {name: [episode.columns[name] for episode in episodes] for name in self.columns}
         table["prompts"] = [episode.prompt for episode in episodes]
@@ -234,6 +234,9 @@ class TextTask:
                 )
             for row, value in enumerate(values):
                 said[row][name] = _finite(value, name, texts[row])
+            for title, parts in getattr(function, "last", {}).items():
+                for row, value in enumerate(parts):
+                    said[row][f"{name}/{title}"] = float(value)
         return said
 
 

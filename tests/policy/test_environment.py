@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.policy.environment import TextGenerationEnv, TextGenerationVectorEnv, state_of
 from rlhf_pipeline.policy.text_task import writes_target
+from rlhf_pipeline.reward_model.composite import compose
 
 ID = "rlhf_pipeline/TextGeneration-v0"
 CAT = ["the", "cat", "sat", "on", "mat", "."]
@@ -152,6 +153,15 @@ def test_several_rewards_are_weighed_and_told_apart() -> None:
     (_, last) = play(env, [0, 1])
     assert last[0] == 0.5 * 6 + 10
     assert last[3]["reward_parts"] == {"letters": 6, "writes_target": 1}
+
+
+def test_a_mixture_shows_what_it_is_made_of() -> None:
+    mixture = compose([{"name": "bleu", "weight": 2}, {"name": "length", "weight": 0.1, "target": 5}])
+    (*_, last) = play(cat_env(reward=mixture, target="the cat sat on", per_step=True), [0, 1, 2, 3])
+    parts = last[3]["reward_parts"]
+    assert parts.keys() == {"composite", "composite/bleu", "composite/length"}
+    assert (parts["composite/bleu"], parts["composite/length"]) == pytest.approx((1, -0.2))
+    assert parts["composite"] == pytest.approx(2 * parts["composite/bleu"] + 0.1 * parts["composite/length"])
 
 
 def test_words_without_a_separator_are_found_in_a_text() -> None:
