@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -12,7 +13,12 @@ from rlhf_pipeline.pipeline.layers import field_names
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+GROUPS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = {  # by name, as in "users add"
+    name if each is group else f"{name} {each.name}": each
+    for name, group in GROUPS.items()
+    for each in getattr(group, "commands", {name: group}).values()
+}
 VERBS = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 OTHER_COMMANDS = {"--help", "--version"}
 
@@ -35,11 +41,16 @@ def uses(page: Path, program: str) -> list[list[str]]:
     return [match.split() for line in code_lines(page) for match in pattern.findall(line)]
 
 
+def command(words: list[str]) -> str:
+    """The name of the command that the words after `rlhf` call."""
+    return " ".join(words[:2]) if words[0] in GROUPS and words[0] not in COMMANDS else words[0]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_documented_command_and_option_exists(page: Path) -> None:
     for words in uses(page, "rlhf|-m rlhf_pipeline"):
-        name = words[0]
-        if name in OTHER_COMMANDS or not re.fullmatch(r"[a-z-]+", name):
+        name = command(words)
+        if name in OTHER_COMMANDS or not re.fullmatch(r"[a-z -]+", name):
             continue
         assert name in COMMANDS, f"{page.name} shows `rlhf {name}`, which does not exist"
         known = {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--help"}
@@ -68,7 +79,7 @@ def test_every_documented_field_exists(page: Path) -> None:
 
 
 def test_every_command_and_verb_is_documented() -> None:
-    shown = {words[0] for page in PAGES for words in uses(page, "rlhf")}
+    shown = {command(words) for page in PAGES for words in uses(page, "rlhf")}
     assert COMMANDS.keys() <= shown
     made = {words[0] for page in PAGES for words in uses(page, "make")}
     assert {"demo", "test", "lint", "bench", "clean"} <= made
@@ -92,3 +103,10 @@ def test_what_the_tests_of_documentation_look_for_can_be_found(tmp_path: Path) -
     page.write_text("Run `rlhf nothing --x=1` or\n\n```sh\nmake nonsense && rlhf loop \\\n  --zzz\n```\n")
     assert uses(page, "rlhf") == [["nothing", "--x=1"], ["loop", "--zzz"]]
     assert uses(page, "make") == [["nonsense"]]
+
+
+def test_commands_of_a_group_are_told_apart() -> None:
+    assert "users add" in COMMANDS
+    assert "users" not in COMMANDS
+    assert command(["users", "add", "NAME"]) == "users add"
+    assert command(["label", "--run", "x"]) == "label"

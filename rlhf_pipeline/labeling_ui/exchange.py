@@ -55,7 +55,9 @@ def import_file(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path} is not a file. Give the path of a {format} file.")
-    campaign = campaign or Campaign()
+    wanted = campaign or Campaign()
+    known = {each.name: each for each in store.campaigns()}.get(wanted.name)
+    campaign = known if known and known.kind == wanted.kind else wanted  # what is there keeps its settings
     refused: list[Refusal] = []
     items: list[tuple[int, Item]] = []
     for found in read_items(FORMATS[format], path):
@@ -75,7 +77,7 @@ def import_file(
     if not drafts and not refused:
         raise UserError(f"{path} holds no records.")
     _check_names(store, drafts)
-    if drafts and campaign.name not in {each.name for each in store.campaigns()}:
+    if drafts and campaign != known:
         store.add_campaign(campaign)
     there = {task.id: task.gold for task in store.tasks()}
     save = _save_gold if gold else _save_votes

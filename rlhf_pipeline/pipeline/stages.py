@@ -26,6 +26,7 @@ from rlhf_pipeline.pipeline import summary
 from rlhf_pipeline.pipeline.collect import EVERYDAY, HELD_OUT, TRAIN
 from rlhf_pipeline.pipeline.config import Config
 from rlhf_pipeline.pipeline.labels import has_labels, label_store, location
+from rlhf_pipeline.pipeline.live import LivePolicy
 from rlhf_pipeline.pipeline.manifest import StageRecord
 from rlhf_pipeline.pipeline.progress import progress
 from rlhf_pipeline.pipeline.report import write_report
@@ -108,12 +109,15 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
 
 def label(run: Run, config: Config, console: Console, *, simulated: bool = False) -> None:
     """Open the labeling app, or let simulated annotators answer in people's stead."""
+    if simulated:
+        _check_overlap(config)
     with label_store(run, config) as store:
         store.add_campaign(config.label.campaign)  # its settings may have changed since its tasks were added
     if not simulated:
         from rlhf_pipeline.labeling_ui.server import serve
 
-        serve(location(run, config), config.label.host, config.label.port)
+        with _live(run, config) as generate:
+            serve(location(run, config), config.label.host, config.label.port, generate)
         return
     left = _waiting(run, config)
     with label_store(run, config) as store, progress(console, "simulate", max(left, 1)) as advance:
@@ -313,6 +317,8 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
 
     A round that was followed by another is closed: labels and settings that came later are not carried back into it.
     """
+    if simulated:
+        _check_overlap(config)
     latest = run.latest_round()
     for number in range(latest, max(rounds, latest + 1)):
         now = run.at(number)
@@ -372,6 +378,15 @@ def _imported(run: Run, config: Config) -> bool:
         return store.counts().judgements > 0
 
 
+def _check_overlap(config: Config) -> None:
+    there = len(default_annotators())
+    if config.label.overlap > there:
+        raise UserError(
+            f"label.overlap is {config.label.overlap}, but there are {there} simulated annotators, and each judges a "
+            f"task once: set it to {there} or less."
+        )
+
+
 def _waiting(run: Run, config: Config) -> int:
     with label_store(run, config) as store:
         return store.waiting()
@@ -418,6 +433,24 @@ def _asking(config: Config, settings: Any) -> dict[str, Any]:
 def _base(config: Config, console: Console, accelerator: Accelerator | None = None) -> SharedBase:
     device = str(accelerator.device) if accelerator and config.device == "auto" else config.device
     return SharedBase.load(config.model, config.dtype, device)
+
+
+@contextmanager
+def _live(run: Run, config: Config) -> Iterator[LivePolicy | None]:
+    """What answers the prompts that annotators type, where they may: the base, or the newest round's policy."""
+    if not config.label.live:
+        yield None
+        return
+
+    def newest() -> Path | None:
+        made = [folder for folder in (run.at(number).folder / "policy" for number in run.rounds) if folder.exists()]
+        return made[-1] if made else None
+
+    policy = LivePolicy(config.model, config.collect.sampling, newest, config.dtype, config.device)
+    try:
+        yield policy
+    finally:
+        policy.close()
 
 
 def _accelerator(config: Config) -> Accelerator:

@@ -71,7 +71,10 @@ def test_options_reach_their_stage(called: dict[str, tuple[Any, ...]], tmp_path:
     assert called["label"][1] == {"simulated": True}
     assert (called["label"][0][1].label.host, called["label"][0][1].label.port) == ("::1", 8001)
     invoke("import", "--run", run, "--format", "hh", "pairs.jsonl")
-    assert called["import_labels"][1] == {"format": "hh", "file": Path("pairs.jsonl")}
+    assert called["import_labels"][1] == {"format": "hh", "file": Path("pairs.jsonl"), "gold": False, "out": None}
+    invoke("import", "--run", run, "--format", "arena", "pairs.jsonl", "--gold", "--report", "refused.jsonl")
+    given = {"format": "arena", "file": Path("pairs.jsonl"), "gold": True, "out": Path("refused.jsonl")}
+    assert called["import_labels"][1] == given
     invoke("score", "rows.jsonl", "--reward", "reward", "--out", "scored.jsonl")
     assert called["score"][1] == {
         "reward_folder": Path("reward"),
