@@ -55,11 +55,13 @@ def sample(
     rows: Sequence[int] | None = None,
     batch: int = 64,
     progress: Callable[[int], None] | None = None,
+    on_token: Callable[[list[list[int]]], None] | None = None,
 ) -> list[Sample]:
     """`group` responses to each prompt under the active adapter, in prompt order.
 
     `rows[i]` names the random stream of prompt i's first response (its j-th uses `rows[i] + j`); by default
-    `i * group`. At most `batch` responses are decoded at once; `progress` is told how many are done.
+    `i * group`. At most `batch` responses are decoded at once; `progress` is told how many are done, and `on_token`,
+    after each step, the token ids so far of all responses that are decoded together.
     """
     longest = max(map(len, prompts), default=0) + config.max_new_tokens
     if longest > base.renderer.max_length:
@@ -73,7 +75,7 @@ def sample(
     step = max(1, batch // group)
     for start in range(0, len(order), step):
         chosen = order[start : start + step]
-        drawn = _decode(base, [prompts[i] for i in chosen], [rows[i] for i in chosen], config, group, seed)
+        drawn = _decode(base, [prompts[i] for i in chosen], [rows[i] for i in chosen], config, group, seed, on_token)
         for place, index in enumerate(chosen):
             found[index] = [one._replace(prompt=index) for one in drawn[place * group : (place + 1) * group]]
         if progress:
@@ -91,8 +93,9 @@ class _Row:
 
 
 def _decode(
-    base: SharedBase, prompts: Sequence[Ids], streams: Sequence[int], config: SamplingConfig, group: int, seed: int
-) -> list[Sample]:
+    base: SharedBase, prompts: Sequence[Ids], streams: Sequence[int], config: SamplingConfig, group: int, seed: int,
+    on_token: Callable[[list[list[int]]], None] | None,
+) -> list[Sample]:  # fmt: skip
     ids, mask = (tensor.to(base.device) for tensor in pad_left(prompts, base.renderer.pad_id))
     decoder = getattr(base.base, base.base.base_model_prefix)
     cache = _Cache(config.max_new_tokens)
@@ -121,6 +124,8 @@ def _decode(
                 row.finish_reason = "stop"
             else:
                 keep.append(place)
+        if on_token:
+            on_token([list(row.tokens) for row in rows])
         if not keep or step + 1 == config.max_new_tokens:
             break
         if len(keep) < len(active):

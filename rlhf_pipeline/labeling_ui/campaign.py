@@ -6,7 +6,7 @@ hold several. Left out on purpose: who the annotators are (`accounts.py`), and w
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from rlhf_pipeline.settings import Settings
 
@@ -42,7 +42,9 @@ class Campaign(Settings):
     break_minutes: float | None = Field(
         45, gt=0, description="minutes of judging after which a break is proposed; null for never"
     )
-    live: bool = Field(False, description="let annotators type prompts and judge two fresh responses")
+    live: bool = Field(
+        False, description="let annotators type prompts and judge two fresh responses; with kind pairwise"
+    )
 
     @field_validator("aspects")
     @classmethod
@@ -53,6 +55,12 @@ class Campaign(Settings):
         if len(set(tidy)) < len(tidy):
             raise ValueError("an aspect is named twice")
         return tidy
+
+    @model_validator(mode="after")
+    def _check_live(self) -> "Campaign":
+        if self.live and self.kind != "pairwise":
+            raise ValueError(f"live generation shows pairs: it needs kind pairwise, not {self.kind}")
+        return self
 
     @property
     def shown(self) -> int:

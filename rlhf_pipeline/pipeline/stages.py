@@ -443,7 +443,7 @@ def _live(run: Run, config: Config) -> Iterator[LivePolicy | None]:
         return
 
     def newest() -> Path | None:
-        made = [folder for folder in (run.at(number).folder / "policy" for number in run.rounds) if folder.exists()]
+        made = [folder for folder in (run.at(number).folder / "policy" for number in run.rounds()) if folder.exists()]
         return made[-1] if made else None
 
     policy = LivePolicy(config.model, config.collect.sampling, newest, config.dtype, config.device)

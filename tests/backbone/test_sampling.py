@@ -219,5 +219,15 @@ def test_progress_counts_every_response(base: SharedBase) -> None:
     assert told == [4, 4]
 
 
+def test_each_token_can_be_watched_and_watching_changes_nothing(base: SharedBase) -> None:
+    seen: list[list[list[int]]] = []
+    watched = sample(base, PROMPTS[:1], CONFIG, group=3, seed=2, on_token=seen.append)
+    assert watched == sample(base, PROMPTS[:1], CONFIG, group=3, seed=2)
+    assert seen[-1] == [one.response_ids for one in watched]
+    assert len(seen) == max(len(one.response_ids) for one in watched)
+    for step, rows in enumerate(seen, start=1):
+        assert rows == [one.response_ids[:step] for one in watched]
+
+
 def test_no_prompts_make_no_samples(base: SharedBase) -> None:
     assert sample(base, [], CONFIG) == []

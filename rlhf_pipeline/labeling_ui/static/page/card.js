@@ -107,7 +107,7 @@ function makeFields(card, t, form, changed, submit) {
         event.preventDefault();
       }
     });
-    return { name, key, box, area, open, button: keyed(key, t(`why.${name}`), open) };
+    return { name, key, box, area, open, button: keyed(key, t(`card.${name}`), open) };
   };
   const why = card.rationale !== "off" && field("rationale", "r");
   const better = card.rewrite && field("rewrite", "w");

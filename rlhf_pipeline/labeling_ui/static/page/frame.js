@@ -1,6 +1,6 @@
 // What stays on the screen around the cards: the header, and what the page has to say.
 
-import { cap, h, keyed } from "./parts.js";
+import { cap, h, keyed, sided } from "./parts.js";
 
 const PATIENCE_MS = 1500; // saving takes less; only what takes longer is worth a word
 
@@ -13,7 +13,7 @@ export function makeFrame(root, t, language, desk, on) {
   const unsaved = h("button", { type: "button", class: "quiet unsaved", hidden: true, onclick: on.retry });
   const choice = h("select", { "aria-label": t("header.language"), onchange: (event) => on.language(event.target.value) },
     Object.entries(language.languages).map(([code, name]) => h("option", { value: code, lang: code, selected: code === language.code }, name)));
-  const live = desk.live && keyed("l", t("header.live"), on.live, { class: "quiet" });
+  const live = desk.live && keyed("l", "", on.live, { class: "quiet" });
   const header = h("header", { class: "bar" },
     title, progress, unsaved,
     h("nav", { class: "links" },
@@ -45,7 +45,8 @@ export function makeFrame(root, t, language, desk, on) {
     show(node, word) {
       stage.replaceChildren(node);
       title.textContent = document.title = t(word);
-      if (live) live.lastChild.textContent = t(word === "title.live" ? "header.label" : "header.live");
+      const other = word === "title.live" ? "label" : "live";
+      live && live.lastChild.replaceChildren(...sided(t(`header.${other}`), t(`header.${other}_short`)));
       window.scrollTo(0, 0);
       node.focus({ preventScroll: true });
       const prompt = node.querySelector(".prompt");

@@ -1,0 +1,73 @@
+"""Trying the model: two fresh responses are watched as they are written, then judged."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.labeling_ui.browser.conftest import Site, Visit, finish, press, settle
+from tests.labeling_ui.browser.test_looks import check
+
+Sites = dict[str, Site]
+Shoot = Callable[[Page, str], None]
+
+
+def ask(page: Page, prompt: str) -> None:
+    press(page, "l")
+    expect(page.locator("#live-prompt")).to_be_focused()
+    page.keyboard.type(prompt)
+    press(page, "Enter")
+
+
+def test_two_responses_are_streamed_and_judged(visit: Visit, sites: Sites, shoot: Shoot) -> None:
+    page = visit("pairwise", "Ann")
+    press(page, "l")
+    shoot(page, "live-ask")
+    check(page)
+    page.keyboard.type("Count, please: 1, 2 <b>3</b>")
+    press(page, "Enter")
+    expect(page.locator(".live .response .text").first).to_contain_text("one two")
+    shoot(page, "live-writing")
+    check(page)
+    expect(page.locator("[data-card]")).to_be_visible()
+    assert page.locator(".response .text").first.inner_text() == "one two three four five six"
+    shoot(page, "live-judge")
+    settle(page)
+    with page.expect_response("**/api/judgements"):
+        press(page, "2")
+    expect(page.locator("#live-prompt")).to_be_focused()
+    assert page.locator("#live-prompt").input_value() == ""
+    (judgement,) = sites["pairwise"].said(page.name)  # type: ignore[attr-defined]
+    texts = sites["pairwise"].texts()
+    assert texts[judgement.answer.winner or ""] == "one two three four five six"
+    assert (judgement.side, judgement.answer.strength) == ("left", 2)
+
+
+def test_labeling_goes_on_while_the_model_writes(visit: Visit, sites: Sites) -> None:
+    page, other = visit("pairwise", "Ann"), visit("pairwise", "Bob")
+    ask(page, "Count")
+    ask(other, "Count too")
+    expect(other.locator(".state")).to_have_text("Waiting for the model. Ahead of you: 1.")
+    press(page, "l")
+    expect(page.locator("[data-card]")).to_be_visible()
+    settle(page)
+    finish(page, "1", done=1)
+    expect(page.locator(".toast")).to_contain_text("Your two responses are ready")
+    page.reload()  # and they stay ready
+    page.get_by_role("button", name="Show them").click(timeout=20_000)
+    expect(page.locator(".response .text").first).to_have_text("one two three four five six")
+    expect(other.locator("[data-card]")).to_be_visible(timeout=10_000)
+
+
+def test_a_prompt_can_be_stopped_and_is_kept(visit: Visit) -> None:
+    page = visit("pairwise", "Ann")
+    ask(page, "Count slowly")
+    expect(page.locator(".live .response .text").first).to_contain_text("one")
+    page.get_by_role("button", name="Stop").click()
+    assert page.locator("#live-prompt").input_value() == "Count slowly"
+
+
+def test_it_is_not_offered_where_the_campaign_does_not_allow_it(visit: Visit) -> None:
+    page = visit("required", "Ann")
+    assert page.get_by_text("Try the model").count() == 0
+    press(page, "l")
+    expect(page.locator("[data-card]")).to_be_visible()
