@@ -30,10 +30,10 @@ def hand_out(connection: sa.Connection, annotator_id: str, count: int, now: floa
     """The annotator's leased tasks in the order they were given, topped up to `count`, and leased from now on."""
     leases = tables.leases
     done = judged_by(connection, annotator_id)
-    _take_back(connection, annotator_id, now)
+    campaigns = campaigns_of(connection)
+    _take_back(connection, annotator_id, campaigns, now)
     mine = sa.select(leases.c.task_id, leases.c.granted).where(leases.c.annotator_id == annotator_id)
     held = connection.execute(mine.order_by(leases.c.granted)).all()
-    campaigns = campaigns_of(connection)
     place = held[-1].granted if held else 0
     for turn in range(done + len(held), done + count):
         task = _choose(connection, annotator_id, campaigns, turn)
@@ -61,9 +61,9 @@ def lease(
 
 
 def leased_to(
-    connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign], count: int
+    connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign], count: int | None = None
 ) -> list[Assignment]:
-    """The first so many tasks that the annotator holds, with what they had said of them before an undo."""
+    """The tasks that the annotator holds (the first so many), with what they had said of them before an undo."""
     leases, events = tables.leases, tables.events
     held = sa.select(leases.c.task_id.label("leased"), leases.c.shown.label("seen"), events)
     held = held.outerjoin(events, events.c.number == leases.c.undone).where(leases.c.annotator_id == annotator_id)
@@ -139,13 +139,15 @@ def _assignments(
         yield Assignment(task, annotator_id, campaign, prompt, responses, before.get(task_id))
 
 
-def _take_back(connection: sa.Connection, annotator_id: str, now: float) -> None:
+def _take_back(connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign], now: float) -> None:
     """End the lapsed leases of everybody else, and shorten those that a clock put back has made too long."""
     leases = tables.leases
+    longest = max((campaign.lease_minutes * 60 for campaign in campaigns.values()), default=0.0)
+    found = sa.select(leases.c.task_id).where((leases.c.leased_until <= now) | (leases.c.leased_until > now + longest))
+    if connection.execute(found.limit(1)).first() is None:
+        return
     lapsed = (leases.c.leased_until <= now) & (leases.c.annotator_id != annotator_id)
     too_long = leases.c.leased_until > now + leases.c.lasts
-    if connection.execute(sa.select(leases.c.task_id).where(lapsed | too_long).limit(1)).first() is None:
-        return
     freed = Counter(connection.execute(sa.delete(leases).where(lapsed).returning(leases.c.task_id)).scalars())
     change_taken(connection, {task_id: -number for task_id, number in freed.items()})
     connection.execute(sa.update(leases).where(too_long).values(leased_until=now + leases.c.lasts))

@@ -60,10 +60,8 @@ def undo(connection: sa.Connection, annotator_id: str, key: str, now: float, tim
     if done is not None:
         if done.annotator_id != annotator_id or done.action != "undo":
             raise UserError(f'the key "{key}" was used for a judgement. Reload the page and try again.')
-        again = sa.select(leases.c.undone).where(leases.c.annotator_id == annotator_id, leases.c.undone == done.number)
-        if connection.execute(again).first() is None:
-            return None
-        return leasing.leased_to(connection, annotator_id, leasing.campaigns_of(connection), 1)[0]
+        held = leasing.leased_to(connection, annotator_id, leasing.campaigns_of(connection))
+        return next((each for each in held if each.previous and each.previous.key == key), None)
     mine = sa.select(events).join(judgements, judgements.c.event == events.c.number)
     mine = mine.where(judgements.c.annotator_id == annotator_id).order_by(judgements.c.event.desc()).limit(1)
     row = connection.execute(mine).first()
@@ -75,8 +73,8 @@ def undo(connection: sa.Connection, annotator_id: str, key: str, now: float, tim
     ours = (judgements.c.task_id == newest.task_id) & (judgements.c.annotator_id == annotator_id)
     connection.execute(sa.delete(judgements).where(ours))
     leasing.change_taken(connection, {newest.task_id: -1})
-    first = sa.select(sa.func.min(leases.c.granted)).where(leases.c.annotator_id == annotator_id)
-    place = (connection.execute(first).scalar() or 1) - 1
+    first = sa.select(sa.func.coalesce(sa.func.min(leases.c.granted), 1)).where(leases.c.annotator_id == annotator_id)
+    place = connection.execute(first).scalar_one() - 1
     seen = leasing.judged_assignment(connection, undone)
     leasing.lease(connection, seen.task, annotator_id, seen.campaign, now, place, newest.shown, number)
     return seen
