@@ -61,6 +61,16 @@ def likelihood(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequen
     return found
 
 
+def acceptability(base: SharedBase, texts: Sequence[str]) -> torch.Tensor:
+    """Mean log-probability of each text's tokens by itself, after the token that begins a text: (n,), fp32, nats.
+
+    How minimal pairs are judged with a language model (Warstadt et al. 2020).
+    """
+    known = base.tokenizer.bos_token_id
+    start = base.renderer.eos_ids[0] if known is None else int(known)
+    return likelihood(base, [[start]] * len(texts), [base.renderer.response_ids(text) for text in texts])
+
+
 def similarity(base: SharedBase, prompts: Sequence[str], responses: Sequence[str]) -> torch.Tensor:
     """Cosine of the embeddings of prompt and response: (n,), fp32; 0 for an empty one.
 

@@ -1,6 +1,6 @@
 """Rewards that look at the response alone: grammar, length, keywords, unsafe words.
 
-None of them needs a model or the network.
+None of them needs the network, or a model unless it is asked for.
 """
 
 import unicodedata
@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.reward_model.metrics_base import Given, Kind, Reward, Text, column, mostly, per_text, text_of, words
+from rlhf_pipeline.reward_model.metrics_model import acceptability
 
 _NOT_LATIN = r"[\p{L}--\p{Latin}]"
 
@@ -32,7 +33,7 @@ def errors_per_100_words(text: str, dialect: str = "american") -> dict[str, floa
 
 
 class Grammar(Kind):
-    """Minus the errors in 100 words that Harper finds; 0 is without errors.
+    """Minus the errors in 100 words that Harper finds; 0 is without errors. On request, how natural the base finds it.
 
     Harper knows English only: a response without words, or mostly in another script, gets the worst value, so that
     saying nothing does not pay.
@@ -45,6 +46,11 @@ class Grammar(Kind):
         "american", description="whose spelling is right"
     )
     worst: float = Field(50, gt=0, description="errors in 100 words beyond which it does not get worse")
+    acceptability: float = Field(
+        0,
+        ge=0,
+        description="weight of the mean log-probability of the text's tokens under the base, without the prompt",
+    )
 
     def make(self, given: Given) -> Reward:
         """See `Kind`."""
@@ -57,7 +63,16 @@ class Grammar(Kind):
                 return -min(sum(errors.values()), self.worst)
             return -min(sum(self.kinds.get(kind, 0.0) * rate for kind, rate in errors.items()), self.worst)
 
-        return per_text(value)
+        if not self.acceptability:
+            return per_text(value)
+        base = given.needed_base("grammar")
+
+        def with_acceptability(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
+            texts = [text_of(completion) for completion in completions]
+            natural = acceptability(base, texts).tolist()
+            return [value(text) + self.acceptability * more for text, more in zip(texts, natural, strict=True)]
+
+        return with_acceptability
 
 
 class Length(Kind):

@@ -33,6 +33,7 @@ def main() -> None:
         _limit_files(os.getcwd())
         _limit_resources(job)
         _run(job)
+        sys.stdout.flush()
         os._exit(0)
     # The first process of its tree: when it is killed, the kernel kills all that it started.
     signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
