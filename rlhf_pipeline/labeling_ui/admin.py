@@ -94,7 +94,20 @@ class Office:
         return f"Forgotten. {number} judgements were {fate}. Backups made before still hold the name: delete them too."
 
 
+_CHANGES = [
+    *((f"give the role {role}", role) for role in ROLES),
+    ("disable, and sign out", "disable"),
+    ("let in again", "enable"),
+]
 _CHANGED = {"disable": "disabled and signed out", "enable": "allowed to sign in"}
+_FATES = [("keep, without their name", "keep"), ("delete", "delete")]
+_INVITING = (
+    "Whoever opens the link first is let in, so send it to one person. The name of somebody who is there already makes "
+    "a new sign-in link for their account."
+)
+_FORGETTING = (
+    "This cannot be undone. Name and e-mail address are removed from the whole database, also from what others wrote."
+)
 
 
 def build_admin(store: Store, accounts: Accounts) -> gr.Blocks:
@@ -102,14 +115,13 @@ def build_admin(store: Store, accounts: Accounts) -> gr.Blocks:
     office = Office(store, accounts)
 
     def figures(campaign: str, request: gr.Request) -> Any:
-        return _shown(lambda: office.figures(request.username, campaign), 2)
+        return _shown(lambda: office.figures(request.username, campaign))
 
     def load(request: gr.Request) -> Any:
         def page() -> tuple[Any, ...]:
-            choices = gr.update(choices=office.campaigns(request.username))
-            return office.header(request.username), choices, *office.figures(request.username, ALL)
+            return office.header(request.username), gr.update(choices=office.campaigns(request.username))
 
-        return _shown(page, 4)
+        return _shown(page)
 
     def load_people(request: gr.Request) -> Any:
         try:
@@ -139,45 +151,37 @@ def build_admin(store: Store, accounts: Accounts) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Quality"):
                 campaign = gr.Dropdown([ALL], value=ALL, label="Campaign", allow_custom_value=True, elem_id="campaign")
-                quality = _html()
+                quality = _html('<p class="none">Working out the figures …</p>')
             with gr.Tab("Flagged and written"):
                 flagged = _html()
             with gr.Tab("People", visible=False) as tab:
                 people = _html()
                 told = _html()
-                with gr.Group():
-                    gr.HTML("<h2>Invite</h2>")
+                with gr.Column(elem_classes="box"):
+                    gr.HTML("<h2>Invite</h2>", apply_default_css=False)
                     with gr.Row():
                         role = gr.Dropdown(list(ROLES), value="annotator", label="Role")
-                        new = gr.Textbox(
-                            label="Name", max_length=60, placeholder="left empty, they choose one",
-                            info="A name that is there already: a new sign-in link for that account",
-                        )  # fmt: skip
-                        make = gr.Button("Make a link", variant="primary")
-                    link = gr.Textbox(label="One-time link", interactive=False, buttons=["copy"])
-                with gr.Group():
-                    gr.HTML("<h2>Change an account</h2>")
+                        new = gr.Textbox(label="Name", max_length=60, placeholder="left empty, they choose one")
+                    gr.HTML(f'<p class="hint">{_INVITING}</p>', apply_default_css=False)
+                    make = gr.Button("Make a one-time link", variant="primary")
+                    link = gr.Textbox(label="One-time link", interactive=False, buttons=["copy"], elem_id="link")
+                with gr.Column(elem_classes="box"):
+                    gr.HTML("<h2>Change an account</h2>", apply_default_css=False)
                     with gr.Row():
                         who = gr.Dropdown([], label="Person", allow_custom_value=True)
-                        what = gr.Dropdown(
-                            [*((f"give the role {one}", one) for one in ROLES), ("disable, and sign out", "disable"),
-                             ("let in again", "enable")],
-                            value="disable", label="Change",
-                        )  # fmt: skip
-                        apply = gr.Button("Change")
-                with gr.Group():
-                    gr.HTML("<h2>Forget a person</h2>")
+                        what = gr.Dropdown(_CHANGES, value="disable", label="Change")
+                    apply = gr.Button("Change")
+                with gr.Column(elem_classes="box"):
+                    gr.HTML("<h2>Forget a person</h2>", apply_default_css=False)
                     with gr.Row():
                         gone = gr.Textbox(label="Name or e-mail address, typed in full", max_length=254)
-                        fate = gr.Radio(
-                            [("keep their judgements, without their name", "keep"),
-                             ("delete their judgements", "delete")],
-                            value="keep", label="This cannot be undone",
-                        )  # fmt: skip
-                        forget_button = gr.Button("Forget", variant="stop")
+                        fate = gr.Radio(_FATES, value="keep", label="Their judgements")
+                    gr.HTML(f'<p class="hint">{_FORGETTING}</p>', apply_default_css=False)
+                    forget_button = gr.Button("Forget", variant="stop")
 
         shown = [quality, flagged]
-        _on(blocks.load, load, None, [header, campaign, *shown])
+        _on(blocks.load, load, None, [header, campaign])
+        _on(blocks.load, figures, campaign, shown)
         _on(campaign.change, figures, campaign, shown)
         _on(gr.Timer(REFRESH_SECONDS).tick, figures, campaign, shown)
         listed = [tab, people, who]
@@ -203,19 +207,19 @@ def _on(event: Callable[..., Any], handler: Callable[..., Any], inputs: Any, out
     )
 
 
-def _html(**more: Any) -> gr.HTML:
+def _html(first: str = "", **more: Any) -> gr.HTML:
     # ${value} inserts the text as it is; Handlebars' {{value}} would evaluate it once more.
-    return gr.HTML("", html_template="${value}", apply_default_css=False, **more)
+    return gr.HTML(first, html_template="${value}", apply_default_css=False, **more)
 
 
-def _shown(read: Callable[[], tuple[Any, ...]], number: int) -> Any:
-    """What was read; or, in the first place that shows text, why it could not be."""
+def _shown(read: Callable[[], tuple[Any, Any]]) -> Any:
+    """What was read; or, in the first place, why it could not be."""
     try:
         return read()
     except PermissionError as error:
         raise gr.Error(str(error)) from error
     except UserError as error:
-        return [gr.update()] * (number - 2) + [_notice(str(error), bad=True), gr.update()]
+        return _notice(str(error), bad=True), gr.update()
 
 
 def _told(act: Callable[[], tuple[str, ...]], *otherwise: str) -> Any:

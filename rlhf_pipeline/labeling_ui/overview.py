@@ -199,7 +199,9 @@ def drawings(annotators: Sequence[AnnotatorQuality]) -> list[Drawing]:
         0.5,
     )
     side = Drawing("Share of answers for the left", "Off the middle line: not every answer was read.", 0.5)
-    drift = Drawing("Drift", "From the first half of one's answers to the second: how often others agree.", 0.5)
+    drift = Drawing(
+        "Drift", "How often the others agree: from the first half of one's answers to the second (the dot).", 0.5
+    )
     for each in busiest:
         name = each.annotator.name
         marks = []

@@ -1,0 +1,144 @@
+"""The admin page and the sign-in pages in a browser: nothing that was typed runs, and what is offered works."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from rlhf_pipeline.labeling_ui.accounts import Accounts
+from rlhf_pipeline.labeling_ui.records import Answer, Judgement
+from rlhf_pipeline.labeling_ui.store import Store
+from tests.labeling_ui.browser.conftest import PASSWORD, PAYLOAD, ROOT
+from tests.labeling_ui.pages import add_pairs
+
+SHORT = "<img src=x onerror='window.ran=1'>${window.ran=1} {{#if 1}}"
+PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A server over a store in which everything that can be typed is an attack."""
+    path = tmp_path_factory.mktemp("admin") / "labels.db"
+    store = Store(path)
+    people = Accounts(store.database)
+    add_pairs(store, 12, overlap=3, suffix=f" I am ChatGPT, made by OpenAI. {PAYLOAD}")
+    people.add("Root", "admin", PASSWORD, "root@example.org")
+    people.add("Rex", "reviewer", PASSWORD)
+    for name in (SHORT, "Bob"):
+        who = people.add(name, password=PASSWORD)
+        for number in range(12):
+            given = store.next_assignment(who.id)
+            assert given is not None
+            shown = tuple(candidate.id for candidate in given.shown)
+            answer = Answer("preferred", winner=shown[number % 2], strength=1, rationale=PAYLOAD, rewrite=PAYLOAD)
+            store.record(Judgement(given.task.id, who.id, shown, answer, seconds=3.0))
+    store.close()
+    command = [sys.executable, "-m", "tests.labeling_ui.browser.serving", str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout
+            yield server.stdout.readline().strip(), path
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
+    yield context.new_page()
+    context.close()
+
+
+def enter(page: Page, address: str, name: str) -> None:
+    page.goto(f"{address}/sign-in")
+    page.get_by_label("Your name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{address}/")
+    page.goto(f"{address}/admin")
+    expect(page.locator(".tiles")).to_be_visible(timeout=PATIENCE)
+
+
+def violations(page: Page) -> list[str]:
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in ("serious", "critical")]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_that_was_typed_runs_on_the_admin_page(page: Page, site: tuple[str, Path], scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    outside: list[str] = []
+    page.on("request", lambda request: outside.append(request.url) if "127.0.0.1" not in request.url else None)
+    enter(page, site[0], "Root")
+    expect(page.get_by_role("rowheader", name=SHORT)).to_be_visible()
+    wrong = violations(page)
+    page.get_by_role("tab", name="Flagged and written").click()
+    expect(page.get_by_text(PAYLOAD).first).to_be_visible()
+    page.get_by_role("tab", name="People").click()
+    expect(page.get_by_role("rowheader", name=SHORT)).to_be_visible()
+    page.get_by_label("Person").click()  # the names again, as a list to choose from
+    expect(page.get_by_role("option", name=SHORT)).to_be_visible()
+    page.keyboard.press("Escape")
+    wrong += violations(page)
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.ran") is None
+    assert not [url for url in outside if not url.startswith(("data:", "blob:"))]
+    assert wrong == []
+
+
+def test_an_admin_invites_changes_and_forgets(page: Page, browser: Browser, site: tuple[str, Path]) -> None:
+    enter(page, site[0], "Root")
+    page.get_by_role("tab", name="People").click()
+    page.get_by_role("button", name="Make a one-time link").click()
+    box = page.locator("#link").locator("textarea, input").first
+    expect(box).to_have_value(re.compile(f"^{site[0]}/invitation/"), timeout=PATIENCE)
+    link = box.input_value()
+
+    context = browser.new_context()
+    guest = context.new_page()
+    guest.goto(link)
+    assert violations(guest) == []
+    guest.get_by_label("Your name").fill("Guest <b>x</b>")
+    guest.get_by_role("button", name="Start").click()
+    guest.wait_for_url(f"{site[0]}/")
+    assert guest.goto(f"{site[0]}/admin").status == 403  # type: ignore[union-attr]
+    context.close()
+
+    page.get_by_label("Name or e-mail address, typed in full").fill("Guest <b>x</b>")
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_text("Forgotten. 0 judgements were kept")).to_be_visible(timeout=PATIENCE)
+    page.get_by_label("Name or e-mail address, typed in full").fill(SHORT + "?")
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_text(f'Not done: there is no person "{SHORT}?"')).to_be_visible(timeout=PATIENCE)
+    assert page.evaluate("window.ran") is None
+    store = Store(site[1])
+    names = [person.name for person in Accounts(store.database).list()]
+    store.close()
+    assert not [name for name in names if name.startswith("Guest")]
+
+
+def test_a_reviewer_sees_figures_and_no_people(page: Page, site: tuple[str, Path]) -> None:
+    enter(page, site[0], "Rex")
+    expect(page.get_by_role("tab", name="Quality")).to_be_visible()
+    expect(page.get_by_role("tab", name="People")).to_have_count(0)
+    assert "root@example.org" not in page.content()
+    with page.expect_download() as download:
+        page.locator("summary", has_text="Download").click()
+        page.get_by_role("link", name="preferences.jsonl").click()
+    assert download.value.suggested_filename == "preferences.jsonl"
+
+
+def test_the_sign_in_page_repeats_a_name_as_text(page: Page, site: tuple[str, Path]) -> None:
+    page.goto(f"{site[0]}/sign-in")
+    page.get_by_label("Your name").fill(f'"><script>window.ran=1</script>{SHORT}'[:60])
+    page.get_by_label("Password").fill("wrong password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("The name or the password is not right.")
+    assert page.evaluate("window.ran") is None
+    assert violations(page) == []
