@@ -10,6 +10,7 @@ import typer
 from rlhf_pipeline.pipeline.cli import app
 from rlhf_pipeline.pipeline.config import Config
 from rlhf_pipeline.pipeline.layers import field_names
+from rlhf_pipeline.pipeline.play import PlayConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -66,7 +67,7 @@ def test_every_documented_make_verb_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_documented_field_exists(page: Path) -> None:
-    known, sections = set(field_names(Config)), {name.partition(".")[0] for name in field_names(Config)}
+    known, sections = {*field_names(Config), *field_names(PlayConfig)}, {name.partition(".")[0] for name in field_names(Config)}
     text = page.read_text(encoding="utf-8")
     shown = re.findall(r"--set[ =]([a-z_.]+)=", text)
     shown += [name.lower().replace("__", ".") for name in re.findall(r"\bRLHF_([A-Z_]+)=", text)]

@@ -1,6 +1,6 @@
 """`rlhf play FILE`: a small task of writing, learned from scratch in under a minute, by any algorithm of the textbook.
 
-    rlhf play configs/play/cat-on-the-mat.yaml --set learner.baseline=none --out curve.png
+    rlhf play configs/play/cat_on_the_mat.yaml --set learner.baseline=none --out curve.png
 
 Shows how the reward grows, and what the policy writes in the end. Knows no runs: nothing is kept but the picture.
 """

@@ -18,7 +18,7 @@ class StateNetwork(torch.nn.Module):
             torch.manual_seed(seed)
             self.embedding = torch.nn.Embedding(vocabulary, embedding)
             self.hidden = torch.nn.Linear(length * embedding, hidden)
-        self.output = torch.nn.Linear(hidden, outputs)
+            self.output = torch.nn.Linear(hidden, outputs)
         torch.nn.init.zeros_(self.output.weight)
         torch.nn.init.zeros_(self.output.bias)
 

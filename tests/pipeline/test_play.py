@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.pipeline.cli import app
-from rlhf_pipeline.pipeline.play import Played, PlayConfig, Remembered, binned, load, play, sparkline
+from rlhf_pipeline.pipeline.play import PlayConfig, Played, Remembered, binned, load, play, sparkline
 from rlhf_pipeline.reward_model.metrics import RewardSpec
 
 TASKS = Path(__file__).parent.parent.parent / "configs" / "play"
 WRITTEN = {
-    "three-words": {"我爱你"},
-    "cat-on-the-mat": {"the cat sat on the mat"},
-    "ten-words": {"An old dog sleeps on the mat", "A young cat sleeps on the mat"},
+    "three_words": {"我爱你"},
+    "cat_on_the_mat": {"the cat sat on the mat"},
+    "ten_words": {"An old dog sleeps on the mat", "A young cat sleeps on the mat"},
     "code": {"a * b", "b * a"},
 }
 
@@ -60,7 +60,7 @@ def test_a_shipped_task_is_learned_within_a_minute_of_one_core(name: str) -> Non
     ],
 )
 def test_any_algorithm_can_learn_a_task(learner: str, tmp_path: Path) -> None:
-    task = yaml.safe_load((TASKS / "three-words.yaml").read_text(encoding="utf-8")) | {
+    task = yaml.safe_load((TASKS / "three_words.yaml").read_text(encoding="utf-8")) | {
         "learner": yaml.safe_load(learner)
     }
     file = tmp_path / "task.yaml"
@@ -73,7 +73,7 @@ def test_any_algorithm_can_learn_a_task(learner: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_curve_is_drawn(tmp_path: Path, suffix: str) -> None:
     picture = tmp_path / "new" / f"curve{suffix}"
-    output = rlhf_play(TASKS / "three-words.yaml", "--set", "learner.episodes=40", "--out", picture)
+    output = rlhf_play(TASKS / "three_words.yaml", "--set", "learner.episodes=40", "--out", picture)
     assert str(picture) in output.replace("\n", "")
     start = picture.read_bytes()[:5]
     assert start in (b"\x89PNG\r", b"<?xml")
@@ -81,7 +81,7 @@ def test_the_curve_is_drawn(tmp_path: Path, suffix: str) -> None:
 
 def task(tmp_path: Path, **changes: Any) -> Path:
     """The three words with some fields changed; None removes one."""
-    content = yaml.safe_load((TASKS / "three-words.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((TASKS / "three_words.yaml").read_text(encoding="utf-8"))
     content["task"] |= changes
     content["task"] = {name: value for name, value in content["task"].items() if value is not None}
     file = tmp_path / "task.yaml"
@@ -122,12 +122,12 @@ def test_a_wrong_task_is_one_message(tmp_path: Path, changes: dict[str, Any], me
 )
 def test_a_wrong_setting_is_one_message(override: str, message: str) -> None:
     with pytest.raises(UserError) as raised:
-        load(TASKS / "three-words.yaml", [override])
+        load(TASKS / "three_words.yaml", [override])
     assert message in str(raised.value)
 
 
 def test_what_cannot_be_drawn_is_said_before_anything_is_learned(tmp_path: Path) -> None:
-    assert ".png or .svg" in rlhf_play(TASKS / "three-words.yaml", "--out", tmp_path / "curve.pdf", status=2)
+    assert ".png or .svg" in rlhf_play(TASKS / "three_words.yaml", "--out", tmp_path / "curve.pdf", status=2)
     exact = load(task(tmp_path), ()).model_copy(
         update={
             "learner": PlayConfig.model_validate(
@@ -164,7 +164,7 @@ def test_a_reward_is_asked_about_each_text_once() -> None:
 
 
 def test_a_curve_of_bars_by_hand() -> None:
-    assert sparkline(np.array([0.0, 0.5, 1.0, 7.0])) == "▁▂▂█"
+    assert sparkline(np.array([-3.0, -2.0, -1.0, 4.0])) == "▁▂▃█"
     assert sparkline(np.array([2.0, 2.0])) == "▁▁"
     assert binned([1, 3, 5, 7, 9], 2).tolist() == [3.0, 8.0]
     assert binned([4, 6], 60).tolist() == [4.0, 6.0]
