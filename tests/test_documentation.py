@@ -67,7 +67,8 @@ def test_every_documented_make_verb_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_documented_field_exists(page: Path) -> None:
-    known, sections = {*field_names(Config), *field_names(PlayConfig)}, {name.partition(".")[0] for name in field_names(Config)}
+    known = {*field_names(Config), *field_names(PlayConfig)}
+    sections = {name.partition(".")[0] for name in field_names(Config)}
     text = page.read_text(encoding="utf-8")
     shown = re.findall(r"--set[ =]([a-z_.]+)=", text)
     shown += [name.lower().replace("__", ".") for name in re.findall(r"\bRLHF_([A-Z_]+)=", text)]
