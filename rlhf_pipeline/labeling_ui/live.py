@@ -1,8 +1,8 @@
 """Live generation: an annotator types a prompt, and judges two fresh responses of the current policy.
 
-The two are streamed as they are written, then stored as an ordinary task of the campaign and judged like any other;
-a pair that is left unjudged goes to somebody else. One prompt is answered at a time; the others wait in line, on no
-thread, so that labeling is never held up. Left out on purpose: the model itself. `Generate` is handed in.
+The two are streamed as they are written, then stored as a task of the campaign, which nobody else is given, and judged
+like any other. One prompt is answered at a time; the others wait in line, on no thread, so that labeling is never held
+up. Left out on purpose: the model itself. `Generate` is handed in.
 """
 
 import json

@@ -21,8 +21,8 @@ def name_of(page: Page) -> str:
 
 def waiting(page: Page) -> list[dict[str, object]]:
     """What the browser keeps because it is not acknowledged."""
-    kept = page.evaluate("Object.entries(localStorage).filter(([key]) => key.includes('outbox')).map((one) => one[1])")
-    return [json.loads(one) for one in kept]
+    kept = page.evaluate("Object.entries(localStorage).filter(([key]) => key.includes('outbox'))")
+    return [json.loads(value) for _, value in sorted(kept)]
 
 
 def reload(page: Page) -> None:

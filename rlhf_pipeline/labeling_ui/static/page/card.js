@@ -1,6 +1,6 @@
 // One task on the screen: the conversation, the responses, and what can be said of them.
 
-import { h, keyed, written } from "./parts.js";
+import { div, h, keyed, written } from "./parts.js";
 import { pairwise } from "./pairwise.js";
 import { ranking } from "./ranking.js";
 import { rating } from "./rating.js";
@@ -17,7 +17,7 @@ export function makeCard(card, t, on, start = {}) {
   const form = FORMS[card.kind](card, t, { changed: (spoken) => (refresh(), on.changed(spoken)), decided });
   const fields = makeFields(card, t, form, () => (refresh(), on.changed("")), submit);
   const done = keyed("Enter", t("card.submit"), submit, { class: "primary" });
-  const hold = () => !form.instant || fields.open || (card.rationale === "required" && card.action !== "skip");
+  const hold = () => !form.instant || fields.open || card.rationale === "required";
 
   // A pair is answered by one key, unless there is something to write as well.
   function decided() {
@@ -40,7 +40,7 @@ export function makeCard(card, t, on, start = {}) {
     fields.refresh();
   }
 
-  const tools = h("div", { class: "tools" },
+  const tools = div("tools",
     fields.buttons,
     keyed("s", t("card.skip"), on.skip, { class: "apart" }),
     keyed("u", t("card.undo"), on.undo),
@@ -60,8 +60,9 @@ export function makeCard(card, t, on, start = {}) {
   view.draft = () => ({ ...form.value(), ...fields.texts(true) });
   view.help = [...form.help, ...(fields.help ?? [])];
   view.press = (key) => {
-    const button = [...view.node.querySelectorAll("button[data-key]")].find((one) => one.dataset.key === key && !one.hidden && !one.disabled);
     if (form.press(key)) return true;
+    const shows = (one) => one.dataset.key === key && !one.hidden && !one.disabled;
+    const button = [...view.node.querySelectorAll("button[data-key]")].find(shows);
     if (!button) return false;
     button.click();
     return true;
@@ -73,7 +74,9 @@ export function makeCard(card, t, on, start = {}) {
 
 /** Open until they are folded away; new ones are open again. */
 function instructions(card, t) {
-  const details = h("details", { class: "instructions", open: kept.read("rlhf-folded") !== card.instructions }, h("summary", {}, t("card.instructions")), written(card.instructions));
+  const open = kept.read("rlhf-folded") !== card.instructions;
+  const summary = h("summary", {}, t("card.instructions"));
+  const details = h("details", { class: "instructions", open }, summary, written(card.instructions));
   details.addEventListener("toggle", () => kept.write("rlhf-folded", details.open ? null : card.instructions));
   return details;
 }
@@ -81,7 +84,8 @@ function instructions(card, t) {
 function conversation(card, t) {
   const turn = ({ role, content }) => {
     const known = ["user", "assistant", "system"].includes(role);
-    return h("div", { class: role === "user" ? "turn asked" : "turn said" }, h("div", { class: "who" }, known ? t(`card.${role}`) : role), written(content));
+    const who = div("who", known ? t(`card.${role}`) : role);
+    return div(role === "user" ? "turn asked" : "turn said", who, written(content));
   };
   return h("section", { class: "prompt", "aria-label": t("card.conversation"), tabindex: "0" }, card.prompt.map(turn));
 }
@@ -90,7 +94,9 @@ function conversation(card, t) {
 function makeFields(card, t, form, changed, submit) {
   const field = (name, key) => {
     const label = h("label", { for: `field-${name}` }, t(`why.${name}`));
-    const area = h("textarea", { id: `field-${name}`, rows: 3, dir: "auto", maxlength: name === "rewrite" ? 20000 : 4000, placeholder: t(`why.${name}_hint`) });
+    const placeholder = t(`why.${name}_hint`);
+    const maxlength = name === "rewrite" ? 20000 : 4000;
+    const area = h("textarea", { id: `field-${name}`, rows: 3, dir: "auto", maxlength, placeholder });
     const box = h("div", { class: "field", hidden: true }, label, area, h("p", { class: "hint" }, t("why.leave")));
     const open = () => {
       box.hidden = false;
@@ -126,7 +132,7 @@ function makeFields(card, t, form, changed, submit) {
   }
 
   return {
-    node: h("div", { class: "fields" }, all.map((one) => one.box)),
+    node: div("fields", all.map((one) => one.box)),
     buttons: all.map((one) => one.button),
     refresh,
     get open() {
@@ -135,15 +141,17 @@ function makeFields(card, t, form, changed, submit) {
     missing: () => (card.rationale === "required" && !why.area.value.trim() ? "why.required" : null),
     /** Go to the field that still wants text; whether there is one. */
     focusWanted() {
-      const wanted = all.find((one) => (!one.box.hidden || (one === why && card.rationale === "required")) && !one.area.value.trim());
+      const asked = (one) => !one.box.hidden || (one === why && card.rationale === "required");
+      const wanted = all.find((one) => asked(one) && !one.area.value.trim());
       if (wanted) wanted.open();
       return Boolean(wanted);
     },
     texts(draft = false) {
       const texts = {};
       if (why && why.area.value.trim()) texts.rationale = why.area.value;
-      const rewrite = better && !better.box.hidden && better.area.value;
-      if (rewrite && rewrite.trim() && (draft || (form.better() !== null && rewrite !== card.responses[form.better()]))) texts.rewrite = rewrite;
+      const rewrite = better && !better.box.hidden ? better.area.value : "";
+      const changed = form.better() !== null && rewrite !== card.responses[form.better()];
+      if (rewrite.trim() && (draft || changed)) texts.rewrite = rewrite;
       return texts;
     },
     show(start) {

@@ -1,6 +1,6 @@
 // What stays on the screen around the cards: the header, and what the page has to say.
 
-import { cap, h, keyed, sided } from "./parts.js";
+import { cap, div, h, keyed, quiet, sided, span } from "./parts.js";
 
 const PATIENCE_MS = 1500; // saving takes less; only what takes longer is worth a word
 
@@ -9,10 +9,11 @@ export function makeFrame(root, t, language, desk, on) {
   const title = h("h1", {}, "");
   const done = h("span", {});
   const bar = h("progress", { "aria-label": t("header.progress_label"), max: 1, value: 0 });
-  const progress = h("div", { class: "progress" }, done, bar);
+  const progress = div("progress", done, bar);
   const unsaved = h("button", { type: "button", class: "quiet unsaved", hidden: true, onclick: on.retry });
-  const choice = h("select", { "aria-label": t("header.language"), onchange: (event) => on.language(event.target.value) },
-    Object.entries(language.languages).map(([code, name]) => h("option", { value: code, lang: code, selected: code === language.code }, name)));
+  const option = ([code, name]) => h("option", { value: code, lang: code, selected: code === language.code }, name);
+  const choice = h("select", { "aria-label": t("header.language") }, Object.entries(language.languages).map(option));
+  choice.addEventListener("change", () => on.language(choice.value));
   const live = desk.live && keyed("l", "", on.live, { class: "quiet" });
   const header = h("header", { class: "bar" },
     title, progress, unsaved,
@@ -22,18 +23,21 @@ export function makeFrame(root, t, language, desk, on) {
       keyed("?", t("header.help"), on.help, { class: "quiet" }),
       ["reviewer", "admin"].includes(desk.role) && h("a", { class: "quiet", href: "admin" }, t("header.admin")),
       choice,
-      h("form", { method: "post", action: "sign-out" }, h("span", { class: "name", dir: "auto" }, desk.annotator ?? ""), h("button", { type: "submit", class: "quiet" }, t("header.sign_out")))));
+      h("form", { method: "post", action: "sign-out" },
+        h("span", { class: "name", dir: "auto" }, desk.annotator ?? ""),
+        h("button", { type: "submit", class: "quiet" }, t("header.sign_out")))));
   const spoken = h("p", { class: "spoken", role: "status" });
   const toasted = h("div", { class: "toast", role: "status" });
   const alerted = h("div", { class: "alert", role: "alert" });
   const paused = h("div", { class: "pause", role: "status" });
-  const stage = h("div", { class: "stage" });
-  root.replaceChildren(header, h("div", { class: "notices" }, alerted, paused, toasted), stage, spoken);
+  const stage = div("stage");
+  root.replaceChildren(header, div("notices", alerted, paused, toasted), stage, spoken);
 
   let late = null;
+  /** Words, and an action beside them: [label, function], or a node. */
   const fill = (box, words, action) => {
-    const [label, act] = action ?? [];
-    box.replaceChildren(...(words ? [h("span", {}, words)] : []), ...(act ? [act instanceof Node ? act : h("button", { type: "button", class: "quiet", onclick: act }, label)] : []));
+    const button = Array.isArray(action) ? quiet(...action) : action;
+    box.replaceChildren(...[words && h("span", {}, words), button].filter(Boolean));
   };
 
   const frame = {
@@ -54,11 +58,15 @@ export function makeFrame(root, t, language, desk, on) {
     },
 
     empty(ended, name, again) {
-      if (!ended) return frame.show(h("main", { class: "done", tabindex: "-1" }, h("p", {}, t("wait.next"))), "title.pairwise");
-      frame.show(h("main", { class: "done", tabindex: "-1" },
-        h("h2", { dir: "auto" }, t("done.title", { name })), h("p", {}, t("done.text")),
-        h("p", {}, t("done.again"), " ", h("button", { type: "button", class: "link", onclick: again }, t("done.look"))),
-        h("p", {}, h("span", { class: "keyhint" }, cap("u"), t("card.undo")), " ", h("span", { class: "keyhint" }, cap("h"), t("header.history")))), "title.done");
+      const page = (...children) => h("main", { class: "done", tabindex: "-1" }, ...children);
+      if (!ended) return frame.show(page(h("p", {}, t("wait.next"))), "title.pairwise");
+      const look = h("button", { type: "button", class: "link", onclick: again }, t("done.look"));
+      const hint = (key, word) => span("keyhint", cap(key), t(word));
+      frame.show(page(
+        h("h2", { dir: "auto" }, t("done.title", { name })),
+        h("p", {}, t("done.text")),
+        h("p", {}, t("done.again"), " ", look),
+        h("p", {}, hint("u", "card.undo"), " ", hint("h", "header.history"))), "title.done");
     },
 
     /** How far it is: what is saved and what is on its way. */
@@ -80,7 +88,8 @@ export function makeFrame(root, t, language, desk, on) {
     /** Answers could not be sent, and why; null: they could. */
     waiting(problem, n) {
       if (!problem) return fill(alerted, "");
-      if (problem.status === 401) return fill(alerted, t("say.signed_out", { n }), ["", h("a", { class: "quiet", href: "./" }, t("say.sign_in"))]);
+      const link = h("a", { class: "quiet", href: "./" }, t("say.sign_in"));
+      if (problem.status === 401) return fill(alerted, t("say.signed_out", { n }), link);
       const detail = problem.message || t("say.unreachable");
       fill(alerted, t("say.unsaved_more", { n, detail }), [t("say.retry"), on.retry]);
     },

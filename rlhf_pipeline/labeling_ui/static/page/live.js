@@ -1,8 +1,8 @@
 // Trying the model: a prompt of one's own, two responses as they are written, then a card like any other.
 
-import { h, keyed, written } from "./parts.js";
+import { div, h, keyed, quiet, response, written } from "./parts.js";
 
-/** One prompt at work, also while its page is not on the screen. `on.grown()`, `on.ready(card)`, `on.failed(detail)`. */
+/** A prompt at work, also while its page is not on the screen: `on.grown()`, `on.ready(card)`, `on.failed(detail)`. */
 export class LiveAnswer {
   constructor(prompt, on) {
     this.prompt = prompt;
@@ -18,8 +18,12 @@ export class LiveAnswer {
   }
 
   async #run() {
-    const options = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ prompt: this.prompt }) };
-    const response = await fetch("api/live", { ...options, signal: this.stopper.signal });
+    const response = await fetch("api/live", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ prompt: this.prompt }),
+      signal: this.stopper.signal,
+    });
     if (!response.ok) return this.on.failed((await response.json().catch(() => ({}))).detail ?? response.statusText);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
@@ -46,7 +50,8 @@ export class LiveAnswer {
 export function makeLive(t, on, draft = "") {
   const area = h("textarea", { id: "live-prompt", rows: 4, dir: "auto", maxlength: 8000, value: draft });
   const ask = keyed("Enter", t("live.ask"), () => on.ask(area.value), { class: "primary ready" });
-  const form = h("form", { class: "ask" }, h("label", { for: "live-prompt" }, t("live.prompt")), area, h("p", { class: "hint" }, t("live.hint")), h("div", { class: "row" }, ask));
+  const label = h("label", { for: "live-prompt" }, t("live.prompt"));
+  const form = div("ask", label, area, h("p", { class: "hint" }, t("live.hint")), div("row", ask));
   area.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
@@ -56,11 +61,10 @@ export function makeLive(t, on, draft = "") {
   });
   const state = h("p", { class: "state", role: "status" });
   const texts = [0, 1].map(() => written(""));
-  const columns = h("div", { class: "responses", "data-count": 2, "aria-busy": "true" }, texts.map((text, n) =>
-    h("section", { class: "response", "aria-labelledby": `live-${n}` }, h("h2", { id: `live-${n}` }, t(n ? "card.right" : "card.left")), text)));
+  const sides = texts.map((text, n) => response(n, t(n ? "card.right" : "card.left"), text));
+  const columns = h("div", { class: "responses", "data-count": 2, "aria-busy": "true" }, sides);
   const asked = written("");
-  const stop = h("button", { type: "button", class: "quiet", onclick: on.stop }, t("live.stop"));
-  const writing = h("div", { class: "writing" }, h("div", { class: "turn asked" }, asked), h("div", { class: "row" }, state, stop), columns);
+  const writing = div("writing", div("turn asked", asked), div("row", state, quiet(t("live.stop"), on.stop)), columns);
   const node = h("main", { class: "live", tabindex: "-1" }, form, writing);
 
   return {
@@ -73,8 +77,9 @@ export function makeLive(t, on, draft = "") {
       writing.hidden = !answer;
       if (!answer) return;
       asked.textContent = answer.prompt;
-      const word = answer.ahead ? t("live.waiting", { ahead: answer.ahead }) : t(answer.texts ? "live.writing" : "live.starting");
-      if (state.textContent !== word) state.textContent = word;
+      const word = answer.ahead ? "live.waiting" : answer.texts ? "live.writing" : "live.starting";
+      const words = t(word, { ahead: answer.ahead });
+      if (state.textContent !== words) state.textContent = words; // said once, not at every letter
       texts.forEach((text, n) => (text.textContent = answer.texts?.[n] ?? ""));
     },
   };

@@ -64,7 +64,8 @@ class Page {
       if (!(problem instanceof Problem)) throw problem;
       if (problem.status === 401) return location.reload(); // leads to the sign-in page
       this.frame ?? this.build();
-      this.frame.alert(this.t("say.not_loaded", { detail: problem.message || this.t("say.unreachable") }), [this.t("say.retry"), () => this.load()]);
+      const detail = problem.message || this.t("say.unreachable");
+      this.frame.alert(this.t("say.not_loaded", { detail }), [this.t("say.retry"), () => this.load()]);
     }
   }
 
@@ -121,7 +122,8 @@ class Page {
     this.frame.show(this.view.node, `title.${card.kind}`);
     if (card.previous) {
       const before = this.t("card.before", { answer: said(card.previous, this.t) });
-      if (card.action === "edit") this.frame.toast(`${this.t("card.edit")} ${before}`, [this.t("card.keep"), () => this.leave()]);
+      const keep = [this.t("card.keep"), () => this.leave()];
+      if (card.action === "edit") this.frame.toast(`${this.t("card.edit")} ${before}`, keep);
       else this.frame.toast(`${this.t("say.undone")} ${before}`);
     }
   }
@@ -197,7 +199,7 @@ class Page {
   async takeBack() {
     if (this.outbox.size) return this.frame.toast(this.t("say.undo_waits"));
     // Until it is acknowledged, the key stays the same: an undo that is sent twice takes one answer back.
-    this.undoKey ??= Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    this.undoKey ??= Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
     const reply = await ask("api/undo", { key: this.undoKey });
     this.undoKey = null;
     this.progress = reply.progress;
@@ -227,7 +229,8 @@ class Page {
   }
 
   help() {
-    showHelp(this.root, this.t, [...(this.view?.help ?? []), ...(this.desk.live ? [[["l"], this.t("help.live")]] : [])]);
+    const live = this.desk.live ? [[["l"], this.t("help.live")]] : [];
+    showHelp(this.root, this.t, [...(this.view?.help ?? []), ...live]);
   }
 
   /** A live pair that waits to be judged; it outlives a reload. */

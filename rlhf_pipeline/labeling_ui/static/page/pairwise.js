@@ -1,6 +1,6 @@
 // Two responses: which is better, and by how much. One key is one answer.
 
-import { h, keyed, sided, written } from "./parts.js";
+import { div, h, keyed, response, sided, written } from "./parts.js";
 
 // The digits run from left to right like the responses: the further out, the stronger.
 const LEFT = [["1", 3, "pair.much"], ["2", 2, "pair.clearly"], ["3", 1, "pair.slightly"]];
@@ -21,9 +21,12 @@ export function pairwise(card, t, { decided }) {
   };
   const group = (name, lead, choices) => {
     const id = `is-${name}`;
-    return h("div", { class: `group ${name}`, role: "group", "aria-labelledby": id }, h("div", { class: "lead", id }, lead), choices);
+    const head = h("div", { class: "lead", id }, lead);
+    return h("div", { class: `group ${name}`, role: "group", "aria-labelledby": id }, head, choices);
   };
-  const side = (winner) => ([key, strength, label]) => choice(key, t(label), { verdict: "preferred", winner, strength });
+  const side = (winner) => ([key, strength, label]) =>
+    choice(key, t(label), { verdict: "preferred", winner, strength });
+  const neither = NEITHER.map(([key, verdict]) => choice(key, t(`pair.${verdict}`), { verdict }));
 
   function show(answer) {
     value = answer;
@@ -36,12 +39,10 @@ export function pairwise(card, t, { decided }) {
   const names = [sided(t("card.left"), t("card.upper")), sided(t("card.right"), t("card.lower"))];
   return {
     instant: true,
-    responses: card.responses.map((text, n) =>
-      h("section", { class: "response", "aria-labelledby": `response-${n}` }, h("h2", { id: `response-${n}` }, names[n]), written(text)),
-    ),
-    bar: h("div", { class: "choices pairwise" },
+    responses: card.responses.map((text, n) => response(n, names[n], written(text))),
+    bar: div("choices pairwise",
       group("left", sided(t("pair.left_is"), t("pair.upper_is")), LEFT.map(side(0))),
-      group("neither", t("pair.neither"), NEITHER.map(([key, verdict]) => choice(key, t(`pair.${verdict}`), { verdict }))),
+      group("neither", t("pair.neither"), neither),
       group("right", sided(t("pair.right_is"), t("pair.lower_is")), RIGHT.map(side(1))),
     ),
     show,

@@ -15,7 +15,20 @@ export function h(tag, props = {}, ...children) {
 /** What a model or a person wrote, as it was written. */
 export const written = (text) => h("div", { class: "text", dir: "auto" }, text);
 
-const CAPS = { Enter: "⏎", Backspace: "⌫", Escape: "Esc", ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→" };
+export const div = (name, ...children) => h("div", { class: name }, ...children);
+
+export const span = (name, ...children) => h("span", { class: name }, ...children);
+
+export const quiet = (label, onclick) => h("button", { type: "button", class: "quiet", onclick }, label);
+
+/** A response under its heading. */
+export function response(n, heading, text) {
+  const id = `response-${n}`;
+  return h("section", { class: "response", "aria-labelledby": id }, h("h2", { id }, heading), text);
+}
+
+const ARROWS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→" };
+const CAPS = { Enter: "⏎", Backspace: "⌫", Escape: "Esc", ...ARROWS };
 
 export const cap = (key) => h("kbd", {}, CAPS[key] ?? (key.length === 1 ? key.toUpperCase() : key));
 
@@ -31,7 +44,7 @@ export function keyed(key, label, onclick, props = {}) {
 }
 
 /** Both words of a place; the style sheet shows the one that fits the width of the window. */
-export const sided = (wide, narrow) => [h("span", { class: "wide" }, wide), h("span", { class: "narrow" }, narrow)];
+export const sided = (wide, narrow) => [span("wide", wide), span("narrow", narrow)];
 
 /** The key that was pressed, by what is printed on it; null where it is not meant as a shortcut. */
 export function keyOf(event) {
@@ -51,7 +64,7 @@ export function dialog(root, title, close, ...children) {
   const before = document.activeElement;
   const heading = h("h2", { id: "dialog-title" }, title);
   const shut = h("button", { type: "button", class: "quiet" }, cap("Escape"), h("span", {}, close));
-  const head = h("div", { class: "dialog-head" }, heading, shut);
+  const head = div("dialog-head", heading, shut);
   const node = h("dialog", { "aria-labelledby": "dialog-title" }, head, ...children);
   shut.addEventListener("click", () => node.close());
   node.addEventListener("click", (event) => event.target === node && node.close());

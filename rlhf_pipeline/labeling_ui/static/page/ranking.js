@@ -1,6 +1,6 @@
 // Several responses in order, best first: by keys, or by dragging the numbers.
 
-import { cap, h, keyed, written } from "./parts.js";
+import { cap, div, h, keyed, response, span, written } from "./parts.js";
 
 const DRAG_PX = 6;
 
@@ -30,12 +30,13 @@ export function ranking(card, t, { changed }) {
   let shared = false; // the next one shares the last place
 
   const items = card.responses.map((_, n) => n);
-  const badges = items.map(() => h("span", { class: "badge" }));
-  const bar = h("div", { class: "choices ranking" });
+  const badges = items.map(() => span("badge"));
+  const bar = div("choices ranking");
 
   const placeOf = (item) => order.findIndex((group) => group.includes(item));
   const chip = (item) => {
-    const button = h("button", { type: "button", class: "chip", "data-item": item, "aria-label": spoken(item) }, cap(String(item + 1)));
+    const words = { type: "button", class: "chip", "data-item": item, "aria-label": spoken(item) };
+    const button = h("button", words, cap(String(item + 1)));
     button.addEventListener("click", (event) => {
       if (event.detail > 0) button.blur();
       toggle(item);
@@ -46,7 +47,7 @@ export function ranking(card, t, { changed }) {
     const at = placeOf(item);
     return at < 0 ? t("rank.out", { n: item + 1 }) : t("rank.said", { n: item + 1, place: at + 1 });
   };
-  const heads = items.map((item) => h("span", { class: "handle" }, chip(item)));
+  const heads = items.map((item) => span("handle", chip(item)));
 
   function set(next, item, keep = false) {
     order = next;
@@ -78,13 +79,18 @@ export function ranking(card, t, { changed }) {
     const groups = order.flatMap((group, at) => [
       gap(at),
       h("span", { class: shared && at === order.length - 1 ? "place armed" : "place", "data-drop": `into:${at}` },
-        h("span", { class: "number" }, `${at + 1}.`), group.map(chip)),
+        span("number", `${at + 1}.`), group.map(chip)),
     ]);
-    const rest = h("span", { class: "gap rest", "data-drop": `before:${order.length}` }, order.length ? "" : t("rank.empty"));
+    const hint = order.length ? "" : t("rank.empty");
+    const rest = h("span", { class: "gap rest", "data-drop": `before:${order.length}` }, hint);
+    const box = (name, word, chips, more) => {
+      const words = { class: name, role: "group", "aria-label": t(word), ...more };
+      return h("div", words, div("lead", t(word)), div("slots", chips));
+    };
     bar.replaceChildren(
-      h("div", { class: "order", role: "group", "aria-label": t("rank.order") }, h("div", { class: "lead" }, t("rank.order")), h("div", { class: "slots" }, groups, rest)),
-      h("div", { class: "pool", role: "group", "aria-label": t("rank.pool"), "data-drop": "pool" }, h("div", { class: "lead" }, t("rank.pool")), h("div", { class: "slots" }, pool.map(chip))),
-      h("div", { class: "ties" },
+      box("order", "rank.order", [...groups, rest]),
+      box("pool", "rank.pool", pool.map(chip), { "data-drop": "pool" }),
+      div("ties",
         keyed("=", t("rank.tie"), tie, { "aria-pressed": String(shared), disabled: !order.length || !pool.length }),
         keyed("Backspace", t("rank.back"), back, { disabled: !order.length })),
     );
@@ -108,8 +114,7 @@ export function ranking(card, t, { changed }) {
   paint();
   return {
     responses: card.responses.map((text, n) =>
-      h("section", { class: "response", "aria-labelledby": `response-${n}` },
-        h("h2", { id: `response-${n}` }, heads[n], h("span", {}, t("card.response_n", { n: n + 1 })), badges[n]), written(text)),
+      response(n, [heads[n], h("span", {}, t("card.response_n", { n: n + 1 })), badges[n]], written(text)),
     ),
     bar,
     show: (answer) => {

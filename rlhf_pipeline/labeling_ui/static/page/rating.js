@@ -1,23 +1,25 @@
 // One response on a scale, aspect by aspect: a digit rates the marked aspect and marks the next.
 
-import { cap, h, written } from "./parts.js";
+import { cap, div, h, response, written } from "./parts.js";
 
 export function rating(card, t, { changed }) {
   const rows = card.aspects.map((aspect) => ({ aspect, rated: null }));
   let current = 0;
 
+  const words = (row, value) => t("rate.said", { aspect: row.aspect, value, scale: card.scale });
   const digits = Array.from({ length: card.scale }, (_, n) => n + 1);
   for (const [at, row] of rows.entries()) {
     const id = `aspect-${at}`;
     row.buttons = digits.map((digit) => {
-      const button = h("button", { type: "button", "aria-pressed": "false", "aria-label": t("rate.said", { aspect: row.aspect, value: digit, scale: card.scale }) }, String(digit));
+      const button = h("button", { type: "button", "aria-label": words(row, digit) }, String(digit));
       button.addEventListener("click", (event) => {
         if (event.detail > 0) button.blur();
         rate(at, digit);
       });
       return button;
     });
-    row.node = h("div", { class: "aspect", role: "group", "aria-labelledby": id }, h("div", { class: "lead", id, dir: "auto" }, row.aspect), h("div", { class: "scale" }, row.buttons));
+    const lead = h("div", { class: "lead", id, dir: "auto" }, row.aspect);
+    row.node = h("div", { class: "aspect", role: "group", "aria-labelledby": id }, lead, div("scale", row.buttons));
   }
 
   function paint() {
@@ -31,7 +33,7 @@ export function rating(card, t, { changed }) {
     rows[at].rated = digit;
     current = Math.min(at + 1, rows.length - 1);
     paint();
-    changed(t("rate.said", { aspect: rows[at].aspect, value: digit, scale: card.scale }));
+    changed(words(rows[at], digit));
   }
 
   function press(key) {
@@ -44,7 +46,7 @@ export function rating(card, t, { changed }) {
       const from = rows[current].rated ?? (step > 0 ? 0 : card.scale + 1);
       rows[current].rated = Math.max(1, Math.min(card.scale, from + step));
       paint();
-      changed(t("rate.said", { aspect: rows[current].aspect, value: rows[current].rated, scale: card.scale }));
+      changed(words(rows[current], rows[current].rated));
     } else if (key === "Backspace" && rows.some((row) => row.rated !== null)) {
       if (rows[current].rated === null) current = Math.max(0, current - 1);
       rows[current].rated = null;
@@ -62,13 +64,11 @@ export function rating(card, t, { changed }) {
   }
 
   paint();
-  const ends = [t("rate.low"), t("rate.high", { scale: card.scale })];
+  const ends = `${t("rate.low")} · ${t("rate.high", { scale: card.scale })}`;
   return {
-    responses: card.responses.map((text) =>
-      h("section", { class: "response", "aria-labelledby": "response-0" }, h("h2", { id: "response-0" }, t("card.response")), written(text)),
-    ),
-    bar: h("div", { class: "choices rating" },
-      h("div", { class: "ends" }, h("span", {}, cap("1"), " – ", cap(String(card.scale))), h("span", {}, ends.join(" · "))),
+    responses: card.responses.map((text, n) => response(n, t("card.response"), written(text))),
+    bar: div("choices rating",
+      div("ends", h("span", {}, cap("1"), " – ", cap(String(card.scale))), h("span", {}, ends)),
       rows.map((row) => row.node)),
     show,
     press,

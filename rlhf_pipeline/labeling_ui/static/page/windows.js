@@ -1,27 +1,38 @@
 // The windows over the page: keys, my last answers, why a task is skipped.
 
-import { cap, dialog, h, keyOf, keyed, typing } from "./parts.js";
+import { cap, dialog, div, h, keyOf, keyed, span, typing } from "./parts.js";
 
 const REASONS = ["unclear", "expertise", "upsetting", "broken"]; // stored as they are, whatever the language
 
 export function showHelp(root, t, rows) {
-  const all = [...rows, [["s"], t("help.skip")], [["u"], t("help.undo")], [["h"], t("help.history")]];
-  all.push([["Enter"], t("help.submit")], [["Ctrl", "Enter"], t("help.submit_field")], [["Escape"], t("help.leave")], [["?"], t("help.help")]);
-  const table = h("table", { class: "keys" }, h("tbody", {}, all.map(([keys, words]) => h("tr", {}, h("td", {}, keys.map(cap)), h("td", {}, words)))));
+  const all = [
+    ...rows,
+    [["s"], t("help.skip")],
+    [["u"], t("help.undo")],
+    [["h"], t("help.history")],
+    [["Enter"], t("help.submit")],
+    [["Ctrl", "Enter"], t("help.submit_field")],
+    [["Escape"], t("help.leave")],
+    [["?"], t("help.help")],
+  ];
+  const row = ([keys, words]) => h("tr", {}, h("td", {}, keys.map(cap)), h("td", {}, words));
+  const table = h("table", { class: "keys" }, h("tbody", {}, all.map(row)));
   dialog(root, t("help.title"), t("dialog.close"), table);
 }
 
 /** `chosen(reason)` with "" for none. */
 export function askWhySkip(root, t, chosen) {
   const other = h("input", { id: "skip-other", maxlength: 1000, dir: "auto" });
-  const form = h("form", { class: "other" }, h("label", { for: "skip-other" }, t("skip.other")), h("div", { class: "row" }, other, h("button", { type: "submit", class: "quiet" }, t("card.skip"))));
+  const label = h("label", { for: "skip-other" }, t("skip.other"));
+  const send = h("button", { type: "submit", class: "quiet" }, t("card.skip"));
+  const form = h("form", { class: "other" }, label, div("row", other, send));
   const close = (reason) => {
     node.close();
     chosen(reason);
   };
   const buttons = REASONS.map((reason, n) => keyed(String(n + 1), t(`skip.${reason}`), () => close(reason)));
   const none = keyed("Enter", t("skip.none"), () => close(""), { class: "primary" });
-  const node = dialog(root, t("skip.title"), t("dialog.close"), h("div", { class: "list" }, buttons, none), form);
+  const node = dialog(root, t("skip.title"), t("dialog.close"), div("list", buttons, none), form);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     if (other.value.trim()) close(other.value);
@@ -38,15 +49,18 @@ export function askWhySkip(root, t, chosen) {
 /** `chosen(entry)` with an entry of `/api/history`. */
 export function showHistory(root, t, entries, chosen) {
   const rows = entries.map((entry) => {
-    const when = entry.created_at ? new Date(entry.created_at).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" }) : "";
-    const button = h("button", { type: "button", class: "entry" }, h("span", { class: "asked", dir: "auto" }, entry.prompt), h("span", { class: "said" }, said(entry.answer, t)), h("time", {}, when));
+    const when = new Date(entry.created_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const asked = h("span", { class: "asked", dir: "auto" }, entry.prompt);
+    const words = [asked, span("said", said(entry.answer, t)), h("time", {}, when)];
+    const button = h("button", { type: "button", class: "entry" }, words);
     button.addEventListener("click", () => {
       node.close();
       chosen(entry);
     });
     return button;
   });
-  const node = dialog(root, t("history.title"), t("dialog.close"), h("p", { class: "hint" }, t(rows.length ? "history.hint" : "history.empty")), h("div", { class: "list" }, rows));
+  const hint = h("p", { class: "hint" }, t(rows.length ? "history.hint" : "history.empty"));
+  const node = dialog(root, t("history.title"), t("dialog.close"), hint, div("list", rows));
   node.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
@@ -59,11 +73,16 @@ export function showHistory(root, t, entries, chosen) {
 /** An answer in a few words. */
 export function said(answer, t) {
   if (answer.verdict === "preferred") {
-    const strength = [null, "slightly", "clearly", "much"][answer.strength ?? 0];
-    return t(answer.winner === 0 ? "said.left" : "said.right", { strength: strength ? t(`pair.${strength}`).toLowerCase() : t("said.plain") });
+    const word = ["said.plain", "pair.slightly", "pair.clearly", "pair.much"][answer.strength ?? 0];
+    return t(answer.winner === 0 ? "said.left" : "said.right", { strength: t(word).toLowerCase() });
   }
-  if (answer.verdict === "ranked") return answer.ranking.map((group) => group.map((item) => item + 1).join(" = ")).join(" > ");
-  if (answer.verdict === "rated") return Object.entries(answer.ratings).map(([aspect, values]) => `${aspect} ${values.join(", ")}`).join(" · ");
+  if (answer.verdict === "ranked") {
+    const equals = (group) => group.map((item) => item + 1).join(" = ");
+    return answer.ranking.map(equals).join(" > ");
+  }
+  if (answer.verdict === "rated") {
+    return Object.entries(answer.ratings).map(([aspect, [value]]) => `${aspect} ${value}`).join(" · ");
+  }
   if (answer.verdict === "skip" && answer.reason) {
     return `${t("said.skip")}: ${REASONS.includes(answer.reason) ? t(`skip.${answer.reason}`) : answer.reason}`;
   }
