@@ -168,7 +168,9 @@ def variance(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for place in places:
         values = {name: np.array(found[place][name]) for name in BASELINES}
-        ratios = {f"{name}/none": _geometric(values[name] / values["none"]) for name in ("mean", "value")}
+        if not values["none"].any():
+            break  # every policy has settled on one text
+        ratios = {f"{name}/none": _ratio(values[name], values["none"]) for name in ("mean", "value")}
         rows.append({"episodes": place, **{name: float(np.median(values[name])) for name in BASELINES}, **ratios})
     total = {name: np.sum([found[place][name] for place in places], axis=0) for name in BASELINES}
     ratios = {f"{name}/none": _ratio(total[name], total["none"]) for name in ("mean", "value")}
@@ -296,7 +298,7 @@ def _resampled(count: int) -> np.ndarray:
 
 
 def _interval(estimate: float, draws: np.ndarray) -> dict[str, float]:
-    low, high = np.quantile(draws, (0.025, 0.975))
+    low, high = np.nanquantile(draws, (0.025, 0.975))
     return {"estimate": float(estimate), "low": float(low), "high": float(high)}
 
 
@@ -304,15 +306,12 @@ def _mean(values: np.ndarray) -> dict[str, float]:
     return _interval(values.mean(), values[_resampled(len(values))].mean(1))
 
 
-def _geometric(values: np.ndarray) -> dict[str, float]:
-    logs = np.log(values)
-    return _interval(np.exp(logs.mean()), np.exp(logs[_resampled(len(logs))].mean(1)))
-
-
 def _ratio(above: np.ndarray, below: np.ndarray) -> dict[str, float]:
     """Of two means over the same seeds."""
     rows = _resampled(len(above))
-    return _interval(above.mean() / below.mean(), above[rows].mean(1) / below[rows].mean(1))
+    with np.errstate(invalid="ignore"):
+        draws = above[rows].mean(1) / below[rows].mean(1)
+    return _interval(above.mean() / below.mean(), draws)
 
 
 def _axes(ylabel: str, xlabel: str = "episodes") -> tuple[Figure, Any]:
