@@ -10,7 +10,7 @@ import pytest
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.labeling_ui.campaign import Campaign
 from rlhf_pipeline.labeling_ui.exchange import ImportReport, import_file
-from rlhf_pipeline.labeling_ui.exports import export, preferences
+from rlhf_pipeline.labeling_ui.exports import KINDS, export, preferences
 from rlhf_pipeline.labeling_ui.records import Answer
 from rlhf_pipeline.labeling_ui.store import Store
 
@@ -447,3 +447,25 @@ def test_a_campaign_keeps_its_own_settings_when_more_is_imported(store: Store) -
     store.add_campaign(Campaign(name="main", overlap=3))
     take(store, "answers", [own({"verdict": "tie"})], Campaign(overlap=1))
     assert store.campaigns()[0].overlap == 3
+
+
+def test_either_database_takes_and_gives_every_kind(store_url: str, tmp_path: Path) -> None:
+    store = Store(store_url)
+    ranked = {"verdict": "ranked", "ranking": [[2], [0], [1]]}
+    rated = {"verdict": "rated", "ratings": {"helpful": [5]}}
+    for campaign, row in (
+        (PAIRS, own({"verdict": "preferred", "winner": 1, "strength": 3, "rationale": "Größe 大"})),
+        (RANKING, own(ranked, "a", "b", "c")),
+        (RATING, own(rated, "d")),
+    ):
+        path = tmp_path / campaign.name
+        path.write_text(json.dumps(row), encoding="utf-8")
+        assert import_file(store, "answers", path, campaign).taken == 1
+        assert import_file(store, "answers", path, campaign).already_there == 1
+    gold = tmp_path / "gold"
+    gold.write_text(json.dumps(own({"verdict": "tie"}, "x", "y")), encoding="utf-8")
+    assert import_file(store, "answers", gold, PAIRS, gold=True).taken == 1
+    rows = {kind: len(export(store, kind)) for kind in KINDS}
+    assert rows == {"preferences": 4, "rankings": 3, "unpaired": 5, "prompts": 1, "ratings": 1}
+    assert store.verify() == []
+    store.close()
