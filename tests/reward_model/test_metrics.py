@@ -97,6 +97,14 @@ def test_a_spec_survives_being_written_and_read() -> None:
     assert spec.model_dump()["smoothing"] == "floor"
 
 
+def test_every_reward_and_parameter_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(" `"): line for line in text.splitlines() if line.startswith("| `")}
+    for name, kind in KINDS.items():
+        assert all(f"`{field}`" in rows[name] for field in kind.model_fields), name
+    assert all(f"`{field}`" in text for field in RewardSpec.model_fields)
+
+
 def raising(**given: Any) -> list[float]:
     raise ValueError("no")
 
