@@ -104,13 +104,13 @@ export class Outbox {
         this.on.saved(item, reply);
       } catch (problem) {
         if (!(problem instanceof Problem)) throw problem;
-        const final = problem.status >= 400 && problem.status < 500 && ![401, 403, 408, 429].includes(problem.status);
-        if (final && (await this.#isMine())) {
+        const why = await this.#why(problem);
+        if (why.final) {
           this.#drop(item);
-          this.on.refused(item, problem);
+          this.on.refused(item, why);
           continue;
         }
-        this.on.waiting(final ? new Problem(401, "") : problem);
+        this.on.waiting(why);
         this.timer = setTimeout(() => this.flush(), this.pause);
         this.pause = Math.min(2 * this.pause, LONGEST_PAUSE_MS);
         return;
@@ -118,12 +118,15 @@ export class Outbox {
     }
   }
 
-  /** Whether this browser is still signed in as who gave the answers. */
-  async #isMine() {
+  /** What stands in the way. `final`: the server will never take this answer, from the person who gave it. */
+  async #why(problem) {
+    const final = problem.status >= 400 && problem.status < 500 && ![401, 403, 408, 429].includes(problem.status);
+    if (!final) return problem;
     try {
-      return (await ask("api/desk")).annotator_id === this.annotator;
-    } catch {
-      return false;
+      const { annotator_id } = await ask("api/desk");
+      return annotator_id === this.annotator ? Object.assign(problem, { final }) : new Problem(401, "");
+    } catch (other) {
+      return other;
     }
   }
 
