@@ -5,15 +5,11 @@ do not know one another: a scorer is handed to the policy, texts to the judges, 
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from rich.console import Console
 
-from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.loading import load_tokenizer, resolve_model
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import Row, content_id, read_json, read_jsonl, write_json, write_jsonl
@@ -25,14 +21,29 @@ from rlhf_pipeline.pipeline import evaluate as evaluating
 from rlhf_pipeline.pipeline import summary
 from rlhf_pipeline.pipeline.collect import EVERYDAY, HELD_OUT, TRAIN
 from rlhf_pipeline.pipeline.config import Config
-from rlhf_pipeline.pipeline.labels import has_labels, label_store, location
-from rlhf_pipeline.pipeline.live import LivePolicy
+from rlhf_pipeline.pipeline.joints import (
+    accelerator_of,
+    artifact,
+    asked_of,
+    asking,
+    base_of,
+    by_hidden_preference,
+    check_overlap,
+    imported,
+    live_policy,
+    prompt_source,
+    rows_of,
+    steps_shown,
+    waiting,
+    with_model,
+)
+from rlhf_pipeline.pipeline.labels import label_store, location
 from rlhf_pipeline.pipeline.manifest import StageRecord
 from rlhf_pipeline.pipeline.progress import progress
 from rlhf_pipeline.pipeline.report import write_report
 from rlhf_pipeline.pipeline.rewards import needs_learned, policy_scorer
 from rlhf_pipeline.pipeline.run import Run
-from rlhf_pipeline.pipeline.simulate import default_annotators, hidden_preference, prompt_text, simulate
+from rlhf_pipeline.pipeline.simulate import default_annotators, simulate
 from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
 from rlhf_pipeline.policy.train import ADAPTER, check_config, train_policy
 from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs, split_by_prompt
@@ -43,12 +54,11 @@ from rlhf_pipeline.reward_model.train import train_reward
 
 SCORE, SIMULATED = "reward model", "simulated preference"
 _REFUSALS = 10  # shown
-_SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
 
 def prompts(run: Run, config: Config) -> StageRecord:
     """prompts.jsonl: what this round asks, each prompt marked as for training or held out."""
-    source, share = _prompt_source(run, config), config.collect.held_out
+    source, share = prompt_source(run, config), config.collect.held_out
     inputs = [] if source == "labels" else [EVERYDAY if source == "everyday" else Path(source)]
     rows: list[Row] = []
     if source == "labels":
@@ -75,8 +85,8 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
     before = run.at(run.round - 1).folder / "policy" if run.round else None
 
     def produce(folder: Path) -> dict[str, Any]:
-        base = _base(config, console)
-        asked = _asked(run, config, base, console, TRAIN)
+        base = base_of(config)
+        asked = asked_of(run, config, base, console, TRAIN)
         if settings.limit:  # each round asks the next so many
             first = run.round * settings.limit % len(asked)
             asked = (asked[first:] + asked[:first])[: settings.limit]
@@ -96,7 +106,7 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
     inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
     record = run.stage("collect", "candidates.jsonl", inputs, {"model": config.model, **settings.model_dump()}, produce)
     with label_store(run, config) as store:
-        rows = _rows(run.folder / "candidates.jsonl")
+        rows = rows_of(run.folder / "candidates.jsonl")
         campaign = config.label.campaign
         candidates, tasks = collecting.tasks_of(rows, settings.pairs_per_prompt, config.seed, campaign)
         store.add_campaign(campaign)
@@ -110,16 +120,16 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
 def label(run: Run, config: Config, console: Console, *, simulated: bool = False) -> None:
     """Open the labeling app, or let simulated annotators answer in people's stead."""
     if simulated:
-        _check_overlap(config)
+        check_overlap(config)
     with label_store(run, config) as store:
         store.add_campaign(config.label.campaign)  # its settings may have changed since its tasks were added
     if not simulated:
         from rlhf_pipeline.labeling_ui.server import serve
 
-        with _live(run, config) as generate:
+        with live_policy(run, config) as generate:
             serve(location(run, config), config.label.host, config.label.port, generate)
         return
-    left = _waiting(run, config)
+    left = waiting(run, config)
     with label_store(run, config) as store, progress(console, "simulate", max(left, 1)) as advance:
         new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
     console.print(f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked.")
@@ -174,19 +184,19 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
         )
     preference_rows(run, config)
     path = run.folder / "preferences.jsonl"
-    rows = _rows(path)
+    rows = rows_of(path)
     if not rows:
         raise UserError(f"none of the judgements in {run.path} prefers one response: there is nothing to learn from.")
     split_by_prompt(rows, config.reward.held_out, config.seed)  # fails before a model is loaded
 
     def produce(folder: Path) -> dict[str, Any]:
-        with _steps(console, "reward") as on_step:
+        with steps_shown(console, "reward") as on_step:
             return train_reward(
                 config.reward, config.model, rows, folder, seed=config.seed, dtype=config.dtype, device=config.device,
                 on_step=on_step,
             )  # fmt: skip
 
-    record = run.stage("reward", "reward", [path], _with_model(config, config.reward), produce)
+    record = run.stage("reward", "reward", [path], with_model(config, config.reward), produce)
     figures = record.figures
     console.print(
         f"reward: {figures['accuracy']:.1%} right on {figures['n']} held-out pairs (95% interval "
@@ -200,22 +210,22 @@ def policy(run: Run, config: Config, console: Console) -> StageRecord:
     """policy/: the adapter after policy-gradient updates against the reward model."""
     prompts(run, config)
     before = run.at(run.round - 1).folder / "policy" if run.round else None
-    reward_folder = _made(run, "reward") if needs_learned(config.rewards) else None
+    reward_folder = artifact(run, "reward") if needs_learned(config.rewards) else None
     inputs = [run.folder / "prompts.jsonl", *(each for each in (reward_folder, before) if each)]
-    settings = _asking(config, config.policy)
+    settings = asking(config, config.policy)
     if config.rewards != LEARNED_ONLY:
         settings["rewards"] = [spec.model_dump(mode="json") for spec in config.rewards]
 
     def produce(folder: Path) -> dict[str, Any]:
-        accelerator = _accelerator(config)
-        check_config(config.policy, sum(row["split"] == TRAIN for row in _rows(inputs[0])), accelerator.num_processes)
-        base = _base(config, console, accelerator)
-        rows = _asked(run, config, base, console, TRAIN)
+        accelerator = accelerator_of(config)
+        check_config(config.policy, sum(row["split"] == TRAIN for row in rows_of(inputs[0])), accelerator.num_processes)
+        base = base_of(config, accelerator)
+        rows = asked_of(run, config, base, console, TRAIN)
         scorer = policy_scorer(config.rewards, base, rows, reward_folder)
         asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
         if config.policy.tracker != "none":
             accelerator.init_trackers("rlhf-pipeline", config.policy.model_dump(mode="json"))
-        with _steps(console, "policy", config.policy.steps, visible=accelerator.is_main_process) as on_step:
+        with steps_shown(console, "policy", config.policy.steps, visible=accelerator.is_main_process) as on_step:
             log = train_policy(
                 config.policy, base, scorer, asked, folder, seed=config.seed + run.round, initial=before,
                 accelerator=accelerator, on_step=on_step,
@@ -229,21 +239,21 @@ def policy(run: Run, config: Config, console: Console) -> StageRecord:
 
 def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     """evaluation.json: policy against base on held-out prompts, judged without knowing which is which."""
-    adapter, reward_folder = _made(run, "policy"), _made(run, "reward")
+    adapter, reward_folder = artifact(run, "policy"), artifact(run, "reward")
     with label_store(run, config) as store:
         counts = store.counts()
         simulated = counts.simulated_judgements == counts.judgements > 0
 
     def produce(folder: Path) -> dict[str, Any]:
-        base = _base(config, console)
+        base = base_of(config)
         base.load_adapter(ADAPTER, adapter)
         scorer = RewardScorer.load(reward_folder, base)
-        asked = _asked(run, config, base, console, HELD_OUT)[: config.evaluate.prompts]
+        asked = asked_of(run, config, base, console, HELD_OUT)[: config.evaluate.prompts]
         if len(asked) < 2:
             raise UserError(
                 "there are fewer than two held-out prompts to evaluate on. Add prompts, or raise collect.held_out."
             )
-        judges: dict[str, evaluating.Judge] = {SIMULATED: _by_hidden_preference} if simulated else {}
+        judges: dict[str, evaluating.Judge] = {SIMULATED: by_hidden_preference} if simulated else {}
         judges[SCORE] = lambda rows, answers: scorer.score(
             [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
         ).tolist()
@@ -264,7 +274,7 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
         "evaluate",
         "evaluation.json",
         [run.folder / "prompts.jsonl", adapter, reward_folder],
-        _asking(config, config.evaluate),
+        asking(config, config.evaluate),
         produce,
         extra={"simulated": simulated},
     )
@@ -272,7 +282,7 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
 
 def export(run: Run, config: Config, console: Console) -> StageRecord:
     """export/: the adapter as an ordinary PEFT folder, with a card that says what it was made from."""
-    adapter, evaluation = _made(run, "policy"), _made(run, "evaluation.json")
+    adapter, evaluation = artifact(run, "policy"), artifact(run, "evaluation.json")
     preference_record, reward_record = run.record("preferences"), run.record("reward")
     assert preference_record
     assert reward_record
@@ -296,7 +306,7 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
         export_adapter(adapter, load_tokenizer(model), folder, card)
         return {}
 
-    return run.stage("export", "export", [adapter, evaluation], _with_model(config, config.export), produce)
+    return run.stage("export", "export", [adapter, evaluation], with_model(config, config.export), produce)
 
 
 def report(run: Run, config: Config, console: Console) -> Path:
@@ -318,16 +328,16 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
     A round that was followed by another is closed: labels and settings that came later are not carried back into it.
     """
     if simulated:
-        _check_overlap(config)
+        check_overlap(config)
     latest = run.latest_round()
     for number in range(latest, max(rounds, latest + 1)):
         now = run.at(number)
         console.rule(f"round {number}")
-        if not (number == 0 and _imported(run, config)):
+        if not (number == 0 and imported(run, config)):
             collect(now, config, console)
             if simulated:
                 label(now, config, console, simulated=True)
-            elif _waiting(run, config):
+            elif waiting(run, config):
                 console.print(
                     f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run this again."
                 )
@@ -359,124 +369,3 @@ def evaluate_reward(config: Config, console: Console, *, reward_folder: Path, pa
     console.print(f"{len(left_out)} lines compare nothing and were left out." if left_out else "")
     console.print_json(data=figures)
     return figures
-
-
-def _prompt_source(run: Run, config: Config) -> str:
-    if config.collect.prompts != "auto":
-        return config.collect.prompts
-    made = run.record("prompts") or (run.at(run.round - 1).record("prompts") if run.round else None)
-    if made:
-        return str(made.basis.config["source"])
-    return "labels" if _imported(run, config) else "everyday"
-
-
-def _imported(run: Run, config: Config) -> bool:
-    """Whether the judgements came from elsewhere: there are some, and nothing was collected."""
-    if not has_labels(run, config) or run.at(0).record("collect"):
-        return False
-    with label_store(run, config) as store:
-        return store.counts().judgements > 0
-
-
-def _check_overlap(config: Config) -> None:
-    there = len(default_annotators())
-    if config.label.overlap > there:
-        raise UserError(
-            f"label.overlap is {config.label.overlap}, but there are {there} simulated annotators, and each judges a "
-            f"task once: set it to {there} or less."
-        )
-
-
-def _waiting(run: Run, config: Config) -> int:
-    with label_store(run, config) as store:
-        return store.waiting()
-
-
-def _asked(run: Run, config: Config, base: SharedBase, console: Console, split: str) -> list[Row]:
-    """The prompts of one split that fit; says how many do not."""
-    rows = [row for row in _rows(run.folder / "prompts.jsonl") if row["split"] == split]
-    fit = collecting.short_enough(rows, base, config.collect, imported=_prompt_source(run, config) == "labels")
-    if len(fit) < len(rows):
-        console.print(
-            f"{len(rows) - len(fit)} of {len(rows)} {split} prompts are longer than collect.max_prompt_tokens="
-            f"{config.collect.max_prompt_tokens} (or than the context) and are left out."
-        )
-    if not fit:
-        raise UserError(f"no {split} prompt is short enough: raise collect.max_prompt_tokens, or shorten the prompts.")
-    return fit
-
-
-def _made(run: Run, name: str) -> Path:
-    path = run.folder / name
-    if not path.exists():
-        stage = {"evaluation.json": "evaluate"}.get(name, name)
-        raise UserError(f"{path} is missing: run `rlhf {stage} --run {run.path}` first.")
-    return path
-
-
-def _by_hidden_preference(rows: Sequence[Row], answers: Sequence[Row]) -> list[float]:
-    return [
-        hidden_preference(prompt_text(row["prompt"]), answer["response"])
-        for row, answer in zip(rows, answers, strict=True)
-    ]
-
-
-def _with_model(config: Config, settings: Any) -> dict[str, Any]:
-    return {"model": config.model, "dtype": config.dtype, **settings.model_dump(mode="json")}
-
-
-def _asking(config: Config, settings: Any) -> dict[str, Any]:
-    """As `_with_model`, for stages that answer prompts: which of them are too long is a setting as well."""
-    return {**_with_model(config, settings), "max_prompt_tokens": config.collect.max_prompt_tokens}
-
-
-def _base(config: Config, console: Console, accelerator: Accelerator | None = None) -> SharedBase:
-    device = str(accelerator.device) if accelerator and config.device == "auto" else config.device
-    return SharedBase.load(config.model, config.dtype, device)
-
-
-@contextmanager
-def _live(run: Run, config: Config) -> Iterator[LivePolicy | None]:
-    """What answers the prompts that annotators type, where they may: the base, or the newest round's policy."""
-    if not config.label.live:
-        yield None
-        return
-
-    def newest() -> Path | None:
-        made = [folder for folder in (run.at(number).folder / "policy" for number in run.rounds()) if folder.exists()]
-        return made[-1] if made else None
-
-    policy = LivePolicy(config.model, config.collect.sampling, newest, config.dtype, config.device)
-    try:
-        yield policy
-    finally:
-        policy.close()
-
-
-def _accelerator(config: Config) -> Accelerator:
-    tracker = None if config.policy.tracker == "none" else config.policy.tracker
-    return Accelerator(cpu=config.device == "cpu", log_with=tracker)
-
-
-def _rows(path: Path) -> list[Row]:
-    return [row for _, row in read_jsonl(path)]
-
-
-@contextmanager
-def _steps(
-    console: Console, title: str, total: int | None = None, visible: bool = True
-) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Progress of a trainer that reports rows with `step` (and `steps`, where `total` is not known)."""
-    if not visible:
-        yield lambda row: None
-        return
-    at = 0
-    with progress(console, title, total) as advance:
-
-        def on_step(row: Mapping[str, Any]) -> None:
-            nonlocal at
-            shown = [f"{name} {row[name]:.2f}" for name in _SHOWN if row.get(name) is not None]
-            advance(row["step"] - at, note=" ".join(shown), total=total or row["steps"])
-            at = row["step"]
-
-        yield on_step

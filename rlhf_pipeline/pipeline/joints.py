@@ -1,0 +1,155 @@
+"""What the stages share: where prompts come from, what was made before, how progress is shown.
+
+The stages themselves are in `stages.py`, which these keep short.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from rlhf_pipeline.backbone.adapters import SharedBase
+from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.files import Row, read_jsonl
+from rlhf_pipeline.pipeline import collect as collecting
+from rlhf_pipeline.pipeline.config import Config
+from rlhf_pipeline.pipeline.labels import has_labels, label_store
+from rlhf_pipeline.pipeline.live import LivePolicy
+from rlhf_pipeline.pipeline.progress import progress
+from rlhf_pipeline.pipeline.run import Run
+from rlhf_pipeline.pipeline.simulate import default_annotators, hidden_preference, prompt_text
+
+SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
+
+
+def prompt_source(run: Run, config: Config) -> str:
+    """A prompts file, "everyday" or "labels": as configured, else as the run began, else by what there is."""
+    if config.collect.prompts != "auto":
+        return config.collect.prompts
+    made = run.record("prompts") or (run.at(run.round - 1).record("prompts") if run.round else None)
+    if made:
+        return str(made.basis.config["source"])
+    return "labels" if imported(run, config) else "everyday"
+
+
+def imported(run: Run, config: Config) -> bool:
+    """Whether the judgements came from elsewhere: there are some, and nothing was collected."""
+    if not has_labels(run, config) or run.at(0).record("collect"):
+        return False
+    with label_store(run, config) as store:
+        return store.counts().judgements > 0
+
+
+def check_overlap(config: Config) -> None:
+    """Refuse more judges a task than there are simulated annotators."""
+    there = len(default_annotators())
+    if config.label.overlap > there:
+        raise UserError(
+            f"label.overlap is {config.label.overlap}, but there are {there} simulated annotators, and each judges a "
+            f"task once: set it to {there} or less."
+        )
+
+
+def waiting(run: Run, config: Config) -> int:
+    """How many judgements the run's tasks still lack."""
+    with label_store(run, config) as store:
+        return store.waiting()
+
+
+def asked_of(run: Run, config: Config, base: SharedBase, console: Console, split: str) -> list[Row]:
+    """The prompts of one split that fit; says how many do not."""
+    rows = [row for row in rows_of(run.folder / "prompts.jsonl") if row["split"] == split]
+    fit = collecting.short_enough(rows, base, config.collect, imported=prompt_source(run, config) == "labels")
+    if len(fit) < len(rows):
+        console.print(
+            f"{len(rows) - len(fit)} of {len(rows)} {split} prompts are longer than collect.max_prompt_tokens="
+            f"{config.collect.max_prompt_tokens} (or than the context) and are left out."
+        )
+    if not fit:
+        raise UserError(f"no {split} prompt is short enough: raise collect.max_prompt_tokens, or shorten the prompts.")
+    return fit
+
+
+def artifact(run: Run, name: str) -> Path:
+    """Where an earlier stage wrote `name`; `UserError` says which stage to run first where it has not."""
+    path = run.folder / name
+    if not path.exists():
+        stage = {"evaluation.json": "evaluate"}.get(name, name)
+        raise UserError(f"{path} is missing: run `rlhf {stage} --run {run.path}` first.")
+    return path
+
+
+def by_hidden_preference(rows: Sequence[Row], answers: Sequence[Row]) -> list[float]:
+    """The judge of simulated labels: what their annotators were made to prefer."""
+    return [
+        hidden_preference(prompt_text(row["prompt"]), answer["response"])
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+
+
+def with_model(config: Config, settings: Any) -> dict[str, Any]:
+    """What a stage's outcome depends on: its settings, the model and its number format."""
+    return {"model": config.model, "dtype": config.dtype, **settings.model_dump(mode="json")}
+
+
+def asking(config: Config, settings: Any) -> dict[str, Any]:
+    """As `with_model`, for stages that answer prompts: which of them are too long is a setting as well."""
+    return {**with_model(config, settings), "max_prompt_tokens": config.collect.max_prompt_tokens}
+
+
+def base_of(config: Config, accelerator: Accelerator | None = None) -> SharedBase:
+    """The base model of the run, on the device of the accelerator where none is configured."""
+    device = str(accelerator.device) if accelerator and config.device == "auto" else config.device
+    return SharedBase.load(config.model, config.dtype, device)
+
+
+@contextmanager
+def live_policy(run: Run, config: Config) -> Iterator[LivePolicy | None]:
+    """What answers the prompts that annotators type, where they may: the base, or the newest round's policy."""
+    if not config.label.live:
+        yield None
+        return
+
+    def newest() -> Path | None:
+        made = [folder for folder in (run.at(number).folder / "policy" for number in run.rounds()) if folder.exists()]
+        return made[-1] if made else None
+
+    policy = LivePolicy(config.model, config.collect.sampling, newest, config.dtype, config.device)
+    try:
+        yield policy
+    finally:
+        policy.close()
+
+
+def accelerator_of(config: Config) -> Accelerator:
+    """Accelerate, with the tracker that was asked for."""
+    tracker = None if config.policy.tracker == "none" else config.policy.tracker
+    return Accelerator(cpu=config.device == "cpu", log_with=tracker)
+
+
+def rows_of(path: Path) -> list[Row]:
+    """All rows of a JSON Lines file."""
+    return [row for _, row in read_jsonl(path)]
+
+
+@contextmanager
+def steps_shown(
+    console: Console, title: str, total: int | None = None, visible: bool = True
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Progress of a trainer that reports rows with `step` (and `steps`, where `total` is not known)."""
+    if not visible:
+        yield lambda row: None
+        return
+    at = 0
+    with progress(console, title, total) as advance:
+
+        def on_step(row: Mapping[str, Any]) -> None:
+            nonlocal at
+            shown = [f"{name} {row[name]:.2f}" for name in SHOWN if row.get(name) is not None]
+            advance(row["step"] - at, note=" ".join(shown), total=total or row["steps"])
+            at = row["step"]
+
+        yield on_step
