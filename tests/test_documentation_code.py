@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from rlhf_pipeline.labeling_ui.exchange import import_file
+from rlhf_pipeline.labeling_ui.store import Store
 from rlhf_pipeline.pipeline.collect import read_prompts
 from rlhf_pipeline.pipeline.config import load_config
 from tests.shared_base import add_random_adapter, load
@@ -71,12 +73,17 @@ def test_yaml_blocks_are_configurations(page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", with_blocks("json"), ids=lambda page: page.name)
-def test_json_blocks_are_prompts(page: Path, tmp_path: Path) -> None:
-    for block in blocks(page, "json"):
-        (tmp_path / "prompts.jsonl").write_text(block, encoding="utf-8")
-        assert len(read_prompts(tmp_path / "prompts.jsonl", 0.2)) == len(
-            [json.loads(line) for line in block.splitlines()]
-        )
+def test_json_blocks_are_prompts_or_answers(page: Path, tmp_path: Path) -> None:
+    for number, block in enumerate(blocks(page, "json")):
+        rows = [json.loads(line) for line in block.splitlines()]
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(block, encoding="utf-8")
+        if "answer" in rows[0]:
+            store = Store(tmp_path / f"{number}.db")
+            assert import_file(store, "answers", file).taken == len(rows)
+            store.close()
+        else:
+            assert len(read_prompts(file, 0.2)) == len(rows)
 
 
 def test_every_block_is_of_a_language_that_is_tested() -> None:
