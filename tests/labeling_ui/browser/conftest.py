@@ -89,7 +89,7 @@ class Site:
         store.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
     """A server process with a site for each of `SITES`."""
     paths = {name: tmp_path_factory.mktemp(name) / "labels.db" for name in SITES}
@@ -106,7 +106,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]
             server.terminate()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -173,7 +173,7 @@ def finish(page: Page, *keys: str, done: int) -> None:
     settle(page)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def artifacts() -> Path:
     """Where screenshots and figures are kept."""
     folder = Path(os.environ.get("TEST_ARTIFACTS", ROOT / "test-artifacts")) / "labeling"
