@@ -134,6 +134,8 @@ def visit(browser: Browser, sites: dict[str, Site]) -> Iterator[Visit]:
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda request: wrong.append(request.url) if _is_outside(request.url, site) else None)
+        # Requests are intercepted from the start: one made while Chromium only begins to do so can slip through.
+        page.route("**/nowhere", lambda route: route.abort())
         sign_in(page, site, name)
         page.name = name  # type: ignore[attr-defined]
         return page
