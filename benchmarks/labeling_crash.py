@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append", help="only this one")
     parser.add_argument("--annotators", type=int, default=50)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--tasks", type=int, default=2000, help="more than can be judged before the last kill")
+    parser.add_argument("--tasks", type=int, default=4000, help="more than can be judged before the last kill")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print(machine(), flush=True)
