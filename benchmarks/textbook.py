@@ -338,6 +338,7 @@ def _draw_samples(runs: Sequence[dict[str, Any]], table: dict[str, Any], file: P
         axes.fill_between(episodes, low, high, color=COLOURS[name], alpha=0.2, linewidth=0)
         axes.plot(episodes, curve.mean(0), color=COLOURS[name], label=f"{NAMES[name]} (learning rate {rate:g})")
     axes.axhline(SET_REWARD, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_ylim(0)
     axes.legend(frameon=False, loc="lower right")
     _save(figure, file)
 
