@@ -267,7 +267,7 @@ def test_an_export_is_a_kind_and_never_a_path(house: House, log: pytest.LogCaptu
     assert response.status_code == 404
     if response.request.url.path.startswith(
         "/export/"
-    ):  # else the client had resolved the dots: a page that is not there
+    ):  # else the client resolved the dots, to a page that is not there
         assert [line for line in written(log) if line.startswith("refused, ")]
     assert "sqlite" not in response.text.lower()
     assert "root:" not in response.text
