@@ -265,9 +265,8 @@ def test_an_export_is_a_kind_and_never_a_path(house: House, log: pytest.LogCaptu
     log.clear()
     response = client.get(f"/export/{path}")
     assert response.status_code == 404
-    if response.request.url.path.startswith(
-        "/export/"
-    ):  # else the client resolved the dots, to a page that is not there
+    # Where the client itself resolves the dots, it asks for a page that is not there.
+    if response.request.url.path.startswith("/export/"):
         assert [line for line in written(log) if line.startswith("refused, ")]
     assert "sqlite" not in response.text.lower()
     assert "root:" not in response.text
