@@ -87,6 +87,8 @@ def label(
     """Open the labeling app, or let simulated annotators answer."""
     given = {"label.host": host, "label.port": port}
     overrides = [*(set_ or []), *(f"{field}={value}" for field, value in given.items() if value is not None)]
+    if not simulate:
+        typer.echo("label: starting, which takes some seconds ...")
     from rlhf_pipeline.pipeline import stages
 
     with open_run(run, config, overrides, alone=False) as opened:
