@@ -5,6 +5,7 @@ Shapes: `n` responses, of which each `group` in a row answer the same prompt, pa
 line in `ADVANTAGES`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -206,3 +207,11 @@ def entropy(logits: torch.Tensor) -> torch.Tensor:
     logprobs = torch.log_softmax(logits, -1)
     possible = logprobs > -torch.inf
     return -(logprobs.exp() * logprobs.masked_fill(~possible, 0.0)).sum(-1)
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL of the best of `n` responses to what they are drawn from: log n - (n - 1)/n nats, exact without ties.
+
+    Nakano et al. 2021, appendix I; Gao et al. 2022, section 2.
+    """
+    return math.log(n) - (n - 1) / n
