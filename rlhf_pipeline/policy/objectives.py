@@ -1,18 +1,19 @@
 """The maths of the policy stage: pure functions on tensors, each with its source.
 
 Shapes: `n` responses, of which each `group` in a row answer the same prompt, padded to `T` tokens; `mask`
-(n, T) is 1.0 on response tokens. Rewards are in units of the score. A new algorithm is one function more and one
-line in `ADVANTAGES`.
+(n, T) is 1.0 on response tokens. Rewards are in units of the score. Which of them make up an algorithm stands in
+`algorithms.py`.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 KLEstimator = Literal["k1", "k2", "k3"]
+Aggregation = Literal["sum", "sequence_mean", "token_mean", "fixed"]
 
 
 def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, estimator: KLEstimator) -> torch.Tensor:
@@ -30,6 +31,40 @@ def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, estimator: K
     return torch.expm1(-difference) + difference
 
 
+def kl_loss(
+    logprobs: torch.Tensor, ref_logprobs: torch.Tensor, mask: torch.Tensor, estimator: KLEstimator
+) -> torch.Tensor:
+    """The KL at each token as a term of the loss, to be aggregated and weighed by beta: (n, T), nats, differentiable.
+
+    What is differentiated here is the estimate, not its expectation, on tokens that the policy itself drew. Writing s
+    for a token's context, and with the contexts held as they are: k2 has the expected gradient of KL(policy ||
+    reference) at s; k3 (GRPO's, Shao et al. 2024, eq. 4) that of KL(reference || policy); k1 none at all, since the
+    expectation of grad log pi is zero, so that it controls nothing and is refused. None of them sees what a token does
+    to the KL of later ones; k1 in the reward does.
+    """
+    if estimator == "k1":
+        raise ValueError("k1 in the loss has zero expected gradient; use k2, or k1 in the reward")
+    return kl_estimate(logprobs, ref_logprobs, estimator) * mask
+
+
+@dataclass(frozen=True)
+class AdaptiveKL:
+    """A KL coefficient that rises while the KL is above `target` (nats a response) and falls while it is below.
+
+    Ziegler et al. 2019, section 2.2: the relative error is clipped to +-0.2, and the coefficient changes by that share
+    once in `horizon` responses.
+    """
+
+    coefficient: float
+    target: float
+    horizon: float
+
+    def after(self, kl: float, n: int) -> "AdaptiveKL":
+        """The controller once `n` responses have shown this mean KL."""
+        error = min(max(kl / self.target - 1, -0.2), 0.2)
+        return replace(self, coefficient=self.coefficient * (1 + error * n / self.horizon))
+
+
 def token_rewards(
     scores: torch.Tensor,
     kl: torch.Tensor,
@@ -38,8 +73,9 @@ def token_rewards(
     kl_coefficient: float,
     missing_eos_penalty: float = 0.0,
     score_clip: float | None = None,
+    length_penalty: float = 0.0,
 ) -> torch.Tensor:
-    """The reward of every token: -beta KL at each, and at the last one the score as well: (n, T).
+    """The reward of every token: -beta KL less `length_penalty` at each, at the last one the score as well: (n, T).
 
     scores: (n,); finished: (n,) bool. The score is clipped to +-`score_clip`, and an unfinished response loses
     `missing_eos_penalty`. Ziegler et al. 2019, eq. 2; Stiennon et al. 2020, section 3.4.
@@ -47,6 +83,8 @@ def token_rewards(
     final = scores if score_clip is None else scores.clamp(-score_clip, score_clip)
     final = final - missing_eos_penalty * (~finished).to(final.dtype)
     rewards = -kl_coefficient * kl * mask
+    if length_penalty:
+        rewards = rewards - length_penalty * mask
     last = mask.sum(1).long() - 1
     return rewards.index_put((torch.arange(len(last), device=last.device), last), final, accumulate=True)
 
@@ -134,6 +172,33 @@ class RunningMean:
         return RunningMean(self.mean + (float(rewards.double().sum()) - self.mean * rewards.numel()) / count, count)
 
 
+@dataclass(frozen=True)
+class RunningMoments:
+    """Mean and spread of everything seen so far, for scores whose scale drifts."""
+
+    mean: float = 0.0
+    squares: float = 0.0
+    count: int = 0
+
+    def after(self, values: torch.Tensor) -> "RunningMoments":
+        """The moments once these values (n,) are counted in. Chan et al. 1983, eq. 2.1."""
+        fresh = values.double()
+        n = fresh.numel()
+        count, mean = self.count + n, float(fresh.mean())
+        shift = mean - self.mean
+        squares = self.squares + float((fresh - mean).square().sum()) + shift**2 * self.count * n / count
+        return RunningMoments(self.mean + shift * n / count, squares, count)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of what was seen, 0 before anything was."""
+        return math.sqrt(self.squares / self.count) if self.count else 0.0
+
+    def normalised(self, values: torch.Tensor) -> torch.Tensor:
+        """The values less the mean, in standard deviations: (n,)."""
+        return (values - self.mean) / (self.std + 1e-8)
+
+
 def rloo_advantages(
     rewards: torch.Tensor, mask: torch.Tensor, group: int, baseline: RunningMean, discount: float
 ) -> torch.Tensor:
@@ -151,8 +216,51 @@ def reinforce_advantages(
     return (discounted_returns(rewards, discount) - baseline.mean) * mask
 
 
+def reinforce_plus_plus_advantages(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
+    """REINFORCE++: the return from each token on, whitened over all tokens of the batch: (n, T). Hu 2025, section 3.
+
+    The batch's mean is its baseline, which contains the response itself, and its spread depends on it too: biased, the
+    less the larger the batch.
+    """
+    return whiten(discounted_returns(rewards, discount), mask)
+
+
 Advantages = Callable[[torch.Tensor, torch.Tensor, int, RunningMean, float], torch.Tensor]
 ADVANTAGES: dict[str, Advantages] = {"rloo": rloo_advantages, "reinforce": reinforce_advantages}
+
+
+def aggregate(
+    per_token: torch.Tensor,
+    mask: torch.Tensor,
+    n: int,
+    how: Aggregation = "sum",
+    max_tokens: int = 1,
+    tokens: float | None = None,
+) -> torch.Tensor:
+    """Make one number of (n', T) terms of the loss, so that the parts of a batch of `n` responses add up: a scalar.
+
+    "sum" over a response's tokens, mean over responses: the policy gradient itself. "sequence_mean" over its tokens
+    first: GRPO (Shao et al. 2024, eq. 3), in which a long response's tokens count less. "token_mean" over all `tokens`
+    of the batch (by default those at hand): DAPO (Yu et al. 2025, eq. 8). "fixed" divides by `max_tokens`, the same for
+    all: Dr. GRPO (Liu et al. 2025, section 3.2).
+    """
+    terms = per_token * mask
+    if how == "sequence_mean":
+        return (terms.sum(1) / mask.sum(1)).sum() / n
+    if how == "token_mean":
+        return terms.sum() / (mask.sum() if tokens is None else tokens)
+    if how == "fixed":
+        return terms.sum() / (n * max_tokens)
+    return terms.sum() / n
+
+
+def truncated_importance_weights(logprobs: torch.Tensor, sampled: torch.Tensor, cap: float) -> torch.Tensor:
+    """min(pi / pi_sampled, cap) of each token, constants: (n, T). Yao et al. 2025, "truncated importance sampling".
+
+    `sampled` are the log-probabilities under the distribution that drew the tokens, `logprobs` those of the policy by
+    the arithmetic of training. The two differ by rounding; the cap keeps rare large ratios from adding noise.
+    """
+    return torch.exp((logprobs - sampled).detach()).clamp(max=cap)
 
 
 def policy_gradient_loss(logprobs: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, n: int) -> torch.Tensor:
@@ -163,6 +271,23 @@ def policy_gradient_loss(logprobs: torch.Tensor, advantages: torch.Tensor, mask:
     return -(advantages * logprobs * mask).sum() / n
 
 
+def clipped_surrogate(
+    logprobs: torch.Tensor,
+    old_logprobs: torch.Tensor,
+    advantages: torch.Tensor,
+    clip: float,
+    clip_high: float | None = None,
+) -> torch.Tensor:
+    """PPO: -min(ratio A_t, clamp(ratio, 1 - clip, 1 + clip_high) A_t) of each token: (n, T).
+
+    ratio = pi / pi_old, of which `old_logprobs` (n, T) drew the tokens. Schulman et al. 2017, eq. 7; `clip_high` other
+    than `clip` is DAPO's (Yu et al. 2025, section 3.1). At ratio 1 its gradient is the policy gradient.
+    """
+    ratio = torch.exp(logprobs - old_logprobs)
+    near = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
+    return -torch.minimum(ratio * advantages, near * advantages)
+
+
 def clipped_policy_loss(
     logprobs: torch.Tensor,
     old_logprobs: torch.Tensor,
@@ -171,14 +296,8 @@ def clipped_policy_loss(
     n: int,
     clip: float,
 ) -> torch.Tensor:
-    """PPO: -sum_t min(ratio A_t, clamp(ratio, 1 +- clip) A_t), divided by `n` as in `policy_gradient_loss`: a scalar.
-
-    ratio = pi / pi_old, of which `old_logprobs` (n, T) drew the tokens. Schulman et al. 2017, eq. 7. At ratio 1 its
-    gradient is the policy gradient.
-    """
-    ratio = torch.exp((logprobs - old_logprobs) * mask)
-    surrogate = torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
-    return -(surrogate * mask).sum() / n
+    """`clipped_surrogate`, summed over tokens and divided by `n` as in `policy_gradient_loss`: a scalar."""
+    return aggregate(clipped_surrogate(logprobs * mask, old_logprobs * mask, advantages, clip), mask, n)
 
 
 def value_loss(
@@ -200,6 +319,17 @@ def value_loss(
         near = old_values + (values - old_values).clamp(-clip, clip)
         errors = torch.maximum(errors, (near - returns).square())
     return 0.5 * (errors * mask).sum() / n
+
+
+def explained_variance(values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor) -> float:
+    """1 - Var(returns - values)/Var(returns) over the tokens of the mask: 1 is perfect, 0 no better than a constant.
+
+    values, returns, mask: (n, T). 0 where the returns do not vary.
+    """
+    chosen = mask.bool()
+    spread = returns[chosen].double().var(correction=0)
+    left = (returns - values)[chosen].double().var(correction=0)
+    return float(1 - left / spread) if spread > 0 else 0.0
 
 
 def entropy(logits: torch.Tensor) -> torch.Tensor:
