@@ -1,7 +1,8 @@
 """The blind comparison: policy against base on held-out prompts.
 
 Both answer every prompt once sampled, from the same random stream, and once greedily. Judges see a prompt and a
-response and never which of the two wrote it. Win rates come with a bootstrap interval over prompts.
+response and never which of the two wrote it. Win rates come with a bootstrap interval over prompts. On request the
+policy also meets best-of-n of the base, which reaches for the same score without any training.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,12 @@ from pydantic import Field
 
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.logprobs import response_logprobs
-from rlhf_pipeline.backbone.sampling import SamplingConfig, sample
+from rlhf_pipeline.backbone.sampling import Sample, SamplingConfig, sample
+from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.files import Row, read_jsonl, write_jsonl
+from rlhf_pipeline.policy.best_of_n import best_of_n
+from rlhf_pipeline.policy.objectives import best_of_n_kl
+from rlhf_pipeline.policy.rollout import Scorer
 from rlhf_pipeline.settings import Settings
 
 Judge = Callable[[Sequence[Row], Sequence[Row]], list[float]]
@@ -30,7 +35,13 @@ class EvaluateConfig(Settings):
 
     prompts: int = Field(64, ge=2, description="held-out prompts, the first so many")
     sampling: SamplingConfig = Field(SamplingConfig(), description="of the sampled comparison; the other one is greedy")
+    best_of_n: int = Field(1, ge=1, description="above 1: also against the best of so many of the base's, by its score")
     shown: int = Field(8, ge=0, description="best and worst pairs to show in the report")
+
+    @property
+    def responses(self) -> int:
+        """How many are drawn for each prompt."""
+        return 4 + (self.best_of_n if self.best_of_n > 1 else 0)
 
 
 def evaluate(
@@ -43,11 +54,12 @@ def evaluate(
     *,
     seed: int,
     advance: Callable[[int], None],
+    scorer: Scorer | None = None,
 ) -> dict[str, Any]:
     """Answer, judge and compare; returns the content of evaluation.json.
 
-    `judges` by name; the first gives the order of best and worst pairs. Answers are kept in `folder` as they are
-    made, so that an interrupted call goes on.
+    `judges` by name; the first gives the order of best and worst pairs. `scorer` is what best-of-n chooses by. Answers
+    are kept in `folder` as they are made, so that an interrupted call goes on.
     """
     modes = {"sampled": config.sampling, "greedy": config.sampling.model_copy(update={"temperature": 0.0})}
     compared: dict[str, dict[str, Any]] = {}
@@ -66,6 +78,10 @@ def evaluate(
         }
         if mode == "sampled":
             compared[mode]["kl"] = mean_kl(base, adapter, prompts, answers["policy"], sampling.temperature)
+            if config.best_of_n > 1:
+                assert scorer is not None, "best-of-n needs a scorer to choose by"
+                best = best_responses(base, scorer, prompts, config, folder / "best-of-n-sampled.jsonl", seed, advance)
+                compared[mode]["best_of_n"] = _against_best(config.best_of_n, prompts, best, scores, judges, seed)
     base_measures, policy_measures = (compared["sampled"]["measures"][who] for who in ("base", "policy"))
     return {
         "prompts": len(prompts),
@@ -87,12 +103,46 @@ def respond(
     advance: Callable[[int], None],
 ) -> list[Row]:
     """One response to each prompt: `{"ids", "response", "finish_reason"}`; kept in `path` and reused."""
+
+    def draw(ids: Sequence[Ids]) -> list[Sample]:
+        with base.using(adapter):
+            return sample(base, ids, sampling, seed=seed, progress=advance)
+
+    return _kept(base, prompts, sampling, path, draw, lambda: advance(len(prompts)))
+
+
+def best_responses(
+    base: SharedBase,
+    scorer: Scorer,
+    prompts: Sequence[Row],
+    config: EvaluateConfig,
+    path: Path,
+    seed: int,
+    advance: Callable[[int], None],
+) -> list[Row]:
+    """As `respond` for the base, but of `config.best_of_n` responses to a prompt the one that `scorer` likes best."""
+    n = config.best_of_n
+
+    def draw(ids: Sequence[Ids]) -> list[Sample]:
+        with base.using(None):
+            return best_of_n(base, scorer, ids, config.sampling, n, seed=seed, progress=advance)
+
+    return _kept(base, prompts, config.sampling, path, draw, lambda: advance(n * len(prompts)))
+
+
+def _kept(
+    base: SharedBase,
+    prompts: Sequence[Row],
+    sampling: SamplingConfig,
+    path: Path,
+    draw: Callable[[Sequence[Ids]], list[Sample]],
+    found: Callable[[], None],
+) -> list[Row]:
+    """What `draw` answers to the prompts' ids, as rows in `path`; where the file is there, `found` is told instead."""
     if path.is_file():
-        advance(len(prompts))
+        found()
         return [row for _, row in read_jsonl(path)]
-    ids = [base.renderer.prompt_ids(row["prompt"], sampling.max_new_tokens) for row in prompts]
-    with base.using(adapter):
-        drawn = sample(base, ids, sampling, seed=seed, progress=advance)
+    drawn = draw([base.renderer.prompt_ids(row["prompt"], sampling.max_new_tokens) for row in prompts])
     rows = [
         {
             "ids": one.response_ids,
@@ -103,6 +153,25 @@ def respond(
     ]
     write_jsonl(path, rows)
     return rows
+
+
+def _against_best(
+    n: int,
+    prompts: Sequence[Row],
+    best: Sequence[Row],
+    scores: Mapping[str, Mapping[str, Sequence[float]]],
+    judges: Mapping[str, Judge],
+    seed: int,
+) -> dict[str, Any]:
+    """The policy against best-of-n, and best-of-n against the base, by every judge."""
+    judged = {name: judge(prompts, best) for name, judge in judges.items()}
+    return {
+        "n": n,
+        "kl": best_of_n_kl(n),
+        "win_rates": {name: win_rate(scores[name]["policy"], judged[name], seed) for name in judges},
+        "over_base": {name: win_rate(judged[name], scores[name]["base"], seed) for name in judges},
+        "measures": measures(best),
+    }
 
 
 def win_rate(policy: Sequence[float], base: Sequence[float], seed: int = 0) -> dict[str, float]:

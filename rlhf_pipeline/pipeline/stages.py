@@ -257,9 +257,9 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
         judges[SCORE] = lambda rows, answers: scorer.score(
             [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
         ).tolist()
-        with progress(console, "evaluate", 4 * len(asked)) as advance:
+        with progress(console, "evaluate", config.evaluate.responses * len(asked)) as advance:
             found = evaluating.evaluate(
-                config.evaluate, base, ADAPTER, asked, judges, folder, seed=config.seed, advance=advance
+                config.evaluate, base, ADAPTER, asked, judges, folder, seed=config.seed, advance=advance, scorer=scorer
             )
         write_json(folder / "evaluation.json", found)
         rate = found["sampled"]["win_rates"][next(iter(judges))]

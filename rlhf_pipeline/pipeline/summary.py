@@ -163,11 +163,14 @@ def _evaluation(run: Run) -> EvaluationFigures | None:
     if run.record("evaluate") is None or not path.is_file():
         return None
     found = read_json(path)
+    opponents = {mode: found[mode]["win_rates"] for mode in ("sampled", "greedy")}
+    if best := found["sampled"].get("best_of_n"):
+        opponents[f"sampled, against the best of {best['n']} of the base's"] = best["win_rates"]
     rates = tuple(
-        Rate(name=f"{mode}, by the {judge}", value=rate["win_rate"], low=rate["low"], high=rate["high"], n=rate["n"],
+        Rate(name=f"{title}, by the {judge}", value=rate["win_rate"], low=rate["low"], high=rate["high"], n=rate["n"],
              simulated=judge.startswith("simulated"))
-        for mode in ("sampled", "greedy")
-        for judge, rate in found[mode]["win_rates"].items()
+        for title, judged in opponents.items()
+        for judge, rate in judged.items()
     )  # fmt: skip
     measured = found["sampled"]["measures"]
     pairs = [_comparison(pair) for pair in found["sampled"]["pairs"]]

@@ -159,3 +159,40 @@ def test_an_interrupted_comparison_answers_only_what_is_missing(
     monkeypatch.setattr(module, "sample", sample)
     assert compare(base, "other", tmp_path) == whole
     assert calls == [len(PROMPTS)]
+
+
+# --- best-of-n as an opponent ---
+
+
+class BySize:
+    """What `by_size` judges by, as a scorer of token ids."""
+
+    def __init__(self, base: SharedBase) -> None:
+        self.base = base
+
+    def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        return torch.tensor([float(size(self.base.renderer.text(ids))) for ids in response_ids])
+
+
+def test_best_of_n_beats_the_base_by_what_it_chooses_by(base: SharedBase, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"best_of_n": 8})
+    told: list[int] = []
+
+    def run() -> dict[str, Any]:
+        return evaluate(
+            config, base, "same", PROMPTS, {"size": by_size}, tmp_path, seed=4, advance=told.append, scorer=BySize(base)
+        )
+
+    found = run()["sampled"]["best_of_n"]
+    assert found["n"] == 8
+    assert found["kl"] == pytest.approx(math.log(8) - 7 / 8)
+    assert found["over_base"]["size"]["win_rate"] > 0.7
+    # The policy is the base here, so what best-of-n gains over one it gains over the other.
+    assert found["win_rates"]["size"]["win_rate"] == pytest.approx(1 - found["over_base"]["size"]["win_rate"])
+    assert sum(told) == config.responses * len(PROMPTS)
+    assert run()["sampled"]["best_of_n"] == found  # from the answers that were kept
+    assert sum(told) == 2 * config.responses * len(PROMPTS)
+
+
+def test_best_of_n_is_left_out_unless_asked_for(base: SharedBase, tmp_path: Path) -> None:
+    assert "best_of_n" not in compare(base, "same", tmp_path)["sampled"]
