@@ -1,100 +1,168 @@
-"""Our reward training beside TRL's `RewardTrainer` with its defaults, on the same split in the same run.
+"""Our reward training beside TRL's `RewardTrainer` with its defaults, on the same pairs in the same run.
 
-Same held-out prompts, LoRA rank, target modules and epochs; all else of TRL's is TRL's (learning rate, batch size,
-number format, gradient checkpointing, tokenisation, length filter). Each training has a fresh process, so that peak
-memory is its own. Where the machine has other work to do, the times mean little: run it alone.
+Same training and held-out pairs (split by prompt anew with each seed), LoRA rank, target modules and epochs; all else
+of TRL's is TRL's (learning rate, batch size, number format, gradient checkpointing, tokenisation). Each training has a
+fresh process, so that its peak memory is its own. Both are judged by the same code on the same held-out pairs, after
+memory and time have been read. Where the machine has other work to do, the times mean little: run it alone.
 
-    python benchmarks/reward_training.py --pairs hh=hh/preferences.jsonl --json results.json
+    python benchmarks/reward_training.py --json reward_training.json
 
-`preferences.jsonl` is made by `rlhf import`; any file of pairs that `rlhf evaluate-reward` reads will do.
+One seed after the other, so that a run that is stopped leaves all data sets; started again, it goes on. FILE.runs.json
+beside the results has the machine, the command and each training's own figures.
 """
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rlhf_pipeline.files import read_json, write_json, write_jsonl
-from rlhf_pipeline.reward_model.data import read_pairs, split_by_prompt, to_pairs
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+
+from benchmarks.rewards.published import DATA, SETS, Row, parts, published
+from benchmarks.rewards.runs import Runs
+from rlhf_pipeline.files import read_json, write_json
+from rlhf_pipeline.reward_model.calibration import calibration_error, credit, cross_fitted
+from rlhf_pipeline.reward_model.controls import BagOfWords, longer_wins
+from rlhf_pipeline.reward_model.data import Pair, to_pairs
+from rlhf_pipeline.reward_model.evaluate import clustered_interval
+
+WORKERS = ("ours", "trl")
 
 
 def main() -> None:
-    """Run every data set and write the figures."""
+    """Run every data set with every seed, and write the figures after each."""
     options = _options()
     if options.worker:
         _work(options.worker, Path(options.folder), options.model)
         return
-    results: dict[str, Any] = {"machine": _machine(), "command": " ".join(sys.argv), "data": {}}
-    for name, file in (pair.split("=", 1) for pair in options.pairs):
-        results["data"][name] = _compare(Path(file), options)
-        print(name, json.dumps(results["data"][name]), flush=True)
-        write_json(Path(options.json), results)
+    names = {name.partition("=")[0]: name for name in options.pairs or SETS}
+    rows = {name: published(source, options.data) for name, source in names.items()}
+    kept = ("model", "epochs", "rank", "held_out", "limit", "test", "longest", "set")
+    settings = {key: getattr(options, key) for key in kept}
+    runs = Runs(options.json, settings, options.seeds * len(names) * len(WORKERS))
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for seed in range(options.seeds):
+        for name in names:
+            most = (options.limit, options.test)
+            train, test = parts(rows[name], options.model, options.longest, options.held_out, most, seed)
+            one: dict[str, Any] = {"seed": seed, "train": train, "test": test}
+            for worker in WORKERS:
+                one[worker] = runs.once(f"{name}, seed {seed}, {worker}", partial(_train, worker, one, options))
+            found[name].append(one)
+            results = {each: _figures(done) for each, done in found.items() if done}
+            write_json(options.json, results)
+            print(name, json.dumps(results[name]), flush=True)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", action="append", default=[], metavar="NAME=FILE", help="a data set; may be repeated")
-    parser.add_argument("--json", default="reward_training.json", help="where the figures go")
+    parser.add_argument("--json", type=Path, default=Path("reward_training.json"), help="where the figures go")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the published data")
+    parser.add_argument(
+        "--pairs", action="append", metavar="NAME[=FILE]", help=f"{', '.join(SETS)}, or any file of preferences"
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--limit", type=int, default=200, help="pairs to train on")
+    parser.add_argument("--test", type=int, default=300, help="pairs to judge on, at most")
+    parser.add_argument("--longest", type=int, default=384, help="tokens of the longest side that takes part")
+    parser.add_argument("--held-out", type=float, default=0.5, help="share of the prompts to judge on")
     parser.add_argument("--model", default="demo", help='"demo", a folder, or a hub id')
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--held-out", type=float, default=0.2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="use the first pairs only")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a setting of our training")
-    parser.add_argument("--worker", choices=["ours", "trl"], help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def _compare(file: Path, options: argparse.Namespace) -> dict[str, Any]:
-    rows = read_pairs(file)[0][: options.limit]
-    train, test = split_by_prompt(rows, options.held_out, options.seed)
+def _train(worker: str, one: Row, options: argparse.Namespace) -> dict[str, Any]:
+    """One training in a process of its own: `seconds`, `peak_bytes`, and score differences of the held-out pairs."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_jsonl(folder / "train.jsonl", train)
-        write_jsonl(folder / "test.jsonl", test)
-        settings = {"epochs": options.epochs, "lora_rank": options.rank}
+        settings = {"epochs": options.epochs, "lora_rank": options.rank, "max_length": options.longest}
         settings |= dict(entry.split("=", 1) for entry in options.set)
-        write_json(folder / "settings.json", {"settings": settings, "seed": options.seed})
-        for worker in ("ours", "trl"):
-            command = [sys.executable, __file__, "--worker", worker, "--folder", scratch, "--model", options.model]
-            subprocess.run(command, check=True)
-        ours, trl = read_json(folder / "ours.json"), read_json(folder / "trl.json")
-    return {
-        **{key: ours[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "n")},
-        "trl_accuracy": trl["accuracy"],
-        "trl_accuracy_low": trl["accuracy_low"],
-        "trl_accuracy_high": trl["accuracy_high"],
-        "time_ratio": trl["seconds"] / ours["seconds"],
-        "memory_ratio": ours["peak_bytes"] / trl["peak_bytes"],
-        "longer_wins": ours["longer_wins"],
-        "bag_of_words": ours["bag_of_words"],
-        "seconds": ours["seconds"],
-        "trl_seconds": trl["seconds"],
-        "peak_bytes": ours["peak_bytes"],
-        "trl_peak_bytes": trl["peak_bytes"],
-        "training_pairs": len(train),
-    }
+        write_json(folder / "task.json", {**{key: one[key] for key in ("seed", "train", "test")}, "settings": settings})
+        command = [sys.executable, __file__, "--worker", worker, "--folder", scratch, "--model", options.model]
+        subprocess.run(command, check=True)
+        return dict(read_json(folder / "figures.json"))
 
 
 def _work(worker: str, folder: Path, model: str) -> None:
-    """Train in this process and write figures, seconds of training and peak memory.
+    """Train in this process, and write figures.
 
-    Seconds run from loading the model to the trained adapter on disk, without the evaluation on held-out pairs;
-    our peak memory includes that evaluation, TRL's does not.
+    Seconds run from loading the model to the trained adapter on disk. Our peak memory includes the pass that measures
+    uncertainty; neither includes the held-out pairs.
     """
-    rows = [[json.loads(line) for line in (folder / f"{part}.jsonl").open()] for part in ("train", "test")]
-    task = read_json(folder / "settings.json")
-    figures = (_ours if worker == "ours" else _trl)(model, rows[0], rows[1], folder, task["settings"], task["seed"])
-    write_json(folder / f"{worker}.json", figures)
+    train = _ours if worker == "ours" else _trl
+    write_json(folder / "figures.json", train(model, read_json(folder / "task.json"), folder / "trained"))
+
+
+def _ours(model: str, task: Row, folder: Path) -> dict[str, Any]:
+    from rlhf_pipeline.reward_model.evaluate import score_differences
+    from rlhf_pipeline.reward_model.scorer import RewardScorer
+    from rlhf_pipeline.reward_model.train import RewardConfig, train_reward
+
+    def show(row: Row) -> None:
+        print(f"\rours: step {row['step']}/{row['steps']}", end="", file=sys.stderr, flush=True)
+
+    config, test = RewardConfig.model_validate(task["settings"]), task["test"]
+    # It wants held-out pairs for its own figures, which nobody looks at here: the least that it takes.
+    figures = train_reward(config, model, task["train"], folder, seed=task["seed"], held_out=test[:1], on_step=show)
+    peak = _peak_bytes()
+    print(file=sys.stderr)
+    differences = score_differences(RewardScorer.load(folder), to_pairs(test))
+    times = {"seconds": figures["seconds"], "uncertainty_seconds": figures["uncertainty_seconds"]}
+    return {**times, "peak_bytes": peak, "differences": differences.tolist()}
+
+
+def _trl(model: str, task: Row, folder: Path) -> dict[str, Any]:
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import RewardConfig, RewardTrainer
+
+    from rlhf_pipeline.backbone.loading import resolve_model
+    from rlhf_pipeline.reward_model.scorer import RewardScorer
+
+    name = resolve_model(model)
+    start = time.monotonic()
+    lora = LoraConfig(
+        task_type="SEQ_CLS",
+        r=int(task["settings"]["lora_rank"]),
+        target_modules="all-linear",
+        modules_to_save=["score"],
+    )
+    arguments = RewardConfig(
+        output_dir=str(folder),
+        num_train_epochs=float(task["settings"]["epochs"]),
+        seed=task["seed"],
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+    )
+    columns = ("prompt", "chosen", "rejected")
+    data = Dataset.from_list([{key: row[key] for key in columns} for row in task["train"]])
+    trainer = RewardTrainer(model=name, args=arguments, train_dataset=data, peft_config=lora)
+    trainer.train()
+    trainer.save_model()
+    seconds, peak = time.monotonic() - start, _peak_bytes()
+
+    tokenizer = trainer.processing_class
+    sequences = [  # rendered as TRL renders them
+        tokenizer.apply_chat_template(list(row["prompt"]) + list(row[side]), tokenize=True, return_dict=False)
+        for side in ("chosen", "rejected")
+        for row in task["test"]
+    ]
+    chosen, rejected = RewardScorer.load(folder).score_sequences(sequences).chunk(2)
+    return {"seconds": seconds, "peak_bytes": peak, "differences": (chosen.double() - rejected.double()).tolist()}
 
 
 def _peak_bytes() -> int:
@@ -106,71 +174,64 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _ours(model: str, train: Any, test: Any, folder: Path, settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    from rlhf_pipeline.reward_model.train import RewardConfig, train_reward
+def _figures(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The figures of one data set over its seeds.
 
-    def show(row: Any) -> None:
-        print(f"\rours: step {row['step']}/{row['steps']}", end="", file=sys.stderr, flush=True)
-
-    config = RewardConfig.model_validate(settings)
-    figures = train_reward(config, model, train, folder / "ours", seed=seed, held_out=test, on_step=show)
-    print(file=sys.stderr)
-    return {**figures, "peak_bytes": _peak_bytes()}
-
-
-def _trl(model: str, train: Any, test: Any, folder: Path, settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    import numpy as np
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from trl import RewardConfig, RewardTrainer
-
-    from rlhf_pipeline.backbone.loading import resolve_model
-    from rlhf_pipeline.reward_model.evaluate import figures
-
-    name = resolve_model(model)
-    start = time.monotonic()
-    lora = LoraConfig(
-        task_type="SEQ_CLS", r=int(settings["lora_rank"]), target_modules="all-linear", modules_to_save=["score"]
-    )
-    arguments = RewardConfig(
-        output_dir=str(folder / "trl"),
-        num_train_epochs=float(settings["epochs"]),
-        seed=seed,
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-    )
-    columns = ("prompt", "chosen", "rejected")
-    data = Dataset.from_list([{key: row[key] for key in columns} for row in train])
-    trainer = RewardTrainer(model=name, args=arguments, train_dataset=data, peft_config=lora)
-    trainer.train()
-    trainer.save_model()
-    seconds, peak = time.monotonic() - start, _peak_bytes()
-
-    tokenizer, scorer = trainer.processing_class, trainer.model.eval()
-
-    @torch.no_grad()
-    def score(messages: list[dict[str, str]]) -> float:
-        ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
-        with torch.autocast(scorer.device.type, torch.bfloat16):
-            return float(scorer(torch.tensor([ids], device=scorer.device)).logits)
-
-    differences = [score(row["prompt"] + row["chosen"]) - score(row["prompt"] + row["rejected"]) for row in test]
-    return {**figures(to_pairs(test), np.array(differences)), "seconds": seconds, "peak_bytes": peak}
-
-
-def _machine() -> dict[str, Any]:
-    import peft
-    import torch
-    import transformers
-    import trl
-
+    Accuracies are shares of all held-out pairs of all seeds, with prompts as clusters also across seeds; the gain is
+    the mean of the paired difference to TRL, bootstrapped over prompts. Times are summed over seeds, and memory is the
+    largest. Calibration errors are over all pairs of all seeds, each after the temperature of its own seed, fitted on
+    pairs of other prompts.
+    """
+    pairs = [to_pairs(one["test"]) for one in seeds]
+    prompts = [pair.prompt_key for of_seed in pairs for pair in of_seed]
+    differences = {worker: [np.array(one[worker]["differences"]) for one in seeds] for worker in WORKERS}
+    right = {worker: credit(np.concatenate(each)) for worker, each in differences.items()}
+    words = [BagOfWords.fit(to_pairs(one["train"])).differences(of) for one, of in zip(seeds, pairs, strict=True)]
+    low, high = clustered_interval(right["ours"], prompts)
+    trl_low, trl_high = clustered_interval(right["trl"], prompts)
+    gain_low, gain_high = _bootstrap(right["ours"] - right["trl"], prompts)
+    seconds = {worker: sum(one[worker]["seconds"] for one in seeds) for worker in WORKERS}
+    peak = {worker: max(one[worker]["peak_bytes"] for one in seeds) for worker in WORKERS}
     return {
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": {module.__name__: module.__version__ for module in (torch, transformers, trl, peft)},
+        "accuracy": float(right["ours"].mean()),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "trl_accuracy": float(right["trl"].mean()),
+        "trl_accuracy_low": trl_low,
+        "trl_accuracy_high": trl_high,
+        "gain": float((right["ours"] - right["trl"]).mean()),
+        "gain_low": gain_low,
+        "gain_high": gain_high,
+        "time_ratio": seconds["trl"] / seconds["ours"],
+        "memory_ratio": peak["ours"] / peak["trl"],
+        "ece_before": calibration_error(np.concatenate(differences["ours"])),
+        "ece_after": calibration_error(np.concatenate(_calibrated(differences["ours"], pairs))),
+        "longer_wins": float(credit(np.concatenate([longer_wins(of) for of in pairs])).mean()),
+        "bag_of_words": float(credit(np.concatenate(words)).mean()),
+        "seeds": [_of_seed(one) for one in seeds],
     }
+
+
+def _calibrated(differences: Sequence[np.ndarray], pairs: Sequence[Sequence[Pair]]) -> list[np.ndarray]:
+    return [cross_fitted(each, [pair.prompt_key for pair in of]) for each, of in zip(differences, pairs, strict=True)]
+
+
+def _of_seed(one: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of one seed."""
+    found: dict[str, Any] = {"seed": one["seed"], "training_pairs": len(one["train"]), "n": len(one["test"])}
+    for worker, prefix in zip(WORKERS, ("", "trl_"), strict=True):
+        found[f"{prefix}accuracy"] = float(credit(np.array(one[worker]["differences"])).mean())
+        found |= {f"{prefix}{key}": one[worker][key] for key in ("seconds", "peak_bytes")}
+    return found | {"uncertainty_seconds": one["ours"]["uncertainty_seconds"]}
+
+
+def _bootstrap(values: np.ndarray, prompts: Sequence[str], draws: int = 2000) -> tuple[float, float]:
+    """A 95% interval of the mean of `values` (pairs,), drawing prompts with all their pairs."""
+    _, prompt = np.unique(np.array(prompts), return_inverse=True)
+    total, count = np.bincount(prompt, values), np.bincount(prompt)
+    drawn = np.random.default_rng(0).integers(len(count), size=(draws, len(count)))
+    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), (0.025, 0.975))
+    return float(low), float(high)
 
 
 if __name__ == "__main__":

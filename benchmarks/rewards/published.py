@@ -1,0 +1,59 @@
+"""The published preferences that reward models are measured on, and which of their pairs take part."""
+
+import random
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlhf_pipeline.backbone.loading import load_tokenizer, resolve_model
+from rlhf_pipeline.backbone.tokens import Renderer
+from rlhf_pipeline.labeling_ui.exchange import import_file
+from rlhf_pipeline.labeling_ui.exports import preferences
+from rlhf_pipeline.labeling_ui.store import Store
+from rlhf_pipeline.reward_model.data import read_pairs, split_by_prompt, to_dataset
+
+Row = Mapping[str, Any]
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+SETS = {
+    "hh_harmless": ("hh", "hh_harmless.jsonl"),
+    "oasst": ("oasst", "oasst_100_trees/ranked_pairs.jsonl"),
+    "finegrained": ("finegrained", "finegrained_qa_feedback_dev/dev_feedback.json"),
+}
+
+
+def published(name: str, data: Path) -> list[Row]:
+    """The decided pairs of one of `SETS` under the folder `data`; or of NAME=FILE, a file of preferences."""
+    if "=" in name:
+        return list(read_pairs(Path(name.partition("=")[2]))[0])
+    format, file = SETS[name]
+    if not (data / file).is_file():
+        sys.exit(f"{data / file} is not there. Name the folder of the published data with --data, or give NAME=FILE.")
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store(Path(scratch) / "labels.db")
+        import_file(store, format, data / file)
+        rows = preferences(store).rows
+        store.close()
+    return [row for row in rows if row.get("p_chosen", 1.0) > 0.5]
+
+
+def parts(
+    rows: Sequence[Row], model: str, longest: int, held_out: float, most: tuple[int, int], seed: int
+) -> tuple[list[Row], list[Row]]:
+    """Pairs to train on and to judge on: no prompt in both, drawn with `seed`, at most `most` of each.
+
+    Only pairs take part of which either side has at most `longest` tokens, so that nobody has to cut or drop any.
+    """
+    renderer = Renderer.of(load_tokenizer(resolve_model(model)), sys.maxsize)
+    data = to_dataset(rows, renderer, sys.maxsize, margin=False).dataset
+    short = [
+        row
+        for row, chosen, rejected in zip(rows, data["chosen_ids"], data["rejected_ids"], strict=True)
+        if max(len(chosen), len(rejected)) <= longest
+    ]
+    train, test = split_by_prompt(short, held_out, seed)
+    draw = random.Random(seed)
+    found = [draw.sample(part, min(count, len(part))) for part, count in zip((train, test), most, strict=True)]
+    return found[0], found[1]
