@@ -201,8 +201,9 @@ def gradient_variance(learner: Learner, episodes: Episodes, advantages: torch.Te
 def language_model(options: argparse.Namespace) -> dict[str, Any]:
     """A few steps of REINFORCE on the demo model, and the reward on prompts that it did not train on."""
     from rlhf_pipeline.backbone.adapters import SharedBase
+    from rlhf_pipeline.policy.config import PolicyConfig
     from rlhf_pipeline.policy.language_model import EnvironmentScorer, env_prompts
-    from rlhf_pipeline.policy.train import ADAPTER, PolicyConfig, train_policy
+    from rlhf_pipeline.policy.train import ADAPTER, train_policy
 
     base = SharedBase.load(options.model)
     prompts, references = _tasks(options.tasks)

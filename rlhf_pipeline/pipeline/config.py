@@ -16,8 +16,8 @@ from rlhf_pipeline.labeling_ui.campaign import Campaign
 from rlhf_pipeline.pipeline import layers
 from rlhf_pipeline.pipeline.collect import CollectConfig
 from rlhf_pipeline.pipeline.evaluate import EvaluateConfig
+from rlhf_pipeline.policy.config import PolicyConfig
 from rlhf_pipeline.policy.export import ExportConfig
-from rlhf_pipeline.policy.train import PolicyConfig
 from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY, RewardSpec
 from rlhf_pipeline.reward_model.train import RewardConfig
 from rlhf_pipeline.settings import Settings

@@ -44,8 +44,9 @@ from rlhf_pipeline.pipeline.report import write_report
 from rlhf_pipeline.pipeline.rewards import needs_learned, policy_scorer
 from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.pipeline.simulate import default_annotators, simulate
+from rlhf_pipeline.policy.config import check_config
 from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
-from rlhf_pipeline.policy.train import ADAPTER, check_config, train_policy
+from rlhf_pipeline.policy.train import ADAPTER, train_policy
 from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs, split_by_prompt
 from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
 from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY

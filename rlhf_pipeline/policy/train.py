@@ -12,12 +12,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from pydantic import Field
 
 from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
 from rlhf_pipeline.backbone.logprobs import response_logprobs
@@ -25,48 +24,19 @@ from rlhf_pipeline.backbone.sampling import SamplingConfig
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import publish_folder, write_jsonl
+from rlhf_pipeline.policy.config import PolicyConfig, check_config
 from rlhf_pipeline.policy.objectives import (
     ADVANTAGES,
-    KLEstimator,
     RunningMean,
     kl_estimate,
     policy_gradient_loss,
     token_rewards,
 )
 from rlhf_pipeline.policy.rollout import Mixture, Rollout, Scorer, by_length, roll_out, timed
-from rlhf_pipeline.settings import Settings
 
 ADAPTER = "policy"
 LOG = "log.jsonl"
 Row = dict[str, Any]
-
-
-class PolicyConfig(Settings):
-    """The policy stage. One step samples, scores and updates once on `prompts_per_step * group` responses."""
-
-    algorithm: Literal["rloo", "reinforce"] = Field("rloo", description="baseline: siblings' mean, or a running mean")
-    steps: int = Field(100, ge=1, description="updates of the adapter")
-    prompts_per_step: int = Field(8, ge=1, description="different prompts in a step, over all processes")
-    group: int = Field(4, ge=1, description="responses sampled for each prompt")
-    max_new_tokens: int = Field(96, ge=1, description="longest response, in tokens")
-    temperature: float = Field(0.8, gt=0, description="of sampling, and of the policy that is trained")
-    kl_coefficient: float = Field(0.05, ge=0, description="beta: what a nat of KL to the base costs in reward")
-    kl_estimator: KLEstimator = Field("k1", description="k1, k2 or k3 (Schulman 2020)")
-    missing_eos_penalty: float = Field(1.0, ge=0, description="taken off the reward of a response that did not end")
-    score_clip: float | None = Field(None, gt=0, description="scores are clipped to plus or minus this")
-    discount: float = Field(1.0, ge=0, le=1, description="of later tokens' rewards (reinforce)")
-    learning_rate: float = Field(2e-4, gt=0, description="of AdamW, constant after the warm-up")
-    warmup_steps: int = Field(2, ge=0, description="steps over which the learning rate rises from zero")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
-    micro_batch: int = Field(8, ge=1, description="responses in one forward and backward pass; the rest accumulates")
-    lora_rank: int = Field(16, ge=1, description="rank of the adapter")
-    lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")
-    lora_targets: str | tuple[str, ...] = Field("all-linear", description="which linear layers carry the adapter")
-    merge_for_sampling: bool = Field(
-        False, description="add the adapter into the base while sampling: faster, but rounded in a 16-bit base"
-    )
-    checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
-    tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where figures go as well")
 
 
 @dataclass
@@ -78,25 +48,6 @@ class TrainState:
     step: int = 0
     baseline: RunningMean = field(default_factory=RunningMean)
     mixture: Mixture | None = None
-
-
-def check_config(config: PolicyConfig, prompts: int, processes: int = 1) -> None:
-    """Refuse, before any model is loaded, what cannot work."""
-    if config.algorithm == "rloo" and config.group < 2:
-        raise UserError(
-            "policy.algorithm=rloo compares responses to the same prompt and needs policy.group of at least 2; it is "
-            f"{config.group}. Raise it, or use policy.algorithm=reinforce."
-        )
-    if config.prompts_per_step % processes:
-        raise UserError(
-            f"policy.prompts_per_step={config.prompts_per_step} cannot be divided among {processes} processes. "
-            f"Use a multiple of {processes}."
-        )
-    if prompts < config.prompts_per_step:
-        raise UserError(
-            f"policy.prompts_per_step={config.prompts_per_step}, but there are only {prompts} prompts to train on. "
-            "Add prompts or lower it."
-        )
 
 
 def train_policy(
@@ -170,7 +121,7 @@ def train_step(
         )
     except UserError as error:
         raise UserError(f"step {state.step + 1}: {error} The last checkpoint is kept.") from error
-    kl = kl_estimate(rollout.logprobs, rollout.ref_logprobs, config.kl_estimator)
+    kl = kl_estimate(rollout.logprobs, rollout.ref_logprobs, config.kl_estimator or "k1")
     rewards = token_rewards(
         rollout.scores,
         kl,

@@ -14,7 +14,8 @@ from rlhf_pipeline.pipeline import stages
 from rlhf_pipeline.pipeline.config import load_config
 from rlhf_pipeline.pipeline.report import training_charts
 from rlhf_pipeline.pipeline.rewards import as_scorer, learned_reward, policy_scorer
-from rlhf_pipeline.policy.train import PolicyConfig, train_policy
+from rlhf_pipeline.policy.config import PolicyConfig
+from rlhf_pipeline.policy.train import train_policy
 from rlhf_pipeline.reward_model.composite import compose
 from rlhf_pipeline.reward_model.metrics import KINDS, RewardSpec
 from tests import shared_base

@@ -14,7 +14,8 @@ from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase
 from rlhf_pipeline.backbone.logprobs import TokenLogprobs, response_logprobs
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.policy import train
-from rlhf_pipeline.policy.train import LOG, PolicyConfig, check_config, prompts_of_step, train_policy
+from rlhf_pipeline.policy.config import PolicyConfig, check_config
+from rlhf_pipeline.policy.train import LOG, prompts_of_step, train_policy
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base, run
 

@@ -18,7 +18,8 @@ from accelerate import PartialState
 
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.policy import train
-from rlhf_pipeline.policy.train import PolicyConfig, train_policy
+from rlhf_pipeline.policy.config import PolicyConfig
+from rlhf_pipeline.policy.train import train_policy
 from tests import shared_base
 
 PROMPTS = [[1, 5 + i, 6, *range(40, 40 + i % 4), 8] for i in range(12)]
