@@ -1,17 +1,16 @@
-"""Preferences to training pairs, and the split by prompt.
+"""Labels as training data: files of them, the split by prompt, what they say of two responses, token ids.
 
-A row is one line of `preferences.jsonl` or of any preference data set in TRL's formats: `prompt`
-(messages or a string; optional, then it is the part that both sides share), `chosen`, `rejected`
-and perhaps `margin`. How text becomes token ids is the renderer's business (`backbone.tokens`);
-where labels come from and how several annotators become one row is not known here.
+How a row is read is `rows.py`'s business, and how text becomes token ids the renderer's (`backbone.tokens`). How the
+trainer takes labels of every kind in is in `shared_prompt.py`.
 """
 
 import hashlib
-import re
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from os.path import commonprefix
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,37 +18,13 @@ from datasets import Dataset
 
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.files import content_id, read_jsonl
-
-Row = Mapping[str, Any]
-Message = dict[str, str]
-
-_HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):(?: |(?=\n|$))")
-_HH_ROLES = {"Human": "user", "Assistant": "assistant"}
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two responses to one prompt, the preferred one first, and by how much it is preferred (0 to 1)."""
-
-    prompt: tuple[Message, ...]
-    chosen: str
-    rejected: str
-    margin: float = 0.0
-
-    @property
-    def prompt_key(self) -> str:
-        """The same for every pair about the same prompt, however the row spelled it."""
-        return content_id("prompt", [{"role": m["role"], "content": m["content"]} for m in self.prompt])
-
-    def row(self) -> dict[str, Any]:
-        """The pair in the format of `preferences.jsonl`."""
-        return {
-            "prompt": list(self.prompt),
-            "chosen": [{"role": "assistant", "content": self.chosen}],
-            "rejected": [{"role": "assistant", "content": self.rejected}],
-            "margin": self.margin,
-        }
+from rlhf_pipeline.files import read_jsonl
+from rlhf_pipeline.reward_model.rows import Label, Message, Ranking, Rating, is_hh
+from rlhf_pipeline.reward_model.rows import Pair as Pair
+from rlhf_pipeline.reward_model.rows import Row as Row
+from rlhf_pipeline.reward_model.rows import to_labels as to_labels
+from rlhf_pipeline.reward_model.rows import to_pair as to_pair
+from rlhf_pipeline.reward_model.rows import to_pairs as to_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +33,6 @@ class PairSet:
 
     dataset: Dataset
     cut: int
-
-
-def to_pair(row: Row, where: str) -> Pair:
-    """One row as a `Pair`; `where` (a file and line, say) opens the message of any `UserError`."""
-    try:
-        pair = _read_row(row)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
-    if not pair.chosen.strip() or not pair.rejected.strip():
-        side = "chosen" if not pair.chosen.strip() else "rejected"
-        raise UserError(f'{where}: the "{side}" response is empty. Remove the row, or give it a response.')
-    if pair.chosen == pair.rejected:
-        raise UserError(f"{where}: both responses are the same text. Remove the row: it says nothing about preference.")
-    return pair
-
-
-def to_pairs(rows: Sequence[Row]) -> list[Pair]:
-    """Every row as a `Pair`; a `UserError` names the first bad one by its number, counted from one."""
-    return [to_pair(row, f"preference {number}") for number, row in enumerate(rows, start=1)]
 
 
 def read_pairs(path: Path) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]:
@@ -90,9 +46,9 @@ def read_pairs(path: Path) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]
     left_out: list[tuple[int, str]] = []
     for number, row in read_jsonl(path):
         try:
-            rows.append(to_pair(row, f"{path}, line {number}").row())
+            rows.append({**row, **to_pair(row, f"{path}, line {number}").row()})
         except UserError as error:
-            if not _is_hh(row):
+            if not is_hh(row):
                 raise
             left_out.append((number, str(error).removeprefix(f"{path}, line {number}: ")))
     if not rows:
@@ -102,7 +58,7 @@ def read_pairs(path: Path) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]
 
 def split_by_prompt(rows: Sequence[Row], held_out: float, seed: int) -> tuple[list[Row], list[Row]]:
     """Split rows into `(train, held out)` so that a prompt is never in both; `held_out` is a share of the prompts."""
-    keys = [pair.prompt_key for pair in to_pairs(rows)]
+    keys = [label.prompt_key for label in to_labels(rows)]
     chosen = held_out_prompts(keys, held_out, seed)
     train = [row for row, key in zip(rows, keys, strict=True) if key not in chosen]
     return train, [row for row, key in zip(rows, keys, strict=True) if key in chosen]
@@ -127,8 +83,8 @@ def held_out_prompts(keys: Sequence[str], held_out: float, seed: int) -> set[str
 
 def check_disjoint(train: Sequence[Row], held_out: Sequence[Row]) -> None:
     """Raise `UserError` where a prompt is in both splits: accuracy held out would then mean nothing."""
-    seen = {pair.prompt_key for pair in to_pairs(train)}
-    shared = {pair.prompt_key: pair for pair in to_pairs(held_out) if pair.prompt_key in seen}
+    seen = {label.prompt_key for label in to_labels(train)}
+    shared = {label.prompt_key: label for label in to_labels(held_out) if label.prompt_key in seen}
     if shared:
         text = next(iter(shared.values())).prompt[-1]["content"]
         raise UserError(
@@ -165,63 +121,62 @@ def to_dataset(rows: Sequence[Row], renderer: Renderer, max_length: int, margin:
     return PairSet(Dataset.from_dict(columns), cut)
 
 
-def _read_row(row: Row) -> Pair:
-    for side in ("chosen", "rejected"):
-        if not isinstance(row.get(side), str | list):
-            raise ValueError(f'the field "{side}" must be a string or a list of messages.')
-    margin = row.get("margin") or 0.0
-    if isinstance(margin, bool) or not isinstance(margin, int | float):
-        raise ValueError(f'the field "margin" must be a number, found {margin!r}.')
-    chosen, rejected, prompt = row["chosen"], row["rejected"], row.get("prompt")
-    if type(chosen) is not type(rejected):
-        raise ValueError('"chosen" and "rejected" must be both strings or both lists of messages.')
-    if _is_hh(row):
-        chosen, rejected = _hh_messages(chosen), _hh_messages(rejected)
-    if isinstance(chosen, str):
-        if prompt is None:
-            prompt = _shared_text(chosen, rejected)
-            chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
-        replies = chosen, rejected
-    else:
-        both = [_messages(chosen, "chosen"), _messages(rejected, "rejected")]
-        if prompt is None:
-            prompt = both[0][:-1]
-            if both[1][:-1] != prompt:
-                raise ValueError("the two conversations differ before their last turn.")
-            both = [messages[-1:] for messages in both]
-        if any(len(messages) != 1 or messages[0]["role"] != "assistant" for messages in both):
-            raise ValueError('"chosen" and "rejected" must each end in one assistant turn that answers the prompt.')
-        replies = both[0][0]["content"], both[1][0]["content"]
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _messages(prompt, "prompt")
-    if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"].strip():
-        raise ValueError("the prompt must end with a user turn that is not empty.")
-    return Pair(tuple(turns), *replies, margin=float(margin))
+def comparisons(labels: Sequence[Label]) -> list[Pair]:
+    """Which of two responses to one prompt the labels prefer, over all aspects: the pairs to measure a reward model on.
+
+    A ranking gives every two responses in different places, sharing its weight; ratings every two responses whose mean
+    differs, each rating counted on a scale of 0 to 1, less its annotator's mean. Ties give none.
+    """
+    pairs = []
+    for label in labels:
+        if isinstance(label, Pair):
+            if label.p_chosen > 0.5:
+                pairs.append(label)
+            elif label.p_chosen < 0.5:
+                pairs.append(_swapped(label))
+        elif isinstance(label, Ranking):
+            places = sorted(zip(label.ranks, label.responses, strict=True), key=lambda place: place[0])
+            weight = label.weight / math.comb(len(places), 2)
+            pairs += [
+                Pair(label.prompt, better, worse, weight=weight, aspect=label.aspect)
+                for (rank, better), (below, worse) in combinations(places, 2)
+                if rank < below
+            ]
+    return pairs + _rated_pairs([label for label in labels if isinstance(label, Rating)])
 
 
-def _messages(value: object, field: str) -> list[Message]:
-    if not isinstance(value, list) or not value:
-        raise ValueError(f'the field "{field}" must be a string or a list of messages that is not empty.')
-    for message in value:
-        if not isinstance(message, dict) or not all(isinstance(message.get(k), str) for k in ("role", "content")):
-            raise ValueError(f'each message in "{field}" needs the strings "role" and "content".')
-    return [{"role": message["role"], "content": message["content"]} for message in value]
+def _swapped(pair: Pair) -> Pair:
+    """The same said of the two in the other order."""
+    return replace(
+        pair, chosen=pair.rejected, rejected=pair.chosen, margin=-pair.margin, p_chosen=1 - pair.p_chosen
+    )  # fmt: skip
 
 
-def _is_hh(row: Row) -> bool:
-    return "prompt" not in row and all(
-        isinstance(row.get(side), str) and re.match(r"\s*Human:", row[side]) for side in ("chosen", "rejected")
+def _rated_pairs(ratings: Sequence[Rating]) -> list[Pair]:
+    given: dict[str, list[float]] = defaultdict(list)
+    for rating in ratings:
+        given[rating.annotator].append(_on_unit_scale(rating))
+    usual = {annotator: math.fsum(values) / len(values) for annotator, values in given.items()}
+    found: dict[tuple[Message, ...] | str, dict[str, list[tuple[float, float]]]] = defaultdict(
+        lambda: defaultdict(list)
     )
+    prompts = {}
+    for rating in ratings:
+        prompts[rating.prompt_key] = rating.prompt
+        value = _on_unit_scale(rating) - usual[rating.annotator]
+        found[rating.prompt_key][rating.response].append((rating.weight, value))
+    pairs = []
+    for key, responses in found.items():
+        means = {
+            text: math.fsum(w * value for w, value in values) / (math.fsum(w for w, _ in values) or 1.0)
+            for text, values in responses.items()
+        }
+        for one, other in combinations(means, 2):
+            if abs(means[one] - means[other]) > 1e-9:
+                better, worse = (one, other) if means[one] > means[other] else (other, one)
+                pairs.append(Pair(prompts[str(key)], better, worse))
+    return pairs
 
 
-def _hh_messages(text: str) -> list[Message]:
-    """Turns of "\\n\\nHuman: ...\\n\\nAssistant: ..." (Bai et al. 2022, the format of hh-rlhf)."""
-    _, *parts = _HH_TURN.split("\n\n" + text.lstrip())
-    return [
-        {"role": _HH_ROLES[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)
-    ]
-
-
-def _shared_text(chosen: str, rejected: str) -> str:
-    """The part that both texts open with, back to the last white space (what TRL's `extract_prompt` does)."""
-    shared = commonprefix([chosen, rejected])  # noqa: RUF071 (characters are meant)
-    return shared[: max(shared.rfind(" "), shared.rfind("\n")) + 1]
+def _on_unit_scale(rating: Rating) -> float:
+    return (rating.score - 1) / (rating.scale - 1)
