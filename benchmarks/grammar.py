@@ -28,7 +28,7 @@ import numpy as np
 
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.files import read_jsonl, write_json
-from rlhf_pipeline.reward_model.evaluate import clustered_interval
+from rlhf_pipeline.reward_model.accuracy import clustered_interval
 from rlhf_pipeline.reward_model.metrics import build
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

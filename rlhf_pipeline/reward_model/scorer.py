@@ -36,7 +36,8 @@ class RewardScorer:
     """The reward adapter `name` on `base`, and the rule by which its sequences were cut in training.
 
     `bag_of_words` is the control that was fitted on the same training pairs, and `posterior` says how sure the head is,
-    each where it was saved.
+    each where it was saved. A score difference over `temperature` is the log-odds of a preference (`calibration.py`);
+    scores are never divided by it.
     """
 
     base: SharedBase
@@ -45,6 +46,7 @@ class RewardScorer:
     batch_tokens: int = 4096
     bag_of_words: BagOfWords | None = None
     posterior: Laplace | None = None
+    temperature: float | None = None
 
     @classmethod
     def load(
@@ -67,7 +69,14 @@ class RewardScorer:
         base.load_adapter(name, folder)
         settings = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
         words = BagOfWords.load(folder / WORDS) if (folder / WORDS).is_file() else None
-        return cls(base, name, settings.get("max_length"), bag_of_words=words, posterior=Laplace.load(folder))
+        return cls(
+            base,
+            name,
+            settings.get("max_length"),
+            bag_of_words=words,
+            posterior=Laplace.load(folder),
+            temperature=settings.get("temperature"),
+        )
 
     @overload
     def score(

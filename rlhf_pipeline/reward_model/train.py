@@ -28,9 +28,10 @@ from rlhf_pipeline.backbone.loading import choose_device, choose_dtype, load_tok
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import content_id, read_json, write_json
+from rlhf_pipeline.reward_model.calibration import reliability
 from rlhf_pipeline.reward_model.controls import BagOfWords
 from rlhf_pipeline.reward_model.data import PairSet, Row, check_disjoint, split_by_prompt, to_dataset, to_pairs
-from rlhf_pipeline.reward_model.evaluate import figures, reliability, score_differences
+from rlhf_pipeline.reward_model.evaluate import figures, score_differences
 from rlhf_pipeline.reward_model.scorer import FIGURES, WORDS, RewardScorer
 from rlhf_pipeline.reward_model.shared_prompt import SharedPromptCollator, agrees
 from rlhf_pipeline.reward_model.trainer import KeepWhole, PairTrainer, ReportSteps, last_checkpoint

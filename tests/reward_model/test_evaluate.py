@@ -1,21 +1,13 @@
 """Figures on numbers worked by hand, and controls that can be fooled only by what they measure."""
 
-import math
-
 import numpy as np
 import pytest
 
 from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.reward_model.accuracy import clustered_interval, credit
 from rlhf_pipeline.reward_model.controls import BagOfWords, cross_validated, longer_wins
 from rlhf_pipeline.reward_model.data import Pair
-from rlhf_pipeline.reward_model.evaluate import (
-    calibration_error,
-    clustered_interval,
-    credit,
-    evaluate_reward,
-    figures,
-    reliability,
-)
+from rlhf_pipeline.reward_model.evaluate import evaluate_reward, figures
 from tests.reward_model.planted import planted
 
 
@@ -57,20 +49,6 @@ def test_the_interval_covers_the_truth_when_prompts_differ():
     assert 0.92 <= covered / 400 <= 0.98
 
 
-def test_calibration_error_by_hand():
-    confident = math.log(0.85 / 0.15)
-    assert calibration_error(np.full(10, confident)) == pytest.approx(0.15)
-    assert calibration_error(np.array([confident] * 17 + [-confident] * 3)) == pytest.approx(0.0, abs=1e-12)
-    assert calibration_error(np.zeros(5)) == pytest.approx(0.0)
-    assert calibration_error(np.array([-1e6])) == pytest.approx(1.0)
-
-
-def test_reliability_bins_hold_every_pair():
-    bins = reliability(np.array([0.0, 0.1, -3.0, 3.0]))
-    assert [count for _, _, count in bins] == [2, 2]
-    assert [right for _, right, _ in bins] == [0.75, 0.5]
-
-
 def test_longer_counts_words():
     assert longer_wins([pair("p", "a b c", "d"), pair("p", "a", "bbbbbb")]).tolist() == [2.0, 0.0]
 
@@ -98,7 +76,8 @@ def test_exactly_the_agreed_figures():
     pairs = [pair("p", "one two", "one"), pair("q", "one", "one two")]
     assert figures(pairs, np.array([1.0, -1.0]))["longer_wins"] == 0.5
     assert list(figures(pairs, np.array([1.0, -1.0]))) == [
-        "accuracy", "accuracy_low", "accuracy_high", "n", "longer_wins", "bag_of_words", "ece",
+        "accuracy", "accuracy_low", "accuracy_high", "n", "longer_wins", "bag_of_words", "ece", "ece_after",
+        "brier", "brier_after", "temperature",
     ]  # fmt: skip
 
 
