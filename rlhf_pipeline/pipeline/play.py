@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from rich.console import Console
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.pipeline import layers
 from rlhf_pipeline.pipeline.progress import progress
+from rlhf_pipeline.pipeline.sparkline import binned, sparkline
 from rlhf_pipeline.policy.enumeration import enumerate_states, optimal_table
 from rlhf_pipeline.policy.environment import Observation, TextGenerationEnv, TextGenerationVectorEnv, state_of
 from rlhf_pipeline.policy.tabular import Table, TabularConfig, learn_table
@@ -30,7 +29,6 @@ from rlhf_pipeline.reward_model.metrics_base import Given, Text, text_of
 from rlhf_pipeline.settings import Settings
 
 _PICTURES = (".png", ".svg")
-_BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
 Act = Callable[[TextGenerationEnv, Observation], int]
 
@@ -226,19 +224,6 @@ def show(played: Played, config: PlayConfig, console: Console) -> None:
     lines.append(f"earns  {played.reward:.2f}" + (f" ({parts})" if len(played.parts) > 1 else ""))
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def binned(values: Sequence[float], most: int) -> NDArray[np.float64]:
-    """Means of up to `most` equal stretches of a curve."""
-    parts = np.array_split(np.asarray(values, dtype=np.float64), min(most, len(values)))
-    return np.array([part.mean() for part in parts])
-
-
-def sparkline(values: NDArray[np.float64]) -> str:
-    """One bar a value, from the least to the greatest."""
-    low, high = values.min(), values.max()
-    heights = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return "".join(_BARS[int(height)] for height in np.rint(heights * (len(_BARS) - 1)))
 
 
 def draw(played: Played, config: PlayConfig, picture: Path) -> None:

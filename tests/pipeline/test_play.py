@@ -3,7 +3,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 from rich.console import Console
@@ -11,7 +10,7 @@ from typer.testing import CliRunner
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.pipeline.cli import app
-from rlhf_pipeline.pipeline.play import PlayConfig, Played, Remembered, binned, load, play, sparkline
+from rlhf_pipeline.pipeline.play import PlayConfig, Played, Remembered, load, play
 from rlhf_pipeline.reward_model.metrics import RewardSpec
 
 TASKS = Path(__file__).parent.parent.parent / "configs" / "play"
@@ -161,10 +160,3 @@ def test_a_reward_is_asked_about_each_text_once() -> None:
     assert reward(["", "", ""], ["dog", "cat", "mat"], references=references)[:2] == first[1::-1]
     assert asked == ["the cat", "the dog", "the mat"]
     assert first[0] == pytest.approx(1.0)
-
-
-def test_a_curve_of_bars_by_hand() -> None:
-    assert sparkline(np.array([-3.0, -2.0, -1.0, 4.0])) == "▁▂▃█"
-    assert sparkline(np.array([2.0, 2.0])) == "▁▁"
-    assert binned([1, 3, 5, 7, 9], 2).tolist() == [3.0, 8.0]
-    assert binned([4, 6], 60).tolist() == [4.0, 6.0]
