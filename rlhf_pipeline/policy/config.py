@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.policy.algorithms import ALGORITHMS, Algorithm, KLPlace
+from rlhf_pipeline.policy.instruments import AlarmConfig
 from rlhf_pipeline.policy.objectives import Aggregation, KLEstimator
 from rlhf_pipeline.settings import Settings
 
@@ -80,6 +81,7 @@ class PolicyConfig(Settings):
     )
     checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
     tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where figures go as well")
+    alarms: AlarmConfig = AlarmConfig()
 
     @field_validator("algorithm")
     @classmethod
