@@ -1,23 +1,31 @@
-import itertools
 import math
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
+from rlhf_pipeline.policy.algorithms import ALGORITHMS, Judged
 from rlhf_pipeline.policy.objectives import (
-    ADVANTAGES,
+    AdaptiveKL,
     RunningMean,
+    RunningMoments,
+    aggregate,
+    best_of_n_kl,
     clipped_policy_loss,
+    clipped_surrogate,
     discounted_returns,
     entropy,
+    explained_variance,
     generalized_advantages,
     group_advantages,
     kl_estimate,
+    kl_loss,
     leave_one_out,
     policy_gradient_loss,
+    reinforce_plus_plus_advantages,
     temporal_difference_errors,
     token_rewards,
+    truncated_importance_weights,
     value_loss,
     whiten,
 )
@@ -46,6 +54,31 @@ def test_k1_and_k3_are_unbiased_and_k2_is_not() -> None:
     assert (kl_estimate(policy.log(), reference.log(), "k1") < 0).any()
 
 
+def test_the_kl_loss_is_the_estimate_on_response_tokens_with_its_slope() -> None:
+    logprobs, mask = torch.tensor([[-1.0, -2.0]], requires_grad=True), torch.tensor([[1.0, 0.0]])
+    for estimator, value, slope in (("k2", LN2**2 / 2, LN2), ("k3", LN2 - 0.5, 0.5)):
+        loss = kl_loss(logprobs, torch.tensor([[-1.0 - LN2, 5.0]]), mask, estimator)
+        torch.testing.assert_close(loss, torch.tensor([[value, 0.0]]))
+        torch.testing.assert_close(torch.autograd.grad(loss.sum(), logprobs)[0], torch.tensor([[slope, 0.0]]))
+
+
+def test_the_adaptive_coefficient_by_hand() -> None:
+    controller = AdaptiveKL(coefficient=0.1, target=4.0, horizon=100.0)
+    assert controller.after(4.0, 50) == controller
+    assert controller.after(4.4, 50).coefficient == pytest.approx(0.1 * (1 + 0.1 * 0.5))
+    assert controller.after(40.0, 50).coefficient == pytest.approx(0.1 * (1 + 0.2 * 0.5))  # clipped
+    assert controller.after(0.0, 50).coefficient == pytest.approx(0.1 * (1 - 0.2 * 0.5))
+    assert controller.after(-40.0, 100).after(4.0, 7).coefficient == pytest.approx(0.08)
+
+
+def test_the_adaptive_coefficient_brings_the_kl_to_its_target() -> None:
+    # A policy whose KL is 1/beta: at a coefficient of 0.25 it is 4.
+    controller = AdaptiveKL(coefficient=5.0, target=4.0, horizon=100.0)
+    for _ in range(400):
+        controller = controller.after(1 / controller.coefficient, 20)
+    assert 1 / controller.coefficient == pytest.approx(4.0, rel=0.01)
+
+
 def test_rewards_by_hand() -> None:
     rewards = token_rewards(
         scores=torch.tensor([5.0, -7.0]),
@@ -57,6 +90,18 @@ def test_rewards_by_hand() -> None:
         score_clip=3.0,
     )
     torch.testing.assert_close(rewards, torch.tensor([[-0.05, -0.1, 2.8], [-0.1, -4.45, 0.0]]))
+
+
+def test_every_token_of_a_response_can_cost() -> None:
+    rewards = token_rewards(
+        torch.tensor([5.0, 1.0]),
+        torch.zeros(2, 3),
+        torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]]),
+        torch.tensor([True, True]),
+        kl_coefficient=0.1,
+        length_penalty=0.25,
+    )
+    assert rewards.tolist() == [[-0.25, -0.25, 4.75], [0.75, 0.0, 0.0]]
 
 
 def test_scores_pass_unclipped_and_unpunished_unless_asked() -> None:
@@ -104,18 +149,81 @@ def test_the_running_mean_is_the_mean_of_all_that_came_before() -> None:
     assert baseline == RunningMean(pytest.approx(2.5), 6)
 
 
+def test_running_moments_are_those_of_all_that_came_before() -> None:
+    batches = [torch.tensor([1.0, 3.0]), torch.tensor([5.0]), torch.tensor([-2.0, 0.0, 1e6])]
+    moments = RunningMoments()
+    assert moments.std == 0.0
+    for batch in batches:
+        moments = moments.after(batch)
+    everything = torch.cat(batches).double()
+    assert moments.count == 6
+    assert moments.mean == pytest.approx(float(everything.mean()))
+    assert moments.std == pytest.approx(float(everything.std(correction=0)))
+
+
+def test_values_are_normalised_by_moments() -> None:
+    moments = RunningMoments().after(torch.tensor([1.0, 5.0]))
+    torch.testing.assert_close(moments.normalised(torch.tensor([3.0, 7.0])), torch.tensor([0.0, 2.0]))
+    level = RunningMoments().after(torch.tensor([4.0, 4.0]))
+    assert level.normalised(torch.tensor([4.0])).tolist() == [0.0]
+
+
 def test_rloo_gives_every_token_of_a_response_its_advantage() -> None:
     rewards = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 2.0]])
     mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
-    advantages = ADVANTAGES["rloo"](rewards, mask, 2, RunningMean(99.0, 1), 0.3)
+    advantages = ALGORITHMS["rloo"].advantages(Judged(rewards, mask, None, 2, RunningMean(99.0, 1), 0.3))
     assert advantages.tolist() == [[-2.0, -2.0, 0.0], [2.0, 2.0, 2.0]]
 
 
 def test_reinforce_takes_the_running_mean_off_each_return() -> None:
     rewards = torch.tensor([[0.0, 2.0, 0.0], [1.0, 2.0, 4.0]])
     mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
-    advantages = ADVANTAGES["reinforce"](rewards, mask, 2, RunningMean(1.0, 7), 0.5)
+    advantages = ALGORITHMS["reinforce"].advantages(Judged(rewards, mask, None, 2, RunningMean(1.0, 7), 0.5))
     assert advantages.tolist() == [[0.0, 1.0, 0.0], [2.0, 3.0, 3.0]]
+
+
+def test_a_value_network_is_the_baseline_of_reinforce_and_makes_the_advantages_of_ppo() -> None:
+    rewards, mask = torch.tensor([[0.0, 2.0], [1.0, 0.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    values = torch.tensor([[0.5, 1.0], [3.0, 99.0]])
+    judged = Judged(rewards, mask, values, discount=0.5, gae_lambda=0.5)
+    assert ALGORITHMS["reinforce"].advantages(judged).tolist() == [[1 - 0.5, 2 - 1.0], [1 - 3.0, 0.0]]
+    # Errors are [0 + 0.5 - 0.5, 2 - 1] and [1 - 3].
+    assert ALGORITHMS["ppo"].advantages(judged).tolist() == [[0.25, 1.0], [-2.0, 0.0]]
+
+
+def test_grpo_and_dr_grpo_give_every_token_the_place_in_its_group() -> None:
+    rewards = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 2.0]])
+    mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    judged = Judged(rewards, mask, group=2)
+    assert ALGORITHMS["dr_grpo"].advantages(judged).tolist() == [[-1.0, -1.0, 0.0], [1.0, 1.0, 1.0]]
+    scaled = 1 / (2**0.5 + 1e-4)
+    expected = torch.tensor([[-scaled, -scaled, 0.0], [scaled, scaled, scaled]])
+    torch.testing.assert_close(ALGORITHMS["grpo"].advantages(judged), expected)
+
+
+def test_reinforce_plus_plus_by_hand() -> None:
+    rewards, mask = torch.tensor([[0.0, 2.0], [8.0, 0.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    # Returns 1, 2 and 8 over the tokens: mean 11/3, variance 86/9.
+    expected = (torch.tensor([[1.0, 2.0], [8.0, 0.0]]) - 11 / 3) / (86 / 9) ** 0.5 * mask
+    torch.testing.assert_close(reinforce_plus_plus_advantages(rewards, mask, 0.5), expected)
+
+
+AGGREGATED = [("sum", (3 + 9 + 4) / 2), ("sequence_mean", (3 + 6.5) / 2), ("token_mean", 16 / 3), ("fixed", 16 / 10)]
+
+
+@pytest.mark.parametrize(("how", "expected"), AGGREGATED)
+def test_losses_of_tokens_become_one_number_by_hand(how: Any, expected: float) -> None:
+    per_token, mask = torch.tensor([[3.0, 50.0], [9.0, 4.0]]), torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    assert aggregate(per_token, mask, 2, how, max_tokens=5).item() == pytest.approx(expected)
+    parts = [aggregate(per_token[i : i + 1], mask[i : i + 1], 2, how, 5, tokens=3.0).item() for i in range(2)]
+    assert sum(parts) == pytest.approx(expected)
+
+
+def test_importance_weights_by_hand() -> None:
+    logprobs = torch.log(torch.tensor([[0.5, 0.9, 0.1]])).requires_grad_()
+    weights = truncated_importance_weights(logprobs, torch.log(torch.tensor([[0.5, 0.3, 0.4]])), cap=2.0)
+    torch.testing.assert_close(weights, torch.tensor([[1.0, 2.0, 0.25]]))
+    assert not weights.requires_grad
 
 
 def test_the_loss_by_hand_adds_up_over_parts_of_a_batch() -> None:
@@ -176,6 +284,12 @@ def test_the_clipped_loss_by_hand() -> None:
     assert loss.item() == pytest.approx(-(2.4 - 3.0 + 1.0 - 1.6 + 2.2) / 2)
 
 
+def test_a_ratio_may_rise_further_than_it_may_fall() -> None:
+    ratio, advantages = torch.tensor([[1.5, 1.25, 0.5, 1.5]]), torch.tensor([[1.0, 1.0, -1.0, -1.0]])
+    surrogate = clipped_surrogate(ratio.log(), torch.zeros(1, 4), advantages, clip=0.2, clip_high=0.28)
+    torch.testing.assert_close(surrogate, -torch.tensor([[1.28, 1.25, -0.8, -1.5]]))
+
+
 def test_a_clipped_ratio_has_no_gradient() -> None:
     logprobs = torch.log(torch.tensor([[1.5, 1.5, 0.5, 0.5]])).requires_grad_()
     advantages = torch.tensor([[1.0, -1.0, 1.0, -1.0]])
@@ -204,179 +318,17 @@ def test_entropy_by_hand() -> None:
     assert logits.grad.isfinite().all()
 
 
-Estimate = tuple[torch.Tensor, torch.Tensor]
+def test_explained_variance_by_hand() -> None:
+    returns, mask = torch.tensor([[1.0, 3.0], [5.0, 99.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    assert explained_variance(returns, returns, mask) == 1.0
+    assert explained_variance(torch.full((2, 2), 7.0), returns, mask) == pytest.approx(0.0)
+    # Left over are 1, 0 and -1: variance 2/3 of 8/3.
+    assert explained_variance(torch.tensor([[0.0, 3.0], [6.0, 0.0]]), returns, mask) == pytest.approx(0.75)
+    assert explained_variance(-returns, returns, mask) == pytest.approx(-3.0)
+    assert explained_variance(returns, torch.full((2, 2), 4.0), mask) == 0.0
 
 
-class Enumerated:
-    """A softmax policy over three tokens and at most two of them, small enough to list every response.
-
-    Token 0 ends the turn: [0], and [a, b] for a in {1, 2} and every b. Tensors are (7, 2), float64.
-    """
-
-    responses = ((0, None), *itertools.product((1, 2), (0, 1, 2)))
-
-    def __init__(self) -> None:
-        generator = torch.Generator().manual_seed(8)
-        self.theta, reference = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
-        self.theta.requires_grad_()
-        self.scores = torch.randn(7, generator=generator, dtype=torch.float64)
-        self.mask = torch.tensor([[1.0, 0.0 if b is None else 1.0] for _, b in self.responses], dtype=torch.float64)
-        self.finished = torch.tensor([a == 0 or b == 0 for a, b in self.responses])
-        self.logprobs, self.ref_logprobs = self._logprobs(self.theta), self._logprobs(reference)
-
-    def _logprobs(self, theta: torch.Tensor) -> torch.Tensor:
-        """Rows of theta are the logits of the first token, then of the second after each first."""
-        logps = torch.log_softmax(theta, -1)
-        zero = logps.new_zeros(())
-        rows = [torch.stack([logps[0, a], zero if b is None else logps[1 + a, b]]) for a, b in self.responses]
-        return torch.stack(rows)
-
-    @property
-    def probabilities(self) -> torch.Tensor:
-        return self.logprobs.sum(1).exp()
-
-    @property
-    def values(self) -> torch.Tensor:
-        """What each state is worth: the expected score from there on, without KL and penalties, (7, 2)."""
-        weight = self.probabilities.detach()
-        states = [[0, 0 if b is None else a] for a, b in self.responses]
-        after = [torch.tensor([state == 0 or a == state for a, _ in self.responses]) for state in range(3)]
-        worth = torch.stack([(weight * self.scores)[rows].sum() / weight[rows].sum() for rows in after])
-        return worth[torch.tensor(states)]
-
-    def expected(self, loss: Callable[[list[int]], torch.Tensor], group: int = 1) -> torch.Tensor:
-        """The mean gradient of `-loss(rows)` over every way to draw `group` responses."""
-        return torch.stack([weight * gradient for weight, gradient in self.estimates(loss, group)]).sum(0)
-
-    def estimates(self, loss: Callable[[list[int]], torch.Tensor], group: int = 1) -> list[Estimate]:
-        """Each way to draw `group` responses: its probability, and the gradient of `-loss(rows)` there."""
-        weight = self.probabilities.detach()
-        draws = [list(rows) for rows in itertools.product(range(7), repeat=group)]
-        return [(weight[rows].prod(), self.gradient(-loss(rows))) for rows in draws]
-
-    def gradient(self, objective: torch.Tensor) -> torch.Tensor:
-        return torch.autograd.grad(objective, self.theta, retain_graph=True)[0]
-
-    def rewards(self, beta: float) -> torch.Tensor:
-        kl = kl_estimate(self.logprobs.detach(), self.ref_logprobs, "k1")
-        return token_rewards(self.scores, kl, self.mask, self.finished, beta, missing_eos_penalty=0.7, score_clip=1.0)
-
-    def exact(self, beta: float) -> torch.Tensor:
-        """The gradient of E[score] - beta KL(policy || reference), by autograd through the sum over all responses."""
-        assert self.probabilities.sum().item() == pytest.approx(1.0)
-        score = self.scores.clamp(-1.0, 1.0) - 0.7 * (~self.finished).double()
-        kl = (self.probabilities * (self.logprobs.sum(1) - self.ref_logprobs.sum(1))).sum()
-        return self.gradient((self.probabilities * score).sum() - beta * kl)
-
-
-@pytest.mark.parametrize("beta", [0.0, 0.4])
-@pytest.mark.parametrize("baseline", [0.0, 0.8, -13.0])
-def test_the_expected_reinforce_gradient_is_that_of_the_expected_reward(baseline: float, beta: float) -> None:
-    policy = Enumerated()
-    advantages = ADVANTAGES["reinforce"](policy.rewards(beta), policy.mask, 1, RunningMean(baseline, 1), 1.0)
-
-    def loss(rows: list[int]) -> torch.Tensor:
-        return policy_gradient_loss(policy.logprobs[rows], advantages[rows], policy.mask[rows], 1)
-
-    torch.testing.assert_close(policy.expected(loss), policy.exact(beta), atol=1e-9, rtol=0)
-
-
-@pytest.mark.parametrize("beta", [0.0, 0.4])
-def test_the_expected_rloo_gradient_is_that_of_the_expected_reward(beta: float) -> None:
-    policy = Enumerated()
-    rewards = policy.rewards(beta)
-
-    def loss(rows: list[int]) -> torch.Tensor:
-        advantages = ADVANTAGES["rloo"](rewards[rows], policy.mask[rows], 2, RunningMean(), 1.0)
-        return policy_gradient_loss(policy.logprobs[rows], advantages, policy.mask[rows], 2)
-
-    torch.testing.assert_close(policy.expected(loss, 2), policy.exact(beta), atol=1e-9, rtol=0)
-
-
-@pytest.mark.parametrize("beta", [0.0, 0.4])
-def test_with_lambda_1_the_expected_gradient_is_exact_whatever_the_values_say(beta: float) -> None:
-    policy = Enumerated()
-    wrong = policy.values * -3 + 7
-    advantages = generalized_advantages(policy.rewards(beta), wrong, policy.mask, 1.0, 1.0)
-
-    def loss(rows: list[int]) -> torch.Tensor:
-        return policy_gradient_loss(policy.logprobs[rows], advantages[rows], policy.mask[rows], 1)
-
-    torch.testing.assert_close(policy.expected(loss), policy.exact(beta), atol=1e-9, rtol=0)
-
-
-def plain_rewards(policy: Enumerated) -> torch.Tensor:
-    """The score at the last token, and nothing else."""
-    return token_rewards(policy.scores, torch.zeros_like(policy.mask), policy.mask, policy.finished, 0.0)
-
-
-@pytest.mark.parametrize("lambda_", [0.0, 0.5, 0.95])
-def test_below_lambda_1_the_expected_gradient_is_exact_where_the_values_are(lambda_: float) -> None:
-    policy = Enumerated()
-    exact = policy.gradient((policy.probabilities * policy.scores).sum())
-    gaps = []
-    for values in (policy.values, policy.values * -3 + 7):
-        advantages = generalized_advantages(plain_rewards(policy), values, policy.mask, 1.0, lambda_)
-
-        def loss(rows: list[int], advantages: torch.Tensor = advantages) -> torch.Tensor:
-            return policy_gradient_loss(policy.logprobs[rows], advantages[rows], policy.mask[rows], 1)
-
-        gaps.append((policy.expected(loss) - exact).abs().max().item())
-    assert gaps[0] < 1e-9
-    assert gaps[1] > 1e-2
-
-
-@pytest.mark.parametrize("beta", [0.0, 0.4])
-def test_the_first_step_of_ppo_is_the_policy_gradient(beta: float) -> None:
-    policy = Enumerated()
-    old, advantages = policy.logprobs.detach(), policy.rewards(beta).sum(1, keepdim=True) * policy.mask
-
-    def loss(rows: list[int]) -> torch.Tensor:
-        return clipped_policy_loss(policy.logprobs[rows], old[rows], advantages[rows], policy.mask[rows], 1, clip=0.1)
-
-    torch.testing.assert_close(policy.expected(loss), policy.exact(beta), atol=1e-9, rtol=0)
-
-
-@pytest.mark.parametrize("group", [2, 3])
-def test_the_group_mean_shortens_the_gradient_and_scaling_bends_it(group: int) -> None:
-    policy = Enumerated()
-
-    def expected(scale: bool) -> torch.Tensor:
-        def loss(rows: list[int]) -> torch.Tensor:
-            advantages = group_advantages(policy.rewards(0.0).sum(1)[rows], group, scale)[:, None] * policy.mask[rows]
-            return policy_gradient_loss(policy.logprobs[rows], advantages, policy.mask[rows], group)
-
-        return policy.expected(loss, group)
-
-    exact = policy.exact(0.0)
-    torch.testing.assert_close(expected(scale=False), (group - 1) / group * exact, atol=1e-9, rtol=0)
-    direction = torch.nn.functional.cosine_similarity(expected(scale=True).flatten(), exact.flatten(), dim=0)
-    assert 0.5 < direction.item() < 0.999
-
-
-def test_the_variance_of_the_gradient_falls_with_what_the_baseline_knows() -> None:
-    policy = Enumerated()
-    policy.scores = policy.scores + 3
-    rewards, mask = plain_rewards(policy), policy.mask
-    mean = (policy.probabilities.detach() * policy.scores).sum().item()
-    variances = []
-    for advantages in (
-        ADVANTAGES["reinforce"](rewards, mask, 1, RunningMean(), 1.0),
-        ADVANTAGES["reinforce"](rewards, mask, 1, RunningMean(mean, 1), 1.0),
-        generalized_advantages(rewards, policy.values, mask, 1.0, 1.0),
-        generalized_advantages(rewards, policy.values, mask, 1.0, 0.0),
-    ):
-
-        def loss(rows: list[int], advantages: torch.Tensor = advantages) -> torch.Tensor:
-            return policy_gradient_loss(policy.logprobs[rows], advantages[rows], mask[rows], 1)
-
-        centre = policy.expected(loss)
-        variances.append(sum((p * (g - centre).square().sum()).item() for p, g in policy.estimates(loss)))
-    assert variances[0] > 3 * variances[1]
-    assert variances[1] > variances[2] * 1.02
-    assert variances[2] > variances[3] * 1.02
-
-
-def test_the_kl_in_the_reward_has_a_gradient_at_all() -> None:
-    policy = Enumerated()
-    assert (policy.exact(0.4) - policy.exact(0.0)).abs().max() > 0.01
+def test_the_kl_of_the_best_of_n_by_hand() -> None:
+    assert best_of_n_kl(1) == 0.0
+    assert best_of_n_kl(2) == pytest.approx(LN2 - 0.5)
+    assert best_of_n_kl(16) == pytest.approx(4 * LN2 - 0.9375)
