@@ -67,6 +67,12 @@ class SharedBase:
         """Names of the adapters on this base."""
         return list(self._peft.peft_config) if self._peft else []
 
+    @property
+    def peft_model(self) -> PeftModel:
+        """The base with all its adapters as PEFT's model, for trainers of other libraries."""
+        assert self._peft is not None
+        return self._peft
+
     def add_adapter(self, name: str, config: LoraConfig, *, trainable: bool = False) -> None:
         """Put a new adapter on the base. Its weights have the base's dtype; B is zero, so it changes nothing yet."""
         config.task_type = TaskType.CAUSAL_LM
