@@ -28,12 +28,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 from benchmarks.rewards.published import DATA, SETS, Row, parts, published
+from benchmarks.rewards.resampling import interval
 from benchmarks.rewards.runs import Runs
 from rlhf_pipeline.files import read_json, write_json
-from rlhf_pipeline.reward_model.calibration import calibration_error, credit, cross_fitted
+from rlhf_pipeline.reward_model.accuracy import clustered_interval, credit
+from rlhf_pipeline.reward_model.calibration import calibration_error, cross_fitted
 from rlhf_pipeline.reward_model.controls import BagOfWords, longer_wins
 from rlhf_pipeline.reward_model.data import Pair, to_pairs
-from rlhf_pipeline.reward_model.evaluate import clustered_interval
 
 WORKERS = ("ours", "trl")
 
@@ -189,7 +190,7 @@ def _figures(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     words = [BagOfWords.fit(to_pairs(one["train"])).differences(of) for one, of in zip(seeds, pairs, strict=True)]
     low, high = clustered_interval(right["ours"], prompts)
     trl_low, trl_high = clustered_interval(right["trl"], prompts)
-    gain_low, gain_high = _bootstrap(right["ours"] - right["trl"], prompts)
+    gain_low, gain_high = interval(right["ours"] - right["trl"], prompts)
     seconds = {worker: sum(one[worker]["seconds"] for one in seeds) for worker in WORKERS}
     peak = {worker: max(one[worker]["peak_bytes"] for one in seeds) for worker in WORKERS}
     return {
@@ -223,15 +224,6 @@ def _of_seed(one: Mapping[str, Any]) -> dict[str, Any]:
         found[f"{prefix}accuracy"] = float(credit(np.array(one[worker]["differences"])).mean())
         found |= {f"{prefix}{key}": one[worker][key] for key in ("seconds", "peak_bytes")}
     return found | {"uncertainty_seconds": one["ours"]["uncertainty_seconds"]}
-
-
-def _bootstrap(values: np.ndarray, prompts: Sequence[str], draws: int = 2000) -> tuple[float, float]:
-    """A 95% interval of the mean of `values` (pairs,), drawing prompts with all their pairs."""
-    _, prompt = np.unique(np.array(prompts), return_inverse=True)
-    total, count = np.bincount(prompt, values), np.bincount(prompt)
-    drawn = np.random.default_rng(0).integers(len(count), size=(draws, len(count)))
-    low, high = np.quantile(total[drawn].sum(1) / count[drawn].sum(1), (0.025, 0.975))
-    return float(low), float(high)
 
 
 if __name__ == "__main__":
