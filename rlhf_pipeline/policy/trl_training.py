@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging as transformers_logging
+from trl.distributed import DistributedBackend
 
 from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
 from rlhf_pipeline.errors import UserError
@@ -167,7 +168,7 @@ def fit(trainer: Any, base: SharedBase, folder: Path, watch: Watch) -> list[Row]
         base.check_trainable(ADAPTER)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     parameters = base.parameters(ADAPTER)
-    with trainer._dist.gather_params(list(parameters.values())) if hasattr(trainer, "_dist") else _nothing():
+    with DistributedBackend(trainer.accelerator).gather_params(list(parameters.values())):
         whole = {name: _whole(parameter) for name, parameter in parameters.items()}
         if main:
             base.save_adapter(ADAPTER, folder, whole)
@@ -246,8 +247,3 @@ def finite(logs: Mapping[str, float], names: Mapping[str, str]) -> Row:
 def _whole(parameter: torch.Tensor) -> torch.Tensor:
     """The full tensor of a shard (FSDP2); every process must ask for it."""
     return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter.detach().clone()
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
