@@ -1,9 +1,9 @@
-"""Preferences to a reward model: a LoRA adapter and a score head on the base model.
+"""Labels to a reward model: a LoRA adapter and a score head on the base model.
 
-TRL's `RewardTrainer` does the training. Added here: token ids from the one renderer, each prompt
-computed once for its pair, adapters in float32 on a base in its own number format, resuming after a
-kill, a stop on NaN, and figures on held-out prompts with controls. What is written is an ordinary
-PEFT folder. Where preferences come from and where the folder lies is the pipeline's affair.
+TRL's `RewardTrainer` does the training. Added here: labels of every kind, token ids from the one renderer, each prompt
+computed once with all its responses, adapters in float32 on a base in its own number format, early stopping, resuming
+after a kill, a stop on NaN, and figures on held-out prompts with controls. What is written is an ordinary PEFT folder.
+Where labels come from and where the folder lies is the pipeline's affair.
 """
 
 import contextlib
@@ -11,65 +11,41 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, cast
 
 import torch
 from peft import PeftModel, TaskType, get_peft_model
 from peft.helpers import disable_input_dtype_casting
-from pydantic import Field, model_validator
+from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel, PrinterCallback, set_seed
 from transformers.utils import logging as transformers_logging
 from trl.trainer.reward_config import RewardConfig as TrainerArguments
 
 from rlhf_pipeline.backbone.adapters import lora_config
+from rlhf_pipeline.backbone.fused import fuse_lora
 from rlhf_pipeline.backbone.loading import choose_device, choose_dtype, load_tokenizer, resolve_model
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import content_id, read_json, write_json
 from rlhf_pipeline.reward_model.calibration import reliability
+from rlhf_pipeline.reward_model.config import RewardConfig as RewardConfig
 from rlhf_pipeline.reward_model.controls import BagOfWords
-from rlhf_pipeline.reward_model.data import PairSet, Row, check_disjoint, split_by_prompt, to_dataset, to_pairs
+from rlhf_pipeline.reward_model.data import Pair, Row
 from rlhf_pipeline.reward_model.evaluate import figures, score_differences
+from rlhf_pipeline.reward_model.label_model import LabelModel
+from rlhf_pipeline.reward_model.losses import length_effect
+from rlhf_pipeline.reward_model.packing import LabelCollator, PackedSet, Scheme, pack
+from rlhf_pipeline.reward_model.rows import OVERALL
 from rlhf_pipeline.reward_model.scorer import FIGURES, WORDS, RewardScorer
-from rlhf_pipeline.reward_model.shared_prompt import SharedPromptCollator, agrees
-from rlhf_pipeline.reward_model.trainer import KeepWhole, PairTrainer, ReportSteps, last_checkpoint
+from rlhf_pipeline.reward_model.selection import Selection, select
+from rlhf_pipeline.reward_model.shared_prompt import agrees
+from rlhf_pipeline.reward_model.trainer import KeepBest, KeepWhole, LabelTrainer, ReportSteps, last_checkpoint
 from rlhf_pipeline.reward_model.uncertainty import Laplace
-from rlhf_pipeline.settings import Settings
 
 CHECKPOINTS = "checkpoints"
-
-
-class RewardConfig(Settings):
-    """The reward stage. One step is one update of the adapter and head on `batch_size` pairs."""
-
-    epochs: float = Field(1.0, gt=0, description="passes over the training pairs")
-    learning_rate: float = Field(2e-4, gt=0, description="of AdamW, falling along a cosine after the warm-up")
-    warmup: float = Field(
-        0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises from zero"
-    )
-    batch_size: int = Field(8, ge=1, description="pairs in a step, a multiple of micro_batch")
-    micro_batch: int = Field(2, ge=1, description="pairs in one forward and backward pass; the rest accumulates")
-    max_length: int = Field(512, ge=8, description="tokens of prompt and response; the oldest of the prompt is cut")
-    lora_rank: int = Field(16, ge=1, description="rank of the adapter")
-    lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")
-    lora_targets: str | tuple[str, ...] = Field("all-linear", description="which linear layers carry the adapter")
-    held_out: float = Field(0.15, gt=0, lt=1, description="share of the prompts kept for measuring accuracy")
-    margin: bool = Field(True, description="ask for a larger score difference where the preference was stronger")
-    center_rewards_coefficient: float | None = Field(
-        0.01, ge=0, description="pulls scores towards mean zero (Eisenstein et al. 2023, eq. 2); null for none"
-    )
-    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
-    checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints")
-    log_every: int = Field(5, ge=1, description="steps between entries of the training log")
-    tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where figures go as well")
-
-    @model_validator(mode="after")
-    def _batches_divide(self) -> Self:
-        if self.batch_size % min(self.micro_batch, self.batch_size):
-            raise ValueError(f"batch_size={self.batch_size} must be a multiple of micro_batch={self.micro_batch}")
-        return self
+ASPECTS = "aspects.safetensors"
 
 
 def train_reward(
@@ -86,62 +62,99 @@ def train_reward(
 ) -> dict[str, Any]:
     """Train on `rows`, write the reward folder to `folder`, and return the figures on held-out prompts.
 
-    `folder` is empty, or where a killed call left its checkpoints: the same call then goes on from the last
-    whole one. `held_out` rows replace the split by prompt. `on_step` is told `step`, `steps` and `loss`. `UserError`
-    where there are no preferences, too few prompts, or a loss that is not a number.
+    `rows` are labels of any kind (`rows.py`). `folder` is empty, or where a killed call left its checkpoints: the same
+    call then goes on from the last whole one. `held_out` rows replace the split by prompt. `on_step` is told `step`,
+    `steps` and `loss`. `UserError` where there is nothing to learn or to measure on, or a loss that is not a number.
     """
-    if not rows:
-        raise UserError(
-            "there are no preferences to learn from. Collect some with `rlhf label`, or bring existing ones with "
-            "`rlhf import --format FORMAT FILE`, then run the command again."
-        )
     began = time.monotonic()
-    train, test = (rows, held_out) if held_out is not None else split_by_prompt(rows, config.held_out, seed)
-    check_disjoint(train, test)
+    labels = select(config, rows, seed, held_out)
     name = resolve_model(model)
     target = choose_device(device)
     number_format = choose_dtype(dtype, target)
     tokenizer = load_tokenizer(name)
     renderer = Renderer.of(tokenizer, _context(name))
     longest = min(config.max_length, renderer.max_length)
-    data = to_dataset(train, renderer, longest, config.margin)
 
-    basis = content_id(config.model_dump(), name, seed, str(number_format), [dict(row) for row in train])
+    basis = content_id(config.model_dump(), name, seed, str(number_format), [repr(label) for label in labels.train])
     checkpoints = _prepare(folder / CHECKPOINTS, basis)
     with _quiet():
-        log, steps = _fit(config, name, number_format, target, data, renderer, checkpoints, folder, seed, on_step)
+        fitted = _fit(
+            config, name, number_format, target, labels, renderer, longest, checkpoints, folder, seed, on_step
+        )  # fmt: skip
     tokenizer.save_pretrained(folder)
-    words = BagOfWords.fit(to_pairs(train))
+    words = BagOfWords.fit(labels.pairs)
     words.save(folder / WORDS)
     seconds = time.monotonic() - began
 
     scorer = replace(RewardScorer.load(folder, dtype=dtype, device=device), max_length=longest)
-    _posterior(scorer, data).save(folder)
+    _posterior(scorer, labels.pairs).save(folder)
     uncertainty_seconds = time.monotonic() - began - seconds
-    pairs = to_pairs(test)
-    differences = score_differences(scorer, pairs)
+    differences = score_differences(scorer, labels.test)
     result = {
-        **figures(pairs, differences, words),
-        "training_pairs": len(train),
-        "cut_pairs": data.cut,
-        "margins": "margin" in data.dataset.column_names,
-        "steps": steps,
+        **figures(labels.test, differences, words),
+        **labels.counts(),
+        "cut_pairs": fitted.cut,
+        "margins": any(pair.margin for pair in labels.pairs),
+        "length_effect": fitted.length_effect,
+        "steps": fitted.steps,
         "seconds": round(seconds, 1),
         "uncertainty_seconds": round(uncertainty_seconds, 1),
     }
     write_json(
         folder / FIGURES,
         {**result, "max_length": longest, "dtype": str(number_format).removeprefix("torch."), "seed": seed,
-         "reliability": reliability(differences), "log": log},
+         "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
+         "reliability": reliability(differences), "log": fitted.log},
     )  # fmt: skip
     shutil.rmtree(checkpoints)
     return result
 
 
-def _posterior(scorer: RewardScorer, data: PairSet) -> Laplace:
-    """How sure the head is after the training pairs."""
-    chosen, rejected = (scorer.features(data.dataset[side]) for side in ("chosen_ids", "rejected_ids"))
-    return Laplace.fit(chosen - rejected, scorer.head)
+@dataclass(frozen=True)
+class _Fitted:
+    """What training says of itself; `best_step` is the step whose weights were kept."""
+
+    log: list[dict[str, float]]
+    steps: int
+    best_step: int
+    checks: list[tuple[int, float]]
+    aspects: list[str]
+    length_effect: float
+    cut: int
+
+
+def _posterior(scorer: RewardScorer, pairs: Sequence[Pair]) -> Laplace:
+    """How sure the head is after the training pairs, whose weights count relative to their mean."""
+    renderer, longest = scorer.base.renderer, scorer.max_length or scorer.base.renderer.max_length
+    place: dict[tuple[str, str], int] = {}
+    sequences: list[list[int]] = []
+    sides: list[int] = []
+    for pair in pairs:
+        for text in pair.responses:
+            key = pair.prompt_key, text
+            if key not in place:
+                place[key] = len(sequences)
+                sequences.append(_sequence(renderer, pair, text, longest))
+            sides.append(place[key])
+    features = scorer.features(sequences)[sides]
+    weights = torch.tensor([pair.weight for pair in pairs])
+    return Laplace.fit(features[::2] - features[1::2], scorer.head, weights / weights.mean())
+
+
+def _sequence(renderer: Renderer, pair: Pair, text: str, longest: int) -> list[int]:
+    whole = replace(renderer, max_length=1 << 62).prompt_ids(pair.prompt)
+    prompt, response, _ = renderer.fit(whole, renderer.completed(renderer.response_ids(text)), longest)
+    return [*prompt, *response]
+
+
+def _length_effect(config: RewardConfig, labels: Selection, renderer: Renderer) -> float:
+    """What a unit of log length adds to the log-odds of a preference, or the share of it that the settings ask for."""
+    if not config.length_debias:
+        return 0.0
+    longer = torch.tensor([[float(len(renderer.response_ids(t))) for t in p.responses] for p in labels.pairs]).log()
+    shares = torch.tensor([pair.p_chosen for pair in labels.pairs])
+    weights = torch.tensor([pair.weight for pair in labels.pairs])
+    return config.length_debias * length_effect(longer[:, 0] - longer[:, 1], shares, weights / weights.mean())
 
 
 def load_untrained(name: str, dtype: torch.dtype, pad_id: int) -> PreTrainedModel:
@@ -165,14 +178,18 @@ def _fit(
     name: str,
     dtype: torch.dtype,
     device: torch.device,
-    data: PairSet,
+    labels: Selection,
     renderer: Renderer,
+    longest: int,
     checkpoints: Path,
     folder: Path,
     seed: int,
     on_step: Callable[[Row], None],
-) -> tuple[list[dict[str, float]], int]:
-    """Train from the last whole checkpoint on, and write the adapter; returns the log and the number of steps."""
+) -> _Fitted:
+    """Train from the last whole checkpoint on, and write the adapter."""
+    scheme = Scheme.of([*labels.train, *labels.validation])
+    data = pack(labels.train, scheme, renderer, longest)
+    effect = _length_effect(config, labels, renderer)
     set_seed(seed)
     base = load_untrained(name, dtype, renderer.pad_id)
     sample = max(data.dataset, key=lambda example: example["length"])
@@ -181,37 +198,65 @@ def _fit(
     lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
     model = get_peft_model(base, lora)  # adapters and head in float32, whatever the base is in
-    trainer = PairTrainer(
+    fuse_lora(model)
+    label_model = LabelModel(scheme, labels.train, head.in_features, effect).to(device)
+    model.label_model = label_model
+    arguments = _arguments(config, data, dtype, device, checkpoints, seed)
+    best = None
+    if config.patience is not None:
+        per_epoch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+        every = max(1, round(len(data.dataset) / per_epoch / config.checks_per_epoch))
+        best = KeepBest(model, every, config.patience)
+    keep = KeepWhole(model, best)
+    trainer = LabelTrainer(
         model=model,
-        args=_arguments(config, len(data.dataset), dtype, device, checkpoints, seed),
+        args=arguments,
         train_dataset=data.dataset,
+        eval_dataset=pack(labels.validation, scheme, renderer, longest).dataset if best else None,
         processing_class=renderer.tokenizer,
-        data_collator=SharedPromptCollator(renderer.pad_id) if shared else None,
-        callbacks=[ReportSteps(on_step), KeepWhole(model)],
+        data_collator=LabelCollator(renderer.pad_id, shared),
+        callbacks=[ReportSteps(on_step), *([best] if best else []), keep],
     )
     trainer.remove_callback(PrinterCallback)
     # Autocast brings inputs and float32 adapters to the base's format; PEFT's own cast would widen every input first.
     narrow = disable_input_dtype_casting(model) if dtype != torch.float32 else contextlib.nullcontext()
+    before = last_checkpoint(checkpoints)
+    if before:
+        keep.restore(Path(before))
     with narrow:
-        trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
-    _save(model, folder)
+        trainer.train(resume_from_checkpoint=before)
+    if best:
+        best.put_back()
+    heads = label_model.heads(_score_weight(model))
+    _save(model, folder, heads)
     kept = ("step", "loss", "accuracy", "margin", "learning_rate", "grad_norm")
-    log = [{key: row[key] for key in kept if key in row} for row in trainer.state.log_history if "loss" in row]
-    return log, trainer.state.global_step
+    steps = trainer.state.global_step
+    return _Fitted(
+        log=[{key: row[key] for key in kept if key in row} for row in trainer.state.log_history if "loss" in row],
+        steps=steps,
+        best_step=best.best_step if best else steps,
+        checks=best.checks if best else [],
+        aspects=[aspect for aspect in heads if aspect != OVERALL],
+        length_effect=effect,
+        cut=data.cut,
+    )
 
 
 def _arguments(
-    config: RewardConfig, pairs: int, dtype: torch.dtype, device: torch.device, checkpoints: Path, seed: int
+    config: RewardConfig, data: PackedSet, dtype: torch.dtype, device: torch.device, checkpoints: Path, seed: int
 ) -> TrainerArguments:
-    micro = min(config.micro_batch, config.batch_size)
+    sequences = max(1, round(config.batch_size * len(data.dataset) / data.labels))  # that hold a batch of labels
+    micro = max(size for size in range(1, config.micro_batch + 1) if sequences % size == 0)
     return TrainerArguments(
         output_dir=str(checkpoints),
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=int(config.warmup * config.epochs * pairs / config.batch_size),
+        warmup_steps=int(config.warmup * config.epochs * len(data.dataset) / sequences),
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=max(1, config.batch_size // micro),
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=sequences // micro,
+        prediction_loss_only=True,
         train_sampling_strategy="group_by_length",
         length_column_name="length",
         max_length=None,
@@ -241,8 +286,19 @@ def _prepare(checkpoints: Path, basis: str) -> Path:
     return checkpoints
 
 
-def _save(model: PeftModel, folder: Path) -> None:
+def _score_weight(model: PeftModel) -> torch.Tensor:
+    """The trained head's weights, (hidden,), float32 on the CPU."""
+    score = cast(Any, model.base_model.model).score.modules_to_save["default"]
+    return cast(torch.Tensor, score.weight.detach().float().cpu().squeeze(0).clone())
+
+
+def _save(model: PeftModel, folder: Path, heads: dict[str, torch.Tensor]) -> None:
+    """Adapter and overall head as PEFT has them; the heads of aspects, where there are any, in a file beside them."""
+    cast(Any, model.base_model.model).score.modules_to_save["default"].weight.data.copy_(heads[OVERALL])
     model.save_pretrained(str(folder), save_embedding_layers=False)
+    aspects = {name: head.contiguous() for name, head in heads.items() if name != OVERALL}
+    if aspects:
+        save_file(aspects, folder / ASPECTS)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's card is an empty form
 
 

@@ -16,8 +16,9 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.loading import load_tokenizer
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.reward_model.data import to_dataset
-from rlhf_pipeline.reward_model.shared_prompt import SharedPromptCollator, agrees, visible
+from rlhf_pipeline.reward_model.data import to_dataset, to_labels
+from rlhf_pipeline.reward_model.packing import LabelCollator, Scheme, pack
+from rlhf_pipeline.reward_model.shared_prompt import agrees, visible
 from rlhf_pipeline.reward_model.train import RewardConfig, load_untrained, train_reward
 from rlhf_pipeline.reward_model.trainer import last_checkpoint
 from tests.reward_model.conftest import CONFIG
@@ -45,17 +46,19 @@ def test_the_first_score_of_every_response_is_zero(tiny_model):
 
 def test_sharing_a_prompt_changes_no_score(tiny_model):
     renderer = Renderer.of(load_tokenizer(str(tiny_model)), 256)
-    data = to_dataset(planted(6), renderer, 256).dataset
+    labels = to_labels(planted(6, per_prompt=3))
+    data = pack(labels, Scheme.of(labels), renderer, 256).dataset
+    assert len(data) == 6
     model = load_untrained(str(tiny_model), torch.float32, renderer.pad_id).eval()
     assert all(agrees(model, model.score, renderer.pad_id, example, tolerance=1e-5) for example in data)
 
 
-def test_a_response_does_not_see_the_other(tiny_model):
-    example = {"chosen_ids": [5, 6, 7], "rejected_ids": [5, 8, 9], "prompt_length": 1}
-    batch = SharedPromptCollator(0)([example])
+def test_a_response_does_not_see_the_other():
+    example = {"prompt_ids": [5], "response_ids": [[6, 7], [8, 9]], "labels": []}
+    batch = LabelCollator(0)([example])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 1, 2]]
-    assert batch["ends"].tolist() == [[2, 4]]
+    assert batch["last"].tolist() == [[0, 2], [0, 4]]
     assert visible(batch["segments"])[0, 0].int().tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
