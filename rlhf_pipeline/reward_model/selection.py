@@ -1,7 +1,7 @@
 """Which labels are learned from and measured on, checked before a model is loaded."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -59,6 +59,11 @@ def select(config: RewardConfig, rows: Sequence[Row], seed: int, held_out: Seque
     selection = Selection(learned, (), comparisons(_overall(_wanted(config, to_labels(test)))))
     if not selection.pairs:
         raise UserError(_why_nothing(learned))
+    if _cancel(selection.pairs):
+        raise UserError(
+            "of every two responses one was preferred as often as the other: the labels say nothing about which is "
+            "better. Get more of them, by `rlhf label`, say."
+        )
     if not selection.test:
         raise UserError(
             "no held-out prompt has two responses of which one was preferred, so accuracy cannot be measured. "
@@ -111,6 +116,16 @@ def _simplified(config: RewardConfig, label: Label) -> Label | None:
 def _overall(labels: Sequence[Label]) -> list[Label]:
     """Those that the overall score is about: of no one aspect, where there are such."""
     return [label for label in labels if label.aspect == OVERALL] or list(labels)
+
+
+def _cancel(pairs: Sequence[Pair]) -> bool:
+    """Whether contradictions leave nothing: their gradients would cancel, and every score stay zero."""
+    balance: dict[tuple[str, ...], float] = defaultdict(float)
+    for pair in pairs:
+        first, second = sorted(pair.responses)
+        sign = 1 if pair.chosen == first else -1
+        balance[pair.aspect, pair.prompt_key, first, second] += sign * pair.weight * (2 * pair.p_chosen - 1)
+    return all(abs(left) < 1e-9 for left in balance.values())
 
 
 def _kind(label: Label) -> str:
