@@ -203,7 +203,8 @@ def language_model(options: argparse.Namespace) -> dict[str, Any]:
     from rlhf_pipeline.backbone.adapters import SharedBase
     from rlhf_pipeline.policy.config import PolicyConfig
     from rlhf_pipeline.policy.language_model import EnvironmentScorer, env_prompts
-    from rlhf_pipeline.policy.train import ADAPTER, train_policy
+    from rlhf_pipeline.policy.state import ADAPTER
+    from rlhf_pipeline.policy.train import train_policy
 
     base = SharedBase.load(options.model)
     prompts, references = _tasks(options.tasks)

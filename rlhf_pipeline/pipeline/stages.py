@@ -30,7 +30,9 @@ from rlhf_pipeline.pipeline.joints import (
     by_hidden_preference,
     check_overlap,
     imported,
+    last_figures,
     live_policy,
+    policy_shown,
     prompt_source,
     rows_of,
     steps_shown,
@@ -46,11 +48,14 @@ from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.pipeline.simulate import default_annotators, simulate
 from rlhf_pipeline.policy.config import check_config
 from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
-from rlhf_pipeline.policy.train import ADAPTER, train_policy
+from rlhf_pipeline.policy.export import merge as merge_policy
+from rlhf_pipeline.policy.state import ADAPTER
+from rlhf_pipeline.policy.train import train_policy
 from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs, split_by_prompt
 from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
 from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY
 from rlhf_pipeline.reward_model.scorer import RewardScorer
+from rlhf_pipeline.reward_model.serving import is_reward_folder, merge_reward
 from rlhf_pipeline.reward_model.train import train_reward
 
 SCORE, SIMULATED = "reward model", "simulated preference"
@@ -207,8 +212,8 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
     return record
 
 
-def policy(run: Run, config: Config, console: Console) -> StageRecord:
-    """policy/: the adapter after policy-gradient updates against the reward model."""
+def policy(run: Run, config: Config, console: Console, *, profile: bool = False) -> StageRecord:
+    """policy/: the adapter after policy-gradient updates against the reward model; `profile` records one of them."""
     prompts(run, config)
     before = run.at(run.round - 1).folder / "policy" if run.round else None
     reward_folder = artifact(run, "reward") if needs_learned(config.rewards) else None
@@ -226,16 +231,19 @@ def policy(run: Run, config: Config, console: Console) -> StageRecord:
         asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
         if config.policy.tracker != "none":
             accelerator.init_trackers("rlhf-pipeline", config.policy.model_dump(mode="json"))
-        with steps_shown(console, "policy", config.policy.steps, visible=accelerator.is_main_process) as on_step:
+        with policy_shown(run, config, console, profile=profile, visible=accelerator.is_main_process) as on_step:
             log = train_policy(
                 config.policy, base, scorer, asked, folder, seed=config.seed + run.round, initial=before,
                 accelerator=accelerator, on_step=on_step,
             )  # fmt: skip
         accelerator.end_training()
-        last = log[-max(1, len(log) // 10) :]
-        return {name: sum(row[name] for row in last) / len(last) for name in log[0] if name != "step"}
+        return last_figures(log)
 
-    return run.stage("policy", "policy", inputs, settings, produce)
+    made = run.record("policy")
+    record = run.stage("policy", "policy", inputs, settings, produce)
+    if profile and record == made:
+        console.print("profile: nothing was recorded, for the policy is made already. Profile it in another run.")
+    return record
 
 
 def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
@@ -370,3 +378,8 @@ def evaluate_reward(config: Config, console: Console, *, reward_folder: Path, pa
     console.print(f"{len(left_out)} lines compare nothing and were left out." if left_out else "")
     console.print_json(data=figures)
     return figures
+
+
+def merge(adapter: Path, out: Path, model: str | None = None) -> None:
+    """Write an adapter and its base as one model: one that scores where the adapter has a score head."""
+    (merge_reward if is_reward_folder(adapter) else merge_policy)(adapter, out, model)

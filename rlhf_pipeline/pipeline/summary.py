@@ -25,7 +25,7 @@ from rlhf_pipeline.pipeline.report import (
 )
 from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.policy.export import load_snippet
-from rlhf_pipeline.policy.train import LOG
+from rlhf_pipeline.policy.state import LOG
 
 _MEASURES = {
     "words": "words in a response",

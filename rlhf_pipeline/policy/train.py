@@ -1,53 +1,33 @@
 """The policy stage: rollout, advantages, update, over and over.
 
 Runs in one process or in many under `accelerate launch`; the same global batch gives the same result, because every
-response has a random stream of its own and gradients are summed over processes. A killed run goes on from its last
-checkpoint to the same bits. Which prompts, which scorer and which folder, the caller says.
+response has a random stream of its own, advantages are made of all processes' rewards, and gradients are summed over
+processes. A killed run goes on from its last checkpoint to the same bits. Which prompts, which scorer and which folder,
+the caller says.
 """
 
 import json
-import math
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
-from rlhf_pipeline.backbone.logprobs import response_logprobs
+from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.sampling import SamplingConfig
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.files import publish_folder, write_jsonl
-from rlhf_pipeline.policy.config import PolicyConfig, check_config
-from rlhf_pipeline.policy.objectives import (
-    ADVANTAGES,
-    RunningMean,
-    kl_estimate,
-    policy_gradient_loss,
-    token_rewards,
-)
-from rlhf_pipeline.policy.rollout import Mixture, Rollout, Scorer, by_length, roll_out, timed
-
-ADAPTER = "policy"
-LOG = "log.jsonl"
-Row = dict[str, Any]
-
-
-@dataclass
-class TrainState:
-    """All that the next step depends on, besides the seed."""
-
-    master: dict[str, torch.Tensor]
-    optimizer: torch.optim.AdamW
-    step: int = 0
-    baseline: RunningMean = field(default_factory=RunningMean)
-    mixture: Mixture | None = None
+from rlhf_pipeline.files import write_jsonl
+from rlhf_pipeline.policy.algorithms import Algorithm, Judged
+from rlhf_pipeline.policy.config import PolicyConfig, algorithm_of, check_config
+from rlhf_pipeline.policy.instruments import Alarms, for_trackers, of_machine, repetition, spread
+from rlhf_pipeline.policy.objectives import RunningMean, explained_variance, kl_estimate, token_rewards, whiten
+from rlhf_pipeline.policy.rollout import Mixture, Rollout, Scorer, gathered, roll_out, timed
+from rlhf_pipeline.policy.state import ADAPTER, LOG, Row, TrainState, resume, save_checkpoint, start
+from rlhf_pipeline.policy.update import update, update_values
 
 
 def train_policy(
@@ -64,29 +44,33 @@ def train_policy(
 ) -> list[Row]:
     """Tune the adapter "policy" on `base` and write it to `folder`; returns the log, one row a step.
 
-    `folder` is where a killed call left its checkpoints, or empty. `initial` is an adapter to go on from.
+    `folder` is where a killed call left its checkpoints, or empty. `initial` is an adapter to go on from, by default
+    `config.initial`.
     """
     accelerator = accelerator or Accelerator(cpu=base.device.type == "cpu")
     check_config(config, len(prompts), accelerator.num_processes)
-    state = start(config, base, seed, initial)
+    state = start(config, base, seed, initial or config.initial)
     state.mixture = scorer if isinstance(scorer, Mixture) else None
-    log = resume(folder, state, base)
+    log, alarms = resume(folder, state, base), Alarms(config.alarms)
     if accelerator.is_main_process:
         write_jsonl(folder / LOG, log)
     for row in log:
+        alarms.after(row)
         on_step(row)
     while state.step < config.steps:
         row = train_step(config, base, scorer, prompts, state, seed, accelerator)
+        if fired := alarms.after(row):
+            row["alarms"] = [alarm.name for alarm in fired]
         log.append(row)
         if accelerator.is_main_process:
             with (folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            accelerator.log({key: value for key, value in row.items() if key != "step"}, step=row["step"])
+            accelerator.log(for_trackers(row), step=row["step"])
         on_step(row)
         if state.step % config.checkpoint_every == 0 and state.step < config.steps and accelerator.is_main_process:
             save_checkpoint(folder, state)
     if accelerator.is_main_process:
-        base.save_adapter(ADAPTER, folder, state.master)
+        base.save_adapter(ADAPTER, folder, state.policy.master)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     accelerator.wait_for_everyone()
     return log
@@ -102,105 +86,63 @@ def train_step(
     accelerator: Accelerator,
 ) -> Row:
     """Sample, score, penalise, update: the algorithm, once."""
-    chosen = prompts_of_step(len(prompts), config.prompts_per_step, state.step, seed)
-    share = len(chosen) // accelerator.num_processes
-    mine = range(accelerator.process_index * share, (accelerator.process_index + 1) * share)
-    first = state.step * config.prompts_per_step
-    try:
-        rollout = roll_out(
-            base,
-            ADAPTER,
-            scorer,
-            [prompts[chosen[i]] for i in mine],
-            SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature),
-            group=config.group,
-            seed=seed,
-            rows=[(first + i) * config.group for i in mine],
-            micro_batch=config.micro_batch,
-            merge=config.merge_for_sampling,
-        )
-    except UserError as error:
-        raise UserError(f"step {state.step + 1}: {error} The last checkpoint is kept.") from error
-    kl = kl_estimate(rollout.logprobs, rollout.ref_logprobs, config.kl_estimator or "k1")
+    algorithm, beta = algorithm_of(config), state.kl_coefficient(config)
+    rollout = _sample(config, base, scorer, prompts, state, seed, accelerator)
+    values = None
+    if state.value:
+        with timed(rollout.seconds, "value"):
+            values = state.value.expect(rollout, config.micro_batch)
+    whole, expected = gathered(rollout, values, accelerator)
+
+    scores = whole.scores
+    if config.normalise_rewards:
+        state.moments = state.moments.after(scores)
+        scores = state.moments.normalised(scores)
+    kl = kl_estimate(whole.logprobs, whole.ref_logprobs, algorithm.kl_estimator)
     rewards = token_rewards(
-        rollout.scores,
+        scores,
         kl,
-        rollout.mask,
-        rollout.finished,
-        config.kl_coefficient,
+        whole.mask,
+        whole.finished,
+        beta if algorithm.kl_in == "reward" else 0.0,
         config.missing_eos_penalty,
         config.score_clip,
+        config.length_penalty,
     )
-    advantages = ADVANTAGES[config.algorithm](rewards, rollout.mask, config.group, state.baseline, config.discount)
-    figures = update(config, base, rollout, advantages, state, accelerator)
-    everyone = gather_object(_figures(rollout, rewards, figures.pop("entropy"), figures.pop("mismatch")))
-    state.baseline = state.baseline.after(torch.tensor([one["reward"] for one in everyone]))
+    raw = advantages_of(config, algorithm, rewards, whole.mask, expected, state.baseline)
+    advantages = whiten(raw, whole.mask) if algorithm.whiten else raw
+
+    mine = [row - whole.rows[0] for row in rollout.rows], slice(rollout.mask.shape[1])
+    figures = update(config, base, rollout, _at(advantages, *mine), state, accelerator, seed)
+    if values is not None:
+        assert expected is not None
+        returns = raw + expected
+        figures["value_loss"] = update_values(config, rollout, values, _at(returns, *mine), state, accelerator, seed)
+        figures["explained_variance"] = explained_variance(expected, returns, whole.mask)
+    figures |= _of_step(config, whole, raw)
+    if state.kl:
+        figures["kl_coefficient"] = beta
+        divergence = ((whole.logprobs - whole.ref_logprobs) * whole.mask).sum(1).mean()
+        state.kl = state.kl.after(float(divergence), len(whole.rows))
+    state.baseline = state.baseline.after(rewards.sum(1))
     state.step += 1
+    local = _of_responses(rollout, _at(rewards, *mine), figures.pop("entropy"), figures.pop("mismatch"))
+    everyone = gather_object(local)
     means = {name: sum(one[name] for one in everyone) / len(everyone) for name in everyone[0]}
-    seconds = {f"seconds_{phase}": round(spent, 3) for phase, spent in rollout.seconds.items()}
-    return {"step": state.step, **means, **figures, **seconds}
+    return {"step": state.step, **means, **figures, **of_machine(rollout.seconds, figures["tokens"], base.device)}
 
 
-def update(
+def advantages_of(
     config: PolicyConfig,
-    base: SharedBase,
-    rollout: Rollout,
-    advantages: torch.Tensor,
-    state: TrainState,
-    accelerator: Accelerator,
-) -> Row:
-    """One AdamW step on the policy gradient, accumulated over micro-batches and summed over processes."""
-    weights = base.parameters(ADAPTER)
-    n = len(rollout.response_ids) * accelerator.num_processes
-    rate = config.learning_rate * min(1.0, (state.step + 1) / (config.warmup_steps + 1))
-    loss_sum, entropy, mismatch = 0.0, torch.zeros_like(advantages), torch.zeros_like(advantages)
-    with timed(rollout.seconds, "update"):
-        for parameter in weights.values():
-            parameter.grad = None
-        for rows in by_length(rollout.prompt_ids, rollout.response_ids, config.micro_batch):
-            prompt_ids, response_ids = ([ids[r] for r in rows] for ids in (rollout.prompt_ids, rollout.response_ids))
-            with base.using(ADAPTER):
-                now = response_logprobs(base, prompt_ids, response_ids, config.temperature)
-                width = now.mask.shape[1]
-                loss = policy_gradient_loss(now.logprobs, advantages[rows, :width], now.mask, n)
-                if not bool(loss.isfinite()):
-                    raise _not_finite("loss", state.step + 1, response_ids, base)
-                loss.backward()  # type: ignore[no-untyped-call]
-            loss_sum += float(loss.detach())
-            entropy[rows, :width] = now.entropy
-            mismatch[rows, :width] = (now.logprobs.detach() - rollout.logprobs[rows, :width]).abs() * now.mask
-        for name, parameter in weights.items():
-            assert parameter.grad is not None
-            state.master[name].grad = parameter.grad.float()
-        sum_gradients(list(state.master.values()), accelerator)
-        norm = float(torch.nn.utils.clip_grad_norm_(list(state.master.values()), config.max_grad_norm))
-        if not math.isfinite(norm):
-            raise _not_finite("gradient", state.step + 1, rollout.response_ids, base)
-        for settings in state.optimizer.param_groups:
-            settings["lr"] = rate
-        state.optimizer.step()
-        copy_master(weights, state.master)
-    total = sum(gather_object([loss_sum]))
-    return {"loss": total, "grad_norm": norm, "learning_rate": rate, "entropy": entropy, "mismatch": mismatch}
-
-
-def start(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | None) -> TrainState:
-    """A new adapter (or `initial`) on the base, its fp32 master copies, and a fresh optimizer.
-
-    Bfloat16 cannot hold small updates: AdamW works on fp32 copies, rounded into the adapter after each step.
-    """
-    if initial is not None:
-        base.load_adapter(ADAPTER, initial, trainable=True)
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            base.add_adapter(
-                ADAPTER, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets), trainable=True
-            )
-    base.check_trainable(ADAPTER)
-    master = {name: value.detach().float().clone().requires_grad_() for name, value in base.parameters(ADAPTER).items()}
-    optimizer = torch.optim.AdamW(list(master.values()), lr=config.learning_rate, weight_decay=0.0)
-    return TrainState(master, optimizer)
+    algorithm: Algorithm,
+    rewards: torch.Tensor,
+    mask: torch.Tensor,
+    values: torch.Tensor | None,
+    baseline: RunningMean,
+) -> torch.Tensor:
+    """What each token was worth beyond what was expected, before whitening; all (n, T), over all processes."""
+    before = baseline if config.baseline == "mean" else RunningMean()
+    return algorithm.advantages(Judged(rewards, mask, values, config.group, before, config.discount, config.gae_lambda))
 
 
 def prompts_of_step(count: int, per_step: int, step: int, seed: int) -> list[int]:
@@ -214,76 +156,52 @@ def prompts_of_step(count: int, per_step: int, step: int, seed: int) -> list[int
     return chosen
 
 
-def sum_gradients(parameters: Sequence[torch.Tensor], accelerator: Accelerator) -> None:
-    """Add the gradients of all processes, in one message."""
-    if accelerator.num_processes == 1:
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), reduction="sum")
-    for gradient, summed in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-        gradient.copy_(summed.view_as(gradient))
-
-
-def copy_master(weights: dict[str, torch.nn.Parameter], master: dict[str, torch.Tensor]) -> None:
-    """Round the fp32 copies into the adapter that computes."""
-    with torch.no_grad():
-        for name, parameter in weights.items():
-            parameter.copy_(master[name])
-
-
-def save_checkpoint(folder: Path, state: TrainState) -> None:
-    """Write everything that the next step depends on, whole or not at all; older checkpoints go."""
-    checkpoints = folder / "checkpoints"
-    final = checkpoints / f"step-{state.step:06d}"
-    partial = checkpoints / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+def _sample(
+    config: PolicyConfig,
+    base: SharedBase,
+    scorer: Scorer,
+    prompts: Sequence[Ids],
+    state: TrainState,
+    seed: int,
+    accelerator: Accelerator,
+) -> Rollout:
+    """This process's share of the step's responses."""
+    chosen = prompts_of_step(len(prompts), config.prompts_per_step, state.step, seed)
+    share = len(chosen) // accelerator.num_processes
+    mine = range(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+    first = state.step * config.prompts_per_step
     try:
-        partial.mkdir(parents=True)
-        torch.save(
-            {
-                "master": {name: value.detach() for name, value in state.master.items()},
-                "optimizer": state.optimizer.state_dict(),
-                "step": state.step,
-                "baseline": asdict(state.baseline),
-                "mixture": state.mixture.state() if state.mixture else None,
-            },
-            partial / "state.pt",
+        return roll_out(
+            base,
+            ADAPTER,
+            scorer,
+            [prompts[chosen[i]] for i in mine],
+            SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature),
+            group=config.group,
+            seed=seed,
+            rows=[(first + i) * config.group for i in mine],
+            micro_batch=config.micro_batch,
+            merge=config.merge_for_sampling,
+            accelerator=accelerator,
         )
-        publish_folder(partial, final)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(
-            f"cannot write the checkpoint {final}: {error}. The one before it is whole; free some space and run again."
-        ) from error
-    for old in sorted(checkpoints.glob("step-*"))[:-1]:
-        shutil.rmtree(old)
+    except UserError as error:
+        raise UserError(f"step {state.step + 1}: {error} The last checkpoint is kept.") from error
 
 
-def resume(folder: Path, state: TrainState, base: SharedBase) -> list[Row]:
-    """Go on from the last whole checkpoint, if there is one; returns the log up to it."""
-    saved = sorted((folder / "checkpoints").glob("step-*"))
-    if saved:
-        loaded = torch.load(saved[-1] / "state.pt", map_location=base.device, weights_only=True)
-        with torch.no_grad():
-            for name, value in loaded["master"].items():
-                state.master[name].copy_(value)
-        state.optimizer.load_state_dict(loaded["optimizer"])
-        state.step = loaded["step"]
-        state.baseline = RunningMean(**loaded["baseline"])
-        if state.mixture:
-            state.mixture.restore(loaded["mixture"])
-        copy_master(base.parameters(ADAPTER), state.master)
-    rows: list[Row] = []
-    path = folder / LOG
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if len(rows) == state.step:
-                break
-            rows.append(json.loads(line))
-    return rows
+def _at(tensor: torch.Tensor, rows: list[int], columns: slice) -> torch.Tensor:
+    return tensor[rows, columns]
 
 
-def _figures(rollout: Rollout, rewards: torch.Tensor, entropy: torch.Tensor, mismatch: torch.Tensor) -> list[Row]:
+def _of_step(config: PolicyConfig, whole: Rollout, advantages: torch.Tensor) -> Row:
+    """What is logged of all responses together."""
+    return {
+        "advantage_std": float(advantages[whole.mask.bool()].std(correction=0)),
+        "score_spread": spread(whole.scores.tolist(), config.group),
+        "tokens": int(whole.mask.sum()),
+    }
+
+
+def _of_responses(rollout: Rollout, rewards: torch.Tensor, entropy: torch.Tensor, mismatch: torch.Tensor) -> list[Row]:
     """What is logged of each response. KL is the k1 estimate, summed over the response's tokens, in nats."""
     lengths = rollout.mask.sum(1)
     kl = ((rollout.logprobs - rollout.ref_logprobs) * rollout.mask).sum(1)
@@ -294,15 +212,8 @@ def _figures(rollout: Rollout, rewards: torch.Tensor, entropy: torch.Tensor, mis
         "entropy": entropy.sum(1) / lengths,
         "length": lengths,
         "finish_rate": rollout.finished.float(),
+        "repetition": repetition(rollout.response_ids),
         "logprob_mismatch": mismatch.sum(1) / lengths,
         **{f"score_{name}": values for name, values in rollout.parts.items()},
     }
     return [{name: float(column[row]) for name, column in columns.items()} for row in range(len(lengths))]
-
-
-def _not_finite(what: str, step: int, response_ids: Sequence[Ids], base: SharedBase) -> UserError:
-    shown = "; ".join(f'"{base.renderer.text(ids)[:80]}"' for ids in response_ids[:3])
-    return UserError(
-        f"the {what} of step {step} is not finite, on responses such as {shown}. The adapter was not updated; the last "
-        "checkpoint is kept. Lower policy.learning_rate or set policy.score_clip, and run the command again."
-    )

@@ -14,6 +14,9 @@ from rlhf_pipeline.policy.environment import TextGenerationEnv
 from rlhf_pipeline.policy.language_model import EnvironmentScorer, Trajectory, act, env_prompts, replay
 from rlhf_pipeline.policy.objectives import RunningMean, reinforce_advantages
 from rlhf_pipeline.policy.rollout import Rollout
+from rlhf_pipeline.policy.state import ADAPTER, TrainState
+from rlhf_pipeline.policy.update import update
+from rlhf_pipeline.policy.weights import Trained
 from tests.policy.tiny_run import CONFIG, load_base
 from tests.shared_base import add_random_adapter
 
@@ -30,7 +33,7 @@ def vowels(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -
 @pytest.fixture
 def base(tiny_model: Path) -> SharedBase:
     base = load_base(tiny_model)
-    add_random_adapter(base, train.ADAPTER, trainable=True)
+    add_random_adapter(base, ADAPTER, trainable=True)
     return base
 
 
@@ -39,7 +42,7 @@ def make_env(base: SharedBase, **rules: Any) -> TextGenerationEnv:
 
 
 def act_all(base: SharedBase, env: TextGenerationEnv, group: int) -> list[Trajectory]:
-    with base.using(train.ADAPTER):
+    with base.using(ADAPTER):
         return [
             act(base, env, SAMPLING, prompt=number, seed=22, row=number * group + i)
             for number in range(len(PROMPTS))
@@ -53,7 +56,7 @@ def test_the_environment_shows_the_prompts_that_the_engine_sees(base: SharedBase
 
 def test_acting_token_by_token_writes_what_the_engine_samples(base: SharedBase) -> None:
     env = make_env(base)
-    with base.using(train.ADAPTER):
+    with base.using(ADAPTER):
         drawn = sample(base, env_prompts(env), SAMPLING, group=4, seed=22)
     trajectories = act_all(base, env, group=4)
     assert [one.response_ids for one in trajectories] == [one.response_ids for one in drawn]
@@ -96,8 +99,8 @@ def test_a_plain_loop_and_the_engine_have_the_same_gradient_on_the_same_trajecto
     advantages = reinforce_advantages(rewards, mask, 1, RunningMean(0.2, 1), env.discount)
 
     # By autograd through the whole model, one text at a time, with nothing of the engine.
-    weights = base.parameters(train.ADAPTER)
-    with base.using(train.ADAPTER):
+    weights = base.parameters(ADAPTER)
+    with base.using(ADAPTER):
         for one in trajectories:
             ids = [*one.prompt_ids, *one.response_ids]
             logits = base.base(torch.tensor([ids])).logits[0] / SAMPLING.temperature
@@ -110,9 +113,9 @@ def test_a_plain_loop_and_the_engine_have_the_same_gradient_on_the_same_trajecto
     plain = {name: weight.grad.clone() for name, weight in weights.items() if weight.grad is not None}
 
     config = CONFIG.model_copy(update={"temperature": SAMPLING.temperature, "max_grad_norm": 1e9, "micro_batch": 4})
-    master = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
-    state = train.TrainState(master, torch.optim.AdamW(list(master.values())))
+    state = TrainState(Trained((config.learning_rate, weights)))
     rollout = Rollout(
+        list(range(len(trajectories))),
         [one.prompt_ids for one in trajectories],
         [one.response_ids for one in trajectories],
         logprobs=padded([one.logprobs for one in trajectories]),
@@ -122,7 +125,8 @@ def test_a_plain_loop_and_the_engine_have_the_same_gradient_on_the_same_trajecto
         finished=torch.tensor([one.finished for one in trajectories]),
         seconds={},
     )
-    train.update(config, base, rollout, advantages, state, Accelerator(cpu=True))
+    update(config, base, rollout, advantages, state, Accelerator(cpu=True))
+    master = state.policy.master
     assert plain.keys() == master.keys()
     assert max(gradient.abs().max().item() for gradient in plain.values()) > 0.01
     for name, gradient in plain.items():

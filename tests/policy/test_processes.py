@@ -11,7 +11,8 @@ import pytest
 from safetensors.torch import load_file
 
 from rlhf_pipeline.backbone.adapters import WEIGHTS
-from rlhf_pipeline.policy.train import LOG
+from rlhf_pipeline.policy.instruments import OF_THE_MACHINE
+from rlhf_pipeline.policy.state import LOG
 from tests.policy.tiny_run import CONFIG, run
 
 # Largest differences seen: 5e-7 in the adapter, 1.1e-6 in the loss, from the order in which gradients are summed.
@@ -42,7 +43,7 @@ def test_two_processes_make_what_one_makes(tiny_model: Path, tmp_path: Path, alg
     logs = [[json.loads(line) for line in (tmp_path / name / LOG).read_text().splitlines()] for name in ("one", "two")]
     for ours, theirs in zip(*logs, strict=True):
         for name in ours:
-            if not name.startswith("seconds_"):
+            if not name.startswith(OF_THE_MACHINE):
                 assert ours[name] == pytest.approx(theirs[name], abs=TOLERANCE), name
 
 

@@ -13,9 +13,11 @@ from safetensors.torch import load_file
 from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase
 from rlhf_pipeline.backbone.logprobs import TokenLogprobs, response_logprobs
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.policy import train
+from rlhf_pipeline.policy import update
 from rlhf_pipeline.policy.config import PolicyConfig, check_config
-from rlhf_pipeline.policy.train import LOG, prompts_of_step, train_policy
+from rlhf_pipeline.policy.instruments import OF_THE_MACHINE
+from rlhf_pipeline.policy.state import LOG
+from rlhf_pipeline.policy.train import prompts_of_step, train_policy
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base, run
 
@@ -31,7 +33,7 @@ def _bits(folder: Path) -> tuple[dict[str, bytes], list[Row]]:
     """All that must not differ between two runs: the adapter's weights and the log without its seconds."""
     weights = {name: value.numpy().tobytes() for name, value in load_file(folder / WEIGHTS).items()}
     log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    return weights, [{name: row[name] for name in row if not name.startswith("seconds_")} for row in log]
+    return weights, [{name: row[name] for name in row if not name.startswith(OF_THE_MACHINE)} for row in log]
 
 
 @pytest.fixture
@@ -183,7 +185,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_adapter_is_touch
             return found
         return found._replace(logprobs=found.logprobs * float("nan"))
 
-    monkeypatch.setattr(train, "response_logprobs", spoilt)
+    monkeypatch.setattr(update, "response_logprobs", spoilt)
     with pytest.raises(UserError, match=rf"the {what} of step 6 is not finite.*learning_rate"):
         train_policy(CONFIG, base, LowIds(), PROMPTS, tmp_path, seed=3)
     assert all(parameter.isfinite().all() for parameter in base.parameters("policy").values())

@@ -17,7 +17,7 @@ import torch
 from accelerate import PartialState
 
 from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.policy import train
+from rlhf_pipeline.policy import state as training
 from rlhf_pipeline.policy.config import PolicyConfig
 from rlhf_pipeline.policy.train import train_policy
 from tests import shared_base
@@ -75,7 +75,7 @@ def _main() -> None:
     parser.add_argument("--kill", choices=["step 7", "before rename", "after rename"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    publish = train.publish_folder
+    publish = training.publish_folder
 
     def publishing(partial: Path, final: Path) -> None:
         second = final.name == "step-000008"
@@ -85,7 +85,7 @@ def _main() -> None:
         if second and arguments.kill == "after rename":
             die()
 
-    train.publish_folder = publishing
+    training.publish_folder = publishing
     settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in arguments.settings)}
 
     def on_step(row: Row) -> None:

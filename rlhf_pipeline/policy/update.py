@@ -1,0 +1,232 @@
+"""From advantages to weights: epochs of minibatches, each a sum over micro-batches and over processes.
+
+Every process works on its own rows of a minibatch; which rows make one up, all of them know. What advantages are and
+where rollouts come from is `train.py`'s.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from rlhf_pipeline.backbone.adapters import SharedBase
+from rlhf_pipeline.backbone.checkpointing import checkpointed
+from rlhf_pipeline.backbone.logprobs import TokenLogprobs, response_logprobs
+from rlhf_pipeline.backbone.tokens import Ids
+from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.policy.algorithms import Algorithm
+from rlhf_pipeline.policy.config import PolicyConfig, algorithm_of
+from rlhf_pipeline.policy.objectives import (
+    aggregate,
+    clipped_surrogate,
+    kl_loss,
+    truncated_importance_weights,
+    value_loss,
+)
+from rlhf_pipeline.policy.rollout import Rollout, by_length, timed
+from rlhf_pipeline.policy.state import ADAPTER, TrainState
+
+Row = dict[str, Any]
+
+
+def update(
+    config: PolicyConfig,
+    base: SharedBase,
+    rollout: Rollout,
+    advantages: torch.Tensor,
+    state: TrainState,
+    accelerator: Accelerator,
+    seed: int = 0,
+) -> Row:
+    """Update the policy on its rollout, `epochs * minibatches` times; advantages: (n, T), constants.
+
+    Returns figures of all processes, and of this one's tokens before the first update `entropy` and `mismatch`, each
+    (n, T).
+    """
+    algorithm, beta = algorithm_of(config), state.kl_coefficient(config)
+    rate = min(1.0, (state.step + 1) / (config.warmup_steps + 1))
+    old, entropy, mismatch = (torch.zeros_like(advantages) for _ in range(3))
+    seen = {"loss": 0.0, "tokens": 0.0, "clipped": 0.0, "ratio": 0.0, "ratio_max": 0.0}
+    norms = []
+    with timed(rollout.seconds, "update"), checkpointed(base.base, config.gradient_checkpointing):
+        if config.minibatches > 1:
+            old = _logprobs(config, base, rollout)
+        state.policy.forget_gradients()
+        for epoch, mine, n in minibatches(config, rollout, state.step, seed, accelerator.num_processes):
+            tokens = sum(gather_object([float(rollout.mask[mine].sum())]))
+            for rows in _micro_batches(rollout, mine, config.micro_batch):
+                with base.using(ADAPTER):
+                    now = _forward(config, base, rollout, rows)
+                    width = now.mask.shape[1]
+                    if epoch == 0:
+                        entropy[rows, :width] = now.entropy.detach()
+                        off = (now.logprobs.detach() - rollout.logprobs[rows, :width]).abs()
+                        mismatch[rows, :width] = off * now.mask
+                        if config.minibatches == 1:
+                            old[rows, :width] = now.logprobs.detach()
+                    part = (advantages[rows, :width], old[rows, :width])
+                    terms = _terms(config, algorithm, now, *part, rollout, rows, beta)
+                    loss = aggregate(terms, now.mask, n, algorithm.aggregation, config.max_new_tokens, tokens)
+                    if not bool(loss.isfinite()):
+                        raise _not_finite("loss", state.step + 1, rollout, rows, base)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                seen["loss"] += float(loss.detach())
+                if algorithm.clipped:
+                    _count(config, now, *part, seen)
+            norms.append(state.policy.step(accelerator, config.max_grad_norm, rate))
+            if not math.isfinite(norms[-1]):
+                raise _not_finite("gradient", state.step + 1, rollout, range(len(rollout.rows)), base)
+    everyone = gather_object([seen])
+    found: Row = {
+        "loss": sum(one["loss"] for one in everyone) / len(norms),
+        "grad_norm": sum(norms) / len(norms),
+        "learning_rate": config.learning_rate * rate,
+        "entropy": entropy,
+        "mismatch": mismatch,
+    }
+    if algorithm.clipped:
+        counted = sum(one["tokens"] for one in everyone)
+        found |= {
+            "clip_fraction": sum(one["clipped"] for one in everyone) / counted,
+            "ratio_mean": sum(one["ratio"] for one in everyone) / counted,
+            "ratio_max": max(one["ratio_max"] for one in everyone),
+        }
+    return found
+
+
+def update_values(
+    config: PolicyConfig,
+    rollout: Rollout,
+    values: torch.Tensor,
+    returns: torch.Tensor,
+    state: TrainState,
+    accelerator: Accelerator,
+    seed: int = 0,
+) -> float:
+    """Fit the value network to the returns, as often as the policy is updated; returns half its mean squared error.
+
+    values: (n, T), what it said before the update; returns: (n, T).
+    """
+    assert state.value is not None
+    assert state.value_weights is not None
+    rate = min(1.0, (state.step + 1) / (config.warmup_steps + 1))
+    network, losses = state.value, [0.0]
+    with timed(rollout.seconds, "update"), checkpointed(network.base.base, config.gradient_checkpointing):
+        state.value_weights.forget_gradients()
+        for _, mine, _ in minibatches(config, rollout, state.step, seed, accelerator.num_processes):
+            tokens = sum(gather_object([int(rollout.mask[mine].sum())]))
+            for rows in _micro_batches(rollout, mine, config.micro_batch):
+                with network.learning():
+                    loss = value_loss(
+                        network(rollout, rows),
+                        returns[rows],
+                        rollout.mask[rows],
+                        tokens,
+                        values[rows],
+                        config.value_clip,
+                    )
+                    loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(float(loss.detach()))
+            norm = state.value_weights.step(accelerator, config.max_grad_norm, rate)
+            if not math.isfinite(norm):
+                raise _not_finite("value gradient", state.step + 1, rollout, range(len(rollout.rows)), network.base)
+    return float(sum(gather_object([sum(losses)]))) / (config.epochs * config.minibatches)
+
+
+def minibatches(
+    config: PolicyConfig, rollout: Rollout, step: int, seed: int, processes: int
+) -> Iterator[tuple[int, list[int], int]]:
+    """For each update of a step: its epoch, which of this process's rows are in it, and of how many rows in all.
+
+    The order is a function of seed, step and epoch alone. Responses to one prompt stay together as far as the size of a
+    minibatch allows, since they share the computation of their prompt.
+    """
+    total = len(rollout.rows) * processes
+    first, size = step * total, total // config.minibatches
+    place = {row: number for number, row in enumerate(rollout.rows)}
+    for epoch in range(config.epochs):
+        prompts = list(range(first, first + total, config.group))
+        if config.minibatches > 1:
+            random.Random(f"{seed}/{step}/{epoch}").shuffle(prompts)
+        order = [row for prompt in prompts for row in range(prompt, prompt + config.group)]
+        for start in range(0, total, size):
+            yield epoch, sorted(place[row] for row in order[start : start + size] if row in place), size
+
+
+def _micro_batches(rollout: Rollout, rows: Sequence[int], size: int) -> list[list[int]]:
+    found = by_length([rollout.prompt_ids[row] for row in rows], [rollout.response_ids[row] for row in rows], size)
+    return [[rows[place] for place in part] for part in found]
+
+
+def _forward(config: PolicyConfig, base: SharedBase, rollout: Rollout, rows: Sequence[int]) -> TokenLogprobs:
+    return response_logprobs(
+        base,
+        [rollout.prompt_ids[row] for row in rows],
+        [rollout.response_ids[row] for row in rows],
+        config.temperature,
+        differentiable_entropy=config.entropy_bonus > 0,
+    )
+
+
+@torch.no_grad()
+def _logprobs(config: PolicyConfig, base: SharedBase, rollout: Rollout) -> torch.Tensor:
+    """Log-probabilities under the policy before the first update, by the arithmetic of training: (n, T)."""
+    found = torch.zeros_like(rollout.mask)
+    with base.using(ADAPTER):
+        for rows in by_length(rollout.prompt_ids, rollout.response_ids, config.micro_batch):
+            part = _forward(config, base, rollout, rows).logprobs
+            found[rows, : part.shape[1]] = part
+    return found
+
+
+def _terms(
+    config: PolicyConfig,
+    algorithm: Algorithm,
+    now: TokenLogprobs,
+    advantages: torch.Tensor,
+    old: torch.Tensor,
+    rollout: Rollout,
+    rows: Sequence[int],
+    beta: float,
+) -> torch.Tensor:
+    """What each token adds to the loss: (rows, T)."""
+    width = now.mask.shape[1]
+    if algorithm.clipped:
+        terms = clipped_surrogate(now.logprobs, old, advantages, config.clip, config.clip_high)
+    else:
+        terms = -(advantages * now.logprobs)
+    if config.importance_cap is not None:
+        terms = terms * truncated_importance_weights(old, rollout.logprobs[rows, :width], config.importance_cap)
+    if algorithm.kl_in == "loss" and beta:
+        reference = rollout.ref_logprobs[rows, :width]
+        terms = terms + beta * kl_loss(now.logprobs, reference, now.mask, algorithm.kl_estimator)
+    if config.entropy_bonus:
+        terms = terms - config.entropy_bonus * now.entropy
+    return terms
+
+
+@torch.no_grad()
+def _count(
+    config: PolicyConfig, now: TokenLogprobs, advantages: torch.Tensor, old: torch.Tensor, seen: dict[str, float]
+) -> None:
+    """Take these tokens into the figures of the ratio."""
+    ratio = torch.exp(now.logprobs - old)
+    high = config.clip if config.clip_high is None else config.clip_high
+    beyond = ((ratio < 1 - config.clip) & (advantages < 0)) | ((ratio > 1 + high) & (advantages > 0))
+    seen["tokens"] += float(now.mask.sum())
+    seen["clipped"] += float((beyond * now.mask).sum())
+    seen["ratio"] += float((ratio * now.mask).sum())
+    seen["ratio_max"] = max(seen["ratio_max"], float((ratio * now.mask).max()))
+
+
+def _not_finite(what: str, step: int, rollout: Rollout, rows: Sequence[int], base: SharedBase) -> UserError:
+    texts: list[Ids] = [rollout.response_ids[row] for row in rows[:3]]
+    shown = "; ".join(f'"{base.renderer.text(ids)[:80]}"' for ids in texts)
+    return UserError(
+        f"the {what} of step {step} is not finite, on responses such as {shown}. This step is not kept; the last "
+        "checkpoint is. Lower policy.learning_rate or set policy.score_clip, and run the command again."
+    )
