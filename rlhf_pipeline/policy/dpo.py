@@ -65,7 +65,7 @@ def train_dpo(
     size, steps = micro_batches(config, config.prompts_per_step // PartialState().num_processes)
     given = arguments(config, base, folder, seed, updates=1, micro_batch=size, accumulate=steps)
     with quiet():
-        watch = Watch(base, folder, lambda logs: finite(logs, _FIGURES), on_step, None)
+        watch = Watch(config, base, folder, lambda logs: finite(logs, _FIGURES), on_step)
         trainer = _DPO(
             model=base.peft_model,
             args=DPOConfig(**given, beta=config.kl_coefficient, max_length=None),

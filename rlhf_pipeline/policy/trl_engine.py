@@ -8,7 +8,7 @@ trainer afterwards: sample from what was written, not from it.
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import PartialState
@@ -22,6 +22,7 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.policy.config import PolicyConfig, check_config
+from rlhf_pipeline.policy.instruments import repetition, spread
 from rlhf_pipeline.policy.rollout import Mixture, Scorer, check_scores
 from rlhf_pipeline.policy.trl_training import (
     AdapterTrainer,
@@ -46,8 +47,8 @@ _FIGURES = {
     "grad_norm": "grad_norm",
     "learning_rate": "learning_rate",
     "clip_ratio/region_mean": "clip_fraction",
-    "seconds_score": "seconds_score",
-    "step_time": "seconds_step",
+    "repetition": "repetition",
+    "score_spread": "score_spread",
 }
 
 
@@ -85,7 +86,7 @@ def train_with_trl(
     reward = Reward(config, base, scorer)
     with quiet():
         kind, specific = _chosen(config)
-        watch = Watch(base, folder, lambda logs: figures(config, logs), on_step, scorer)
+        watch = Watch(config, base, folder, lambda logs: figures(config, logs), on_step, scorer)
         trainer = kind(
             model=base.peft_model,
             reward_funcs=[reward],
@@ -150,16 +151,17 @@ class Reward:
         finished = torch.tensor([ids[-1] in self.base.renderer.eos_ids for ids in completion_ids])
         lengths = torch.tensor([len(ids) for ids in completion_ids], dtype=torch.float32)
         parts = self.scorer.parts if isinstance(self.scorer, Mixture) else {}
-        columns_ = {"score": scores, "finish_rate": finished.float()}
-        columns_ |= {f"score_{name}": torch.tensor(list(values)) for name, values in parts.items()}
-        for name, values in columns_.items():
+        found = {"score": scores, "finish_rate": finished.float(), "repetition": repetition(completion_ids)}
+        found |= {f"score_{name}": torch.tensor(list(values)) for name, values in parts.items()}
+        for name, values in found.items():
             log_metric(name, float(values.float().mean()))
+        log_metric("score_spread", spread(scores.tolist(), config.group))
         log_metric("seconds_score", time.perf_counter() - began)
         if config.score_clip is not None:
             scores = scores.clamp(-config.score_clip, config.score_clip)
         penalised = scores - config.missing_eos_penalty * (~finished).float() - config.length_penalty * lengths
-        found: list[float] = penalised.tolist()
-        return found
+        rewards: list[float] = penalised.tolist()
+        return rewards
 
 
 def figures(config: PolicyConfig, logs: Any) -> Row:
@@ -169,7 +171,8 @@ def figures(config: PolicyConfig, logs: Any) -> Row:
     `reward` is before the KL penalty that RLOO takes off.
     """
     row = finite(logs, _FIGURES | {name: name for name in logs if name.startswith("score_")})
-    if "kl" in logs and "length" in row:
+    row["tokens"] = round(row["length"] * config.prompts_per_step * config.group)
+    if "kl" in logs:
         row["kl"] = float(logs["kl"]) * row["length"]
     off = config.kl_coefficient * row.get("kl", 0.0) if config.algorithm == "rloo" else 0.0
     return {"reward": float(logs["reward"]) - off, **row}
@@ -186,16 +189,22 @@ def _chosen(config: PolicyConfig) -> tuple[type[Any], Callable[..., Any]]:
     )
 
 
-class _FromIds:
-    """Prompts are token ids already, by the one renderer: TRL's template and truncation have no part."""
+class _FromIds(AdapterTrainer):
+    """Prompts are token ids already, by the one renderer: TRL's template has no part. Sampling is timed."""
 
     def _tokenize_prompts(self, prompts: list[list[int]]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
 
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        found = super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
+        cast(Any, self)._metrics["train"]["seconds_sample"].append(time.perf_counter() - began)
+        return found
 
-class _RLOO(AdapterTrainer, _FromIds, RLOOTrainer):
+
+class _RLOO(_FromIds, RLOOTrainer):
     pass
 
 
-class _GRPO(AdapterTrainer, _FromIds, GRPOTrainer):
+class _GRPO(_FromIds, GRPOTrainer):
     pass

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate import PartialState
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -26,6 +28,7 @@ from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import read_json, sync_folder, write_json, write_jsonl
 from rlhf_pipeline.policy.config import PolicyConfig
+from rlhf_pipeline.policy.instruments import Alarms, of_machine
 from rlhf_pipeline.policy.rollout import Mixture, Scorer
 
 ADAPTER = "default"  # the name under which TRL looks for the adapter of a PEFT model
@@ -75,12 +78,20 @@ class Watch(TrainerCallback):
     """
 
     def __init__(
-        self, base: SharedBase, folder: Path, to_row: ToRow, on_step: Callable[[Row], None], scorer: Scorer | None
+        self,
+        config: PolicyConfig,
+        base: SharedBase,
+        folder: Path,
+        to_row: ToRow,
+        on_step: Callable[[Row], None],
+        scorer: Scorer | None = None,
     ) -> None:
         self.base, self.to_row, self.on_step = base, to_row, on_step
         self.path = folder / LOG
         self.mixture = scorer if isinstance(scorer, Mixture) else None
+        self.alarms = Alarms(config.alarms)
         self.rows: list[Row] = []
+        self.began: float | None = None
 
     def begin(self, checkpoint: Path | None, main: bool) -> None:
         """Take up the rows, and the scorer's state, of the checkpoint that training goes on from."""
@@ -93,7 +104,14 @@ class Watch(TrainerCallback):
         if main:
             write_jsonl(self.path, self.rows)
         for row in self.rows:
+            self.alarms.after(row)
             self.on_step(row)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The first update of a step starts its clock."""
+        self.began = self.began or time.perf_counter()
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
@@ -103,6 +121,9 @@ class Watch(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         row = {"step": len(self.rows) + 1, **self.to_row(logs)}
+        row |= self._of_machine(logs, row.get("tokens"))
+        if fired := self.alarms.after(row):
+            row["alarms"] = [alarm.name for alarm in fired]
         self.rows.append(row)
         if state.is_world_process_zero:
             with self.path.open("a", encoding="utf-8") as file:
@@ -133,6 +154,14 @@ class Watch(TrainerCallback):
                 os.fsync(stream.fileno())
         (folder / _WHOLE).touch()
         sync_folder(folder)
+
+    def _of_machine(self, logs: Mapping[str, float], tokens: int | None) -> Row:
+        """Phases that the trainer timed, and as `update` whatever else the step took."""
+        spent = {name.removeprefix("seconds_"): logs[name] for name in logs if name.startswith("seconds_")}
+        spent["update"] = time.perf_counter() - (self.began or 0.0) - sum(spent.values())
+        self.began = None
+        found: Row = of_machine(spent, tokens or 0, PartialState().device)
+        return {name: value for name, value in found.items() if tokens or name != "tokens_per_second"}
 
 
 def put_adapter(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | None) -> None:
@@ -168,7 +197,8 @@ def fit(trainer: Any, base: SharedBase, folder: Path, watch: Watch) -> list[Row]
         base.check_trainable(ADAPTER)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     parameters = base.parameters(ADAPTER)
-    with DistributedBackend(trainer.accelerator).gather_params(list(parameters.values())):
+    shards: Any = DistributedBackend(trainer.accelerator)  # type: ignore[no-untyped-call]
+    with shards.gather_params(list(parameters.values())):
         whole = {name: _whole(parameter) for name, parameter in parameters.items()}
         if main:
             base.save_adapter(ADAPTER, folder, whole)
@@ -192,12 +222,13 @@ def arguments(
         "gradient_checkpointing": config.gradient_checkpointing,
         "bf16": base.base.dtype == torch.bfloat16,
         "fp16": base.base.dtype == torch.float16,
-        "use_cpu": base.device.type == "cpu",
+        "use_cpu": base.device.type == "cpu" and not sharded(),
         "save_strategy": "steps",
         "save_steps": config.checkpoint_every * updates,
         "save_total_limit": 2,
         "logging_steps": updates,
         "report_to": config.tracker,
+        "project": "rlhf-pipeline",
         "disable_tqdm": True,
         "disable_dropout": True,
         "remove_unused_columns": False,
@@ -205,6 +236,11 @@ def arguments(
         "ddp_find_unused_parameters": False,
         "seed": seed,
     }
+
+
+def sharded() -> bool:
+    """Whether a launcher asked for weights divided among processes; the base is then loaded on the CPU first."""
+    return any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
 
 
 def micro_batches(config: PolicyConfig, rows: int) -> tuple[int, int]:

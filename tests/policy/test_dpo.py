@@ -136,7 +136,7 @@ def test_the_reference_is_the_base_where_training_begins_elsewhere(
 def test_what_cannot_work_is_refused() -> None:
     with pytest.raises(UserError, match="learns from preferences, and there are none"):
         check_dpo(CONFIG, 0)
-    with pytest.raises(UserError, match="divides by policy.kl_coefficient"):
+    with pytest.raises(UserError, match=r"divides by policy\.kl_coefficient"):
         check_dpo(CONFIG.model_copy(update={"kl_coefficient": 0.0}), 10)
-    with pytest.raises(UserError, match="prompts_per_step=4 .* cannot be divided among 3 processes"):
+    with pytest.raises(UserError, match=r"prompts_per_step=4 .* cannot be divided among 3 processes"):
         check_dpo(CONFIG, 10, 3)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.policy.config import PolicyConfig
+from rlhf_pipeline.policy.instruments import OF_THE_MACHINE, AlarmConfig
 from rlhf_pipeline.policy.trl_engine import Reward, figures, train_with_trl
 from rlhf_pipeline.policy.trl_training import LOG
 from tests import shared_base
@@ -41,7 +42,7 @@ def one_thread() -> Iterator[None]:
 def _bits(folder: Path) -> tuple[dict[str, bytes], list[Row]]:
     weights = {name: value.numpy().tobytes() for name, value in load_file(folder / WEIGHTS).items()}
     log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    return weights, [{name: row[name] for name in row if not name.startswith("seconds_")} for row in log]
+    return weights, [{name: row[name] for name in row if not name.startswith(OF_THE_MACHINE)} for row in log]
 
 
 def _mean(log: list[Row], rows: slice) -> float:
@@ -96,11 +97,22 @@ def test_the_log_has_the_native_loops_figures_of_every_step(base: SharedBase, tm
     assert told == log == [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     assert [row["step"] for row in log] == [1, 2, 3, 4, 5]
     native = {"reward", "score", "kl", "entropy", "length", "finish_rate", "loss", "grad_norm", "learning_rate"}
+    native |= {"repetition", "score_spread", "tokens", "tokens_per_second", "peak_memory_gb"}
+    native |= {"seconds_sample", "seconds_score", "seconds_update"}
     assert all(native <= row.keys() for row in log)
+    assert all(row["seconds_sample"] > 0 and 0 < row["seconds_update"] < 60 for row in log)
+    assert all(row["tokens"] == 16 * row["length"] for row in log)
     rates = [row["learning_rate"] / TRL.learning_rate for row in log]
     assert rates == pytest.approx([1 / 3, 2 / 3, 1, 1, 1])
     assert log[0]["kl"] == pytest.approx(0, abs=1e-4)
     assert all(row["reward"] == pytest.approx(row["score"] - 0.05 * row["kl"]) for row in log)
+
+
+def test_alarms_are_in_the_row(base: SharedBase, tmp_path: Path) -> None:
+    config = changed(steps=8, learning_rate=5e-2, kl_coefficient=1e-3, alarms=AlarmConfig(kl=0.5))
+    log = train_with_trl(config, base, LowIds(), PROMPTS, tmp_path, seed=3)
+    assert "kl" in log[-1]["alarms"]
+    assert "alarms" not in log[0]
 
 
 def test_several_updates_on_one_batch_are_one_step(base: SharedBase, tmp_path: Path) -> None:
@@ -195,7 +207,7 @@ class Fixed:
 
 
 def test_the_reward_is_clipped_and_penalised_as_in_the_native_loop(base: SharedBase) -> None:
-    config = changed(score_clip=2.0, missing_eos_penalty=0.5, length_penalty=0.1)
+    config = changed(score_clip=2.0, missing_eos_penalty=0.5, length_penalty=0.1, group=2)
     logged: dict[str, float] = {}
     end = base.renderer.eos_ids[0]
     reward = Reward(config, base, Fixed(5.0, -1.0))
