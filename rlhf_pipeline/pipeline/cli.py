@@ -124,12 +124,17 @@ def reward(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetO
 
 
 @app.command()
-def policy(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+def policy(
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Record one step, to see where its time goes.")] = False,
+) -> None:
     """Tune the policy adapter against the reward model."""
     from rlhf_pipeline.pipeline import stages
 
     with open_run(run, config, set_) as opened:
-        stages.policy(*opened)
+        stages.policy(*opened, profile=profile)
 
 
 @app.command()
@@ -206,14 +211,14 @@ def evaluate_reward(
 
 @app.command()
 def merge(
-    adapter: Annotated[Path, typer.Argument(help="Exported adapter folder.")],
+    adapter: Annotated[Path, typer.Argument(help="Exported adapter folder, or reward folder.")],
     out: Annotated[Path, typer.Argument(help="Folder for the merged model.")],
     model: Annotated[str | None, typer.Option(help="Base model, where it is not where the adapter says.")] = None,
 ) -> None:
-    """Merge an exported adapter into its base model."""
-    from rlhf_pipeline.policy.export import merge
+    """Merge an exported adapter, or a reward model, into its base model."""
+    from rlhf_pipeline.pipeline import stages
 
-    merge(adapter, out, model)
+    stages.merge(adapter, out, model)
 
 
 @app.command()

@@ -4,7 +4,7 @@ The stages themselves are in `stages.py`, which these keep short.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,11 @@ from rlhf_pipeline.pipeline import collect as collecting
 from rlhf_pipeline.pipeline.config import Config
 from rlhf_pipeline.pipeline.labels import has_labels, label_store
 from rlhf_pipeline.pipeline.live import LivePolicy
+from rlhf_pipeline.pipeline.profiling import profiled
 from rlhf_pipeline.pipeline.progress import progress
 from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.pipeline.simulate import default_annotators, hidden_preference, prompt_text
+from rlhf_pipeline.pipeline.watch import watch
 
 SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
@@ -137,12 +139,9 @@ def rows_of(path: Path) -> list[Row]:
 
 @contextmanager
 def steps_shown(
-    console: Console, title: str, total: int | None = None, visible: bool = True
+    console: Console, title: str, total: int | None = None
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Progress of a trainer that reports rows with `step` (and `steps`, where `total` is not known)."""
-    if not visible:
-        yield lambda row: None
-        return
     at = 0
     with progress(console, title, total) as advance:
 
@@ -153,3 +152,29 @@ def steps_shown(
             at = row["step"]
 
         yield on_step
+
+
+@contextmanager
+def policy_shown(
+    run: Run, config: Config, console: Console, *, profile: bool = False, visible: bool = True
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """The policy stage while it runs; with `profile`, one step of it is recorded in the round's folder `profile`."""
+    with ExitStack() as stack:
+        told = [stack.enter_context(watch(console, config.policy.steps, config.policy.alarms, visible))]
+        if profile and visible:
+            told.append(stack.enter_context(profiled(run.folder / "profile", run.say)))
+
+        def on_step(row: Mapping[str, Any]) -> None:
+            for each in told:
+                each(row)
+
+        yield on_step
+
+
+def last_figures(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The columns of a training log, averaged over the last tenth of its steps, and the `alarms` that were on there."""
+    last = log[-max(1, len(log) // 10) :]
+    numbers = [{name: value for name, value in row.items() if isinstance(value, int | float)} for row in last]
+    shared = [name for name in numbers[0] if name != "step" and all(name in row for row in numbers)]
+    figures: dict[str, Any] = {name: sum(row[name] for row in numbers) / len(numbers) for name in shared}
+    return figures | {"alarms": sorted({name for row in last for name in row.get("alarms", ())})}

@@ -93,7 +93,7 @@ RULES: Mapping[str, Rule] = {
 
 
 class Alarms:
-    """The alarms of one run, fed with the rows of its log in order."""
+    """The alarms of one run, fed with the rows of its log in order; to go on later, feed them again."""
 
     def __init__(self, config: AlarmConfig) -> None:
         self._config = config
@@ -117,18 +117,6 @@ class Alarms:
             if rule.beyond(value, limit):
                 found.append(Alarm(name, value, limit, rule.text.format(value=value, limit=limit)))
         return found
-
-    def state(self) -> dict[str, dict[str, list[float]]]:
-        """What the next row's alarms depend on, as JSON."""
-        return {
-            "first": {name: list(values) for name, values in self._first.items()},
-            "recent": {name: list(values) for name, values in self._recent.items()},
-        }
-
-    def restore(self, state: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-        """Go on from what `state` gave."""
-        self._first = {name: list(values) for name, values in state["first"].items()}
-        self._recent = {name: list(values) for name, values in state["recent"].items()}
 
 
 def uncertainty(row: Row) -> float | None:
