@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.reward_model.foreign import Classifier
 from rlhf_pipeline.reward_model.metrics_base import Given, Kind, Reward, Text
 from rlhf_pipeline.reward_model.metrics_code import PassedTests
 from rlhf_pipeline.reward_model.metrics_format import Format
@@ -48,6 +49,7 @@ KINDS: Mapping[str, type[Kind]] = {
     "keywords": Keywords,
     "safety": Safety,
     "tests_passed": PassedTests,
+    "model": Classifier,
     LEARNED: Learned,
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import write_jsonl
@@ -47,7 +48,7 @@ def ask_rows() -> list[dict[str, Any]]:
     return [{"prompt": tiny.ask(f"the {topic}"), "references": ["the cat sat"]} for topic in tiny.TOPICS[:4]]
 
 
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "learned"])
+@pytest.mark.parametrize("name", [name for name in KINDS if name not in ("learned", "model")])
 def test_the_policy_stage_runs_on_each_reward(name: str, tiny_model: Path, tmp_path: Path) -> None:
     base = shared_base.load(tiny_model)
     spec = RewardSpec(name=name, **PARAMETERS.get(name, {}))
@@ -57,6 +58,19 @@ def test_the_policy_stage_runs_on_each_reward(name: str, tiny_model: Path, tmp_p
     assert len(log) == 3
     for row in log:
         assert row[f"score_{name}"] == pytest.approx(row["score"], abs=1e-5) or row.get("score_gated", 0) > 0
+
+
+def test_the_policy_stage_runs_on_somebody_elses_reward_model(tiny_model: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig.from_pretrained(tiny_model, num_labels=1)
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path / "theirs")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "theirs")
+    base = shared_base.load(tiny_model)
+    specs = [RewardSpec(name="model", model=str(tmp_path / "theirs"), dtype="float32", device="cpu")]
+    scorer = policy_scorer(specs, base, ask_rows(), None)
+    prompts = [base.renderer.prompt_ids(row["prompt"]) for row in ask_rows()]
+    log = train_policy(CONFIG, base, scorer, prompts, tmp_path / "policy", seed=1)
+    assert len({row["score_model"] for row in log}) == len(log) == 3
 
 
 def test_bleu_and_grammar_tune_without_labels_or_a_reward_model(
