@@ -1,0 +1,1 @@
+"""What the benchmarks of optimising a reward share: fits, turning points, drawings."""
