@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from rlhf_pipeline.backbone.fused import fuse_lora
 from rlhf_pipeline.backbone.loading import load_base, load_tokenizer
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
@@ -42,6 +43,7 @@ class SharedBase:
         self.renderer = Renderer.of(tokenizer, longest, eos)
         self.heads: dict[str, torch.nn.Linear] = {}
         self.trainable: str | None = None
+        self.packs: bool | None = None  # whether `packed` streams suit this model; found out when first needed
         self._peft: PeftModel | None = None
         self._active: str | None = None
 
@@ -83,6 +85,7 @@ class SharedBase:
                 self._peft.eval()
             else:
                 self._peft.add_adapter(name, config, autocast_adapter_dtype=False)
+            fuse_lora(self._peft)
         except ValueError as error:
             raise UserError(f'cannot put the adapter "{name}" on {self.name}: {str(error).splitlines()[0]}') from error
         if trainable:
@@ -190,6 +193,13 @@ class SharedBase:
         assert head is not None
         logits: torch.Tensor = head(states)
         return logits
+
+    @property
+    def lm_table(self) -> torch.Tensor:
+        """The LM head's weights: (vocabulary, hidden)."""
+        head = self.base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        assert head is not None
+        return cast(torch.Tensor, head.weight)
 
     def check_trainable(self, name: str) -> None:
         """Assert that this adapter, all of it and nothing else, will be trained."""

@@ -1,7 +1,7 @@
 """Log-probabilities of given responses, without ever holding the full logits.
 
-Only positions that predict a response token go through the LM head, a chunk at a time; the backward
-pass recomputes a chunk's logits instead of keeping them. Memory is chunk x vocabulary, not batch x length x vocabulary.
+Only positions that predict a response token go through the LM head, a chunk at a time, and of each chunk only its
+gradient by the hidden states is kept. Memory is chunk x vocabulary, not batch x length x vocabulary.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import torch
 
 from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.tokens import Ids, pad_right
+from rlhf_pipeline.backbone.packed import states_before
+from rlhf_pipeline.backbone.tokens import Ids
 
-CHUNK = 512
+CHUNK_BYTES = 24 << 20
 
 
 class TokenLogprobs(NamedTuple):
@@ -31,23 +32,24 @@ def response_logprobs(
     prompt_ids: Sequence[Ids],
     response_ids: Sequence[Ids],
     temperature: float = 1.0,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
+    differentiable_entropy: bool = False,
 ) -> TokenLogprobs:
     """Return log pi(token | prompt, tokens before it) for every response token, under the base's active adapter.
 
-    `temperature` divides the logits, as it did while sampling. Differentiable where gradients are enabled.
+    `temperature` divides the logits, as it did while sampling. Differentiable where gradients are enabled, the
+    entropy only if asked for. `chunk` is how many positions go through the LM head at once; by default as many as keep
+    its logits small enough to stay in the cache. Responses in a row that answer the same prompt share its computation.
     """
-    sequences = [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)]
-    input_ids, attention_mask = pad_right(sequences, base.renderer.pad_id)
     mask = response_mask(response_ids)
     rows, columns = mask.nonzero(as_tuple=True)
-    before = torch.tensor([len(prompt) - 1 for prompt in prompt_ids])[rows] + columns
-    targets = input_ids[rows, before + 1].to(base.device)
-    states = base.hidden_states(input_ids.to(base.device), attention_mask.to(base.device))
-    states = states[rows.to(base.device), before.to(base.device)]
-
+    targets = torch.tensor([token for response in response_ids for token in response], device=base.device)
+    states = states_before(base, prompt_ids, response_ids)
+    chunk = chunk or max(16, CHUNK_BYTES // (4 * base.lm_table.shape[0]))
     parts = [
-        _Head.apply(base, temperature, states[start : start + chunk], targets[start : start + chunk])  # type: ignore[no-untyped-call]
+        _Head.apply(  # type: ignore[no-untyped-call]
+            base, temperature, states[start : start + chunk], targets[start : start + chunk], differentiable_entropy
+        )
         for start in range(0, len(targets), chunk)
     ]
     logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -59,33 +61,42 @@ def response_logprobs(
 class _Head(torch.autograd.Function):
     """Hidden states (n, hidden) and the tokens that followed (n,) to log-probabilities and entropies (n,).
 
-    Keeps no logits: the backward pass computes them again, and of log softmax(z)[y] knows that the derivative is
-    onehot(y) - softmax(z). The LM head itself is frozen and gets no gradient; nor does the entropy.
+    Of y = log softmax(z)[token] and of the entropy H of softmax(z), the derivatives by z are onehot - p and
+    -p (log p + H). Both are taken back through the frozen LM head at once, while the logits are at hand, so that
+    the backward pass only scales them: no logits are kept, and none are computed twice.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, base: SharedBase, temperature: float, states: torch.Tensor, targets: torch.Tensor
+        ctx: Any, base: SharedBase, temperature: float, states: torch.Tensor, targets: torch.Tensor, entropic: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = base.lm_head(states).float().div_(temperature)
-        total = torch.logsumexp(logits, dim=-1)
-        logprobs = logits.gather(-1, targets[:, None]).squeeze(-1) - total
-        entropies = total - (torch.exp(logits - total[:, None]).mul_(logits)).sum(-1)
-        ctx.base, ctx.temperature = base, temperature
-        ctx.save_for_backward(states, targets, total)
-        ctx.mark_non_differentiable(entropies)
-        return logprobs, entropies
+        logits = base.lm_head(states).float()
+        if temperature != 1:
+            logits.div_(temperature)
+        highest = logits.amax(-1, keepdim=True)
+        weights = (logits - highest).exp_()
+        mass = weights.sum(-1, keepdim=True)
+        total = (highest + mass.log()).squeeze(-1)
+        chosen = logits.gather(-1, targets[:, None]).squeeze(-1)
+        mean = torch.linalg.vecdot(weights, logits) / mass.squeeze(-1)
+        if ctx.needs_input_grad[2]:
+            table = base.lm_table
+            p = weights.div_(mass)
+            slope = (table[targets].float() - (p.to(table.dtype) @ table).float()) / temperature
+            ctx.save_for_backward(slope)
+            if entropic:
+                turn = (p.mul_(logits.sub_(mean[:, None])).to(table.dtype) @ table).float() / -temperature
+                ctx.save_for_backward(slope, turn)
+        ctx.dtype = states.dtype
+        if not entropic:
+            ctx.mark_non_differentiable(entropy := total - mean)
+            return chosen - total, entropy
+        return chosen - total, total - mean
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[None, None, torch.Tensor, None]:
-        states, targets, total = ctx.saved_tensors
-        with torch.enable_grad():
-            states = states.detach().requires_grad_()
-            logits = ctx.base.lm_head(states)
-        scale = gradient[:, None] / ctx.temperature
-        slope = logits.detach().float().div_(ctx.temperature).sub_(total[:, None]).exp_().mul_(-scale)
-        slope.scatter_add_(-1, targets[:, None], scale)
-        return None, None, torch.autograd.grad(logits, states, slope.to(logits.dtype))[0], None
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None, torch.Tensor, None, None]:
+        gradient = sum(slope * along[:, None] for slope, along in zip(ctx.saved_tensors, gradients, strict=False))
+        return None, None, torch.as_tensor(gradient).to(ctx.dtype), None, None
 
 
 def response_mask(response_ids: Sequence[Ids]) -> torch.Tensor:

@@ -18,6 +18,7 @@ from peft import PeftConfig
 from safetensors import SafetensorError, safe_open
 
 from rlhf_pipeline.backbone.adapters import CONFIG, WEIGHTS, SharedBase
+from rlhf_pipeline.backbone.packed import batches, last_states, packs
 from rlhf_pipeline.backbone.tokens import pad_right
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import read_json
@@ -98,11 +99,9 @@ class RewardScorer:
         """
         fit, completed = self.base.renderer.fit, self.base.renderer.completed
         longest = min(self.max_length or self.base.renderer.max_length, self.base.renderer.max_length)
-        sequences = []
-        for prompt, response in zip(prompt_ids, response_ids, strict=True):
-            kept_prompt, kept_response, _ = fit(prompt, completed(response), longest)
-            sequences.append([*kept_prompt, *kept_response])
-        features = self.features(sequences)
+        pairs = zip(prompt_ids, response_ids, strict=True)
+        kept = [fit(prompt, completed(response), longest)[:2] for prompt, response in pairs]
+        features = self._shared_features([prompt for prompt, _ in kept], [response for _, response in kept])
         scores = self.scores(features)
         if not return_std:
             return scores
@@ -127,6 +126,19 @@ class RewardScorer:
                 states = self.base.hidden_states(ids.to(device), mask.to(device))
                 last = states[torch.arange(len(batch), device=device), mask.sum(1).to(device) - 1]
                 found[batch] = last.float().cpu()
+        return found
+
+    @torch.no_grad()
+    def _shared_features(self, prompts: Sequence[Ids], responses: Sequence[Ids]) -> torch.Tensor:
+        """As `features`, with the prompt of several responses computed once where that is possible."""
+        if not prompts or not packs(self.base, prompts, responses):
+            return self.features([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
+        longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
+        found = torch.zeros(len(prompts), self.head.shape[0])
+        with self.base.using(self.name):
+            for rows in batches(prompts, responses, max(1, self.batch_tokens // longest)):
+                states = last_states(self.base, [prompts[i] for i in rows], [responses[i] for i in rows])
+                found[rows] = states.float().cpu()
         return found
 
     @property
@@ -167,6 +179,9 @@ def check_reward_folder(folder: Path) -> str:
             f"{config.task_type}). Train one with `rlhf reward`, "
             'or save the head with modules_to_save=["score"].'
         )
+    wrong = next((head for head in heads if head.ndim != 2 or len(head) != 1), None)
+    if wrong is not None:
+        raise UserError(f"the score head in {folder} gives {len(wrong)} scores, not one: train it with num_labels=1.")
     if not any(bool(head.any()) for head in heads):
         raise UserError(f"the score head in {folder} is newly initialised, not trained: every score would be zero.")
     if not config.base_model_name_or_path:

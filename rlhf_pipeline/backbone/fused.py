@@ -1,0 +1,72 @@
+"""PEFT's LoRA layers, computed with fewer passes over memory.
+
+PEFT evaluates W x, then B A x, scales it and adds it, each a new tensor as large as the output. Here the side path is
+added in place, and the backward pass, written out, adds the adapter's share of the gradient in place as well. Weights,
+names and files stay PEFT's. What this does not cover (dropout in training, DoRA, several adapters at once, quantised
+bases) is left to PEFT's own code.
+"""
+
+from typing import Any, cast
+
+import torch
+from peft.tuners.lora import layer as lora
+from torch import Tensor, nn
+
+
+class FusedLinear(lora.Linear):
+    """A PEFT LoRA layer whose usual case is one autograd function."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """W x + scale B A x for (..., in): (..., out), in the base's number format."""
+        if self.disable_adapters and not self.merged:
+            return cast(Tensor, self.base_layer(x))
+        name = self._alone()
+        if name is None or args or kwargs:
+            return super().forward(x, *args, **kwargs)
+        base = cast(nn.Linear, self.base_layer)
+        a, b = (cast(Tensor, side[name].weight) for side in (self.lora_A, self.lora_B))
+        dtype = base.weight.dtype
+        y = _LoRA.apply(x.to(dtype), base.weight, base.bias, a.to(dtype), b.to(dtype), self.scaling[name])  # type: ignore[no-untyped-call]
+        return cast(Tensor, y)
+
+    def _alone(self) -> str | None:
+        """The one plain adapter that is active, if that is the case."""
+        names = [name for name in self.active_adapters if name in self.lora_A]
+        if len(names) != 1 or self.merged or type(self.base_layer) is not nn.Linear:
+            return None
+        name = names[0]
+        plain = name not in self.lora_variant and self.lora_B[name].bias is None
+        dropped = self.training and not isinstance(self.lora_dropout[name], nn.Identity)
+        return name if plain and not dropped and not self.base_layer.weight.requires_grad else None
+
+
+class _LoRA(torch.autograd.Function):
+    """y = W x + c + s B A x (Hu et al. 2021, eq. 3), with gradients for x, A and B; W is frozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        narrow = rows @ a.T
+        y = nn.functional.linear(rows, weight, bias).addmm_(narrow, b.T, alpha=scale)
+        ctx.save_for_backward(rows, narrow, weight, a, b)
+        ctx.scale = scale
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
+        rows, narrow, weight, a, b = ctx.saved_tensors
+        slope = gradient.reshape(-1, gradient.shape[-1])
+        inner = slope @ b
+        to_x = None
+        if ctx.needs_input_grad[0]:
+            to_x = (slope @ weight).addmm_(inner, a, alpha=ctx.scale).view(*gradient.shape[:-1], -1)
+        to_a = (rows.T @ inner).T * ctx.scale
+        to_b = (narrow.T @ slope).T * ctx.scale
+        return to_x, None, None, to_a, to_b, None
+
+
+def fuse_lora(model: nn.Module) -> None:
+    """Let every plain LoRA layer in `model` compute this way; layers that already do stay as they are."""
+    for module in model.modules():
+        if type(module) is lora.Linear:
+            module.__class__ = FusedLinear
