@@ -1,7 +1,10 @@
 """Judgements as datasets that TRL reads as they are: rows for a file, or for the Hugging Face hub.
 
-    preferences  {"prompt", "chosen", "rejected", "weight", "p_chosen", "margin"?, ...}: pairs, rankings, rewrites
+    preferences  {"prompt", "chosen", "rejected", "weight", "p_chosen", "p_tie", "margin"?, ...}, and of
+                 rankings and rewrites
     rankings     the same rows, of rankings alone
+    ties         the same rows, where neither response is preferred: which is called chosen means nothing
+    orders       {"prompt", "responses", "ranks", "weight", "annotator", ...}: whole rankings, 1 the best
     unpaired     {"prompt", "completion", "label", "weight", ...}
     prompts      {"id", "prompt", "references"?}
     ratings      {"prompt", "response", "aspect", "score", "scale", "annotator", ...}
@@ -46,12 +49,23 @@ def preferences(store: Store, campaign: str | None = None) -> PreferenceSet:
     """One row for each two responses of which a weighted majority prefers one, and one for each rewrite.
 
     Over the votes on the two, with weights w: `weight` = sum of w, and `p_chosen` = (sum of w of those for the chosen
-    response + half of that of ties) / `weight`. `margin`, in (0, 1], is there where strengths were given: the weighted
-    mean of strength/3 over the votes that have one, negative where they went the other way, and 0 in rows without any.
+    response + half of that of ties) / `weight`; `p_tie` is the share of ties. `margin`, in (0, 1], is there where
+    strengths were given: the weighted mean of strength/3 over the votes that have one, negative where they went the
+    other way, and 0 in rows without any.
     """
     labels = read_labels(store, campaign)
     rows, without = _preferences(labels)
     return PreferenceSet(_with_margins(rows), without["tie"], without["both_bad"], without["skip"])
+
+
+def beyond_preferences(store: Store, campaign: str | None = None) -> list[Row]:
+    """What a reward model can learn from and a preference row cannot say: ties, whole rankings, ratings.
+
+    Ties within rankings are left to these.
+    """
+    labels = read_labels(store, campaign)
+    ties = [row for row in _ties(labels) if row["origin"] != "ranking"]
+    return [*ties, *_orders(labels), *_ratings(labels)]
 
 
 def push_to_hub(rows: Sequence[Row], name: str, *, private: bool = True) -> None:
@@ -97,16 +111,21 @@ def _pair(labels: Labels, task: Task, chosen: str, rejected: str, votes: Sequenc
     weight = total(votes)
     won = total(vote for vote in votes if vote.winner == chosen)
     tied = total(vote for vote in votes if vote.winner is None)
-    annotators = sorted(vote.annotator_id for vote in votes)
+    votes = sorted(votes, key=lambda vote: vote.annotator_id)
+    annotators = [vote.annotator_id for vote in votes]
     row = {
         "prompt": _messages(labels, task),
         "chosen": _reply(labels.candidates[chosen].response),
         "rejected": _reply(labels.candidates[rejected].response),
         "weight": round(weight, 6),
         "p_chosen": (won + tied / 2) / weight,
+        "p_tie": tied / weight,
         "origin": "ranking" if labels.campaigns[task.campaign].kind == "ranking" else "pair",
         "ids": {"prompt": task.prompt_id, "chosen": chosen, "rejected": rejected},
         "annotators": annotators,
+        "votes": [0.5 if vote.winner is None else float(vote.winner == chosen) for vote in votes],
+        "chosen_left": [vote.on_left(chosen) for vote in votes],
+        "round": _round(labels, chosen, rejected),
         "simulated": any(labels.simulated[annotator_id] for annotator_id in annotators),
     }
     signed = [(vote, vote.strength / 3 * (1 if vote.winner == chosen else -1)) for vote in votes if vote.strength]
@@ -128,11 +147,21 @@ def _rewrites(labels: Labels, task: Task) -> Iterator[Row]:
             "rejected": _reply(labels.candidates[better].response),
             "weight": round(labels.weight(task, judgement), 6),
             "p_chosen": 1.0,
+            "p_tie": 0.0,
             "origin": "rewrite",
             "ids": {"prompt": task.prompt_id, "chosen": Candidate(task.prompt_id, text).id, "rejected": better},
             "annotators": [judgement.annotator_id],
+            "votes": [1.0],
+            "chosen_left": [None],
+            "round": _round(labels, better),
             "simulated": labels.simulated[judgement.annotator_id],
         }
+
+
+def _round(labels: Labels, *candidates: str) -> int | None:
+    """The latest round of the loop that made one of these responses."""
+    known = [labels.candidates[each].source.get("round") for each in candidates]
+    return max((each for each in known if isinstance(each, int)), default=None)
 
 
 def _better(judgement: Judgement, task: Task) -> str | None:
@@ -150,6 +179,37 @@ def _why_none(judgements: Sequence[Judgement]) -> str:
 
 def _rankings(labels: Labels) -> list[Row]:
     return _with_margins([row for row in _preferences(labels)[0] if row["origin"] == "ranking"])
+
+
+def _ties(labels: Labels) -> list[Row]:
+    rows = []
+    for task in labels.tasks:
+        for (one, other), votes in votes_of(labels, task).items():
+            if total(votes) > 0 and majority(votes, one, other) is None:
+                row = _pair(labels, task, one, other, votes)
+                row.pop("margin", None)
+                rows.append(row)
+    return rows
+
+
+def _orders(labels: Labels) -> list[Row]:
+    return [
+        {
+            "prompt": _messages(labels, task),
+            "responses": [labels.candidates[each].response for group in judgement.answer.ranking for each in group],
+            "ranks": [place for place, group in enumerate(judgement.answer.ranking, start=1) for _ in group],
+            "weight": round(labels.weight(task, judgement), 6),
+            "annotator": judgement.annotator_id,
+            "ids": {
+                "prompt": task.prompt_id,
+                "responses": [each for group in judgement.answer.ranking for each in group],
+            },
+            "simulated": labels.simulated[judgement.annotator_id],
+        }
+        for task in labels.tasks
+        for judgement in labels.judgements.get(task.id, ())
+        if judgement.answer.verdict == "ranked" and len(judgement.answer.ranking) > 1
+    ]
 
 
 def _unpaired(labels: Labels) -> list[Row]:
@@ -241,6 +301,8 @@ def _reply(text: str) -> list[dict[str, str]]:
 KINDS: dict[str, Callable[[Labels], list[Row]]] = {
     "preferences": lambda labels: _with_margins(_preferences(labels)[0]),
     "rankings": _rankings,
+    "ties": _ties,
+    "orders": _orders,
     "unpaired": _unpaired,
     "prompts": _prompts,
     "ratings": _ratings,

@@ -227,6 +227,8 @@ def _point(kind: str, share: Share) -> list[Mark]:
 EXPORTS: Mapping[str, str] = {
     "preferences": "Pairs for reward models and DPO: prompt, chosen, rejected, weight, p_chosen, margin",
     "rankings": "The same rows, from ranked tasks alone",
+    "ties": "The same rows, where neither response is preferred",
+    "orders": "Whole rankings: prompt, responses, ranks, weight",
     "unpaired": "Single responses with a label, for KTO: prompt, completion, label, weight",
     "prompts": "Prompts alone, for online training",
     "ratings": "Ratings by aspect: prompt, response, aspect, score, scale",

@@ -20,7 +20,7 @@ from rlhf_pipeline.pipeline.options import DEFAULT_RUN, ConfigOption, RunOption,
 if TYPE_CHECKING:
     from rlhf_pipeline.labeling_ui.store import Store
 
-KINDS = "preferences, rankings, unpaired, prompts or ratings"
+KINDS = "preferences, rankings, ties, orders, unpaired, prompts or ratings"
 users = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The people who label, and what each may do.")
 labels = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The judgements: copies, checks and exports.")
 

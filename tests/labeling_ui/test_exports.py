@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.labeling_ui import exports, quality, voting
 from rlhf_pipeline.labeling_ui.campaign import Campaign
-from rlhf_pipeline.labeling_ui.exports import KINDS, PreferenceSet, export, preferences
+from rlhf_pipeline.labeling_ui.exports import KINDS, PreferenceSet, beyond_preferences, export, preferences
 from rlhf_pipeline.labeling_ui.records import Answer, Judgement, Task
 from rlhf_pipeline.labeling_ui.store import Store
 from tests.labeling_ui.filling import fill, fill_with
@@ -225,6 +225,39 @@ def test_rankings_of_several_annotators_are_weighed_pair_by_pair(store: Store, w
     assert rows[b, a]["weight"] == pytest.approx(1 / 3 + 3, abs=1e-6)
     assert rows[b, a]["p_chosen"] == pytest.approx(3 / (1 / 3 + 3))
     assert rows[a, c]["weight"] == pytest.approx(1 / 3, abs=1e-6)
+
+
+# What preference rows cannot say.
+
+
+def test_ties_are_rows_where_neither_is_preferred(store: Store) -> None:
+    tied, split, decided, ranked = *fill(store, 3, overlap=2), fill_with(store, RANKING, 1, 3)[0]
+    for task, said in ((tied, "tt"), (split, "ab"), (decided, "at")):
+        for name, winner in zip(("ann", "ben"), said, strict=True):
+            vote(store, task, name, ("tie", None) if winner == "t" else (winner, 2))
+    a, b, c = ranked.candidates
+    say(store, ranked, "ann", Answer("ranked", ranking=((b,), (a, c))))
+    rows = {row["ids"]["prompt"]: row for row in export(store, "ties")}
+    assert rows.keys() == {tied.prompt_id, split.prompt_id, ranked.prompt_id}
+    assert {row["p_chosen"] for row in rows.values()} == {0.5}
+    assert (rows[tied.prompt_id]["p_tie"], rows[split.prompt_id]["p_tie"]) == (1.0, 0.0)
+    assert "margin" not in rows[split.prompt_id]
+    assert {row["ids"]["prompt"]: row["p_tie"] for row in export(store, "preferences", "main")} == {
+        decided.prompt_id: 0.5
+    }
+
+
+def test_whole_rankings_keep_their_places(store: Store, weighted: dict[str, float]) -> None:
+    weighted |= {"ann": 0.5, "ben": 1.5}
+    (task,) = fill_with(store, RANKING, 1, 4, overlap=2)
+    a, b, c, _ = task.candidates
+    say(store, task, "ann", Answer("ranked", ranking=((b,), (a, c))))
+    say(store, task, "ben", Answer("ranked", ranking=((a, b),)))
+    (row,) = export(store, "orders")
+    assert row["ids"]["responses"] == [b, a, c]
+    assert (row["ranks"], row["weight"]) == ([1, 2, 2], 0.5), "who put all on one place has ordered nothing"
+    assert [each["origin"] for each in export(store, "ties")] == ["ranking"]
+    assert beyond_preferences(store) == [row], "ties within a ranking are in it already"
 
 
 # Single responses, ratings, prompts.
