@@ -358,7 +358,7 @@ def test_the_variance_falls_with_what_the_baseline_knows() -> None:
 
 
 def test_the_best_constant_baseline_weighs_rewards_by_the_square_of_their_gradient() -> None:
-    # Greensmith, Bartlett and Baxter 2004, theorem 8: E[R |grad|^2] / E[|grad|^2], near the mean and not quite at it.
+    # Greensmith, Bartlett and Baxter 2004: E[R |grad|^2] / E[|grad|^2], near the mean and not quite at it.
     model = policy()
     returns = model.rewards()
     chances = torch.softmax(model.theta.detach(), -1)
