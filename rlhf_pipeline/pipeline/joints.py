@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from rich.console import Console
 
 from rlhf_pipeline.backbone.adapters import SharedBase
@@ -20,10 +20,14 @@ from rlhf_pipeline.pipeline.labels import has_labels, label_store
 from rlhf_pipeline.pipeline.live import LivePolicy
 from rlhf_pipeline.pipeline.profiling import profiled
 from rlhf_pipeline.pipeline.progress import progress
+from rlhf_pipeline.pipeline.rewards import needs_learned
 from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.pipeline.simulate import default_annotators, hidden_preference, prompt_text
 from rlhf_pipeline.pipeline.watch import watch
+from rlhf_pipeline.policy.config import OFFLINE
+from rlhf_pipeline.reward_model.metrics import LEARNED
 
+NO_LABELS = {"judgements": 0, "simulated_judgements": 0, "pairs": 0}
 SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
 
@@ -84,6 +88,16 @@ def artifact(run: Run, name: str) -> Path:
     return path
 
 
+def how_tuned(config: Config) -> str:
+    """How the policy came about, for its card: "tuned ..."."""
+    if config.policy.algorithm in OFFLINE:
+        return "by direct preference optimisation on pairwise judgements"
+    learned = "a reward model of pairwise judgements" if needs_learned(config.rewards) else ""
+    programmed = ", ".join(spec.title for spec in config.rewards if spec.name != LEARNED)
+    towards = [learned, f"programmed rewards ({programmed})" if programmed else ""]
+    return f"by policy gradients towards {' and '.join(each for each in towards if each)}"
+
+
 def by_hidden_preference(rows: Sequence[Row], answers: Sequence[Row]) -> list[float]:
     """The judge of simulated labels: what their annotators were made to prefer."""
     return [
@@ -102,9 +116,9 @@ def asking(config: Config, settings: Any) -> dict[str, Any]:
     return {**with_model(config, settings), "max_prompt_tokens": config.collect.max_prompt_tokens}
 
 
-def base_of(config: Config, accelerator: Accelerator | None = None) -> SharedBase:
-    """The base model of the run, on the device of the accelerator where none is configured."""
-    device = str(accelerator.device) if accelerator and config.device == "auto" else config.device
+def base_of(config: Config, process: Accelerator | PartialState | None = None) -> SharedBase:
+    """The base model of the run, on the device of the process where none is configured."""
+    device = str(process.device) if process and config.device == "auto" else config.device
     return SharedBase.load(config.model, config.dtype, device)
 
 

@@ -81,6 +81,20 @@ def needs_learned(specs: Sequence[RewardSpec]) -> bool:
     return any(spec.name == LEARNED for spec in specs)
 
 
+def dumped(specs: Sequence[RewardSpec]) -> list[dict[str, Any]]:
+    """The rewards as a manifest keeps them."""
+    return [spec.model_dump(mode="json") for spec in specs]
+
+
+def programmed_judge(specs: Sequence[RewardSpec], base: SharedBase, rows: Sequence[Row]) -> Scorer:
+    """Programmatic rewards as a judge of two policies' answers.
+
+    Without running normalisation: its moments would be others for one policy than for the other.
+    """
+    fixed = [spec.model_copy(update={"normalise": "none"}) if spec.normalise == "running" else spec for spec in specs]
+    return as_scorer(compose(fixed, base=base), base.renderer, rows)
+
+
 def policy_scorer(specs: Sequence[RewardSpec], base: SharedBase, rows: Sequence[Row], folder: Path | None) -> Scorer:
     """The scorer of the policy stage; `folder` is the reward model's.
 

@@ -22,17 +22,17 @@ from rlhf_pipeline.pipeline import summary
 from rlhf_pipeline.pipeline.collect import EVERYDAY, HELD_OUT, TRAIN
 from rlhf_pipeline.pipeline.config import Config
 from rlhf_pipeline.pipeline.joints import (
-    accelerator_of,
+    NO_LABELS,
     artifact,
     asked_of,
     asking,
     base_of,
     by_hidden_preference,
     check_overlap,
+    how_tuned,
     imported,
     last_figures,
     live_policy,
-    policy_shown,
     prompt_source,
     rows_of,
     steps_shown,
@@ -43,14 +43,14 @@ from rlhf_pipeline.pipeline.labels import label_store, location
 from rlhf_pipeline.pipeline.manifest import StageRecord
 from rlhf_pipeline.pipeline.progress import progress
 from rlhf_pipeline.pipeline.report import write_report
-from rlhf_pipeline.pipeline.rewards import needs_learned, policy_scorer
+from rlhf_pipeline.pipeline.rewards import dumped, needs_learned, programmed_judge
 from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.pipeline.simulate import default_annotators, simulate
-from rlhf_pipeline.policy.config import check_config
+from rlhf_pipeline.pipeline.tuning import tune
+from rlhf_pipeline.policy.config import OFFLINE
 from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
 from rlhf_pipeline.policy.export import merge as merge_policy
 from rlhf_pipeline.policy.state import ADAPTER
-from rlhf_pipeline.policy.train import train_policy
 from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs, split_by_prompt
 from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
 from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY
@@ -58,7 +58,7 @@ from rlhf_pipeline.reward_model.scorer import RewardScorer
 from rlhf_pipeline.reward_model.serving import is_reward_folder, merge_reward
 from rlhf_pipeline.reward_model.train import train_reward
 
-SCORE, SIMULATED = "reward model", "simulated preference"
+SCORE, SIMULATED, PROGRAMMED = "reward model", "simulated preference", "programmed rewards"
 _REFUSALS = 10  # shown
 
 
@@ -213,31 +213,22 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
 
 
 def policy(run: Run, config: Config, console: Console, *, profile: bool = False) -> StageRecord:
-    """policy/: the adapter after policy-gradient updates against the reward model; `profile` records one of them."""
+    """policy/: the adapter after training on the rewards, or by DPO on the preferences; `profile` records a step."""
     prompts(run, config)
-    before = run.at(run.round - 1).folder / "policy" if run.round else None
-    reward_folder = artifact(run, "reward") if needs_learned(config.rewards) else None
-    inputs = [run.folder / "prompts.jsonl", *(each for each in (reward_folder, before) if each)]
+    offline = config.policy.algorithm in OFFLINE
+    if offline:
+        preference_rows(run, config)
+    learned = run.folder / "preferences.jsonl" if offline else None
+    if needs_learned(config.rewards) and not offline:
+        learned = artifact(run, "reward")
+    before = run.at(run.round - 1).folder / "policy" if run.round else config.policy.initial
+    inputs = [run.folder / "prompts.jsonl", *(each for each in (learned, before) if each)]
     settings = asking(config, config.policy)
-    if config.rewards != LEARNED_ONLY:
-        settings["rewards"] = [spec.model_dump(mode="json") for spec in config.rewards]
+    if config.rewards != LEARNED_ONLY and not offline:
+        settings["rewards"] = dumped(config.rewards)
 
     def produce(folder: Path) -> dict[str, Any]:
-        accelerator = accelerator_of(config)
-        check_config(config.policy, sum(row["split"] == TRAIN for row in rows_of(inputs[0])), accelerator.num_processes)
-        base = base_of(config, accelerator)
-        rows = asked_of(run, config, base, console, TRAIN)
-        scorer = policy_scorer(config.rewards, base, rows, reward_folder)
-        asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
-        if config.policy.tracker != "none":
-            accelerator.init_trackers("rlhf-pipeline", config.policy.model_dump(mode="json"))
-        with policy_shown(run, config, console, profile=profile, visible=accelerator.is_main_process) as on_step:
-            log = train_policy(
-                config.policy, base, scorer, asked, folder, seed=config.seed + run.round, initial=before,
-                accelerator=accelerator, on_step=on_step,
-            )  # fmt: skip
-        accelerator.end_training()
-        return last_figures(log)
+        return last_figures(tune(run, config, console, folder, learned=learned, initial=before, profile=profile))
 
     made = run.record("policy")
     record = run.stage("policy", "policy", inputs, settings, produce)
@@ -248,7 +239,9 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
 
 def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     """evaluation.json: policy against base on held-out prompts, judged without knowing which is which."""
-    adapter, reward_folder = artifact(run, "policy"), artifact(run, "reward")
+    adapter = artifact(run, "policy")
+    programmed = not needs_learned(config.rewards) and not (run.folder / "reward").exists()
+    judging = None if programmed else artifact(run, "reward")
     with label_store(run, config) as store:
         counts = store.counts()
         simulated = counts.simulated_judgements == counts.judgements > 0
@@ -256,14 +249,14 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     def produce(folder: Path) -> dict[str, Any]:
         base = base_of(config)
         base.load_adapter(ADAPTER, adapter)
-        scorer = RewardScorer.load(reward_folder, base)
         asked = asked_of(run, config, base, console, HELD_OUT)[: config.evaluate.prompts]
         if len(asked) < 2:
             raise UserError(
                 "there are fewer than two held-out prompts to evaluate on. Add prompts, or raise collect.held_out."
             )
+        scorer = RewardScorer.load(judging, base) if judging else programmed_judge(config.rewards, base, asked)
         judges: dict[str, evaluating.Judge] = {SIMULATED: by_hidden_preference} if simulated else {}
-        judges[SCORE] = lambda rows, answers: scorer.score(
+        judges[SCORE if judging else PROGRAMMED] = lambda rows, answers: scorer.score(
             [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
         ).tolist()
         with progress(console, "evaluate", config.evaluate.responses * len(asked)) as advance:
@@ -282,8 +275,8 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     return run.stage(
         "evaluate",
         "evaluation.json",
-        [run.folder / "prompts.jsonl", adapter, reward_folder],
-        asking(config, config.evaluate),
+        [run.folder / "prompts.jsonl", adapter, *([judging] if judging else [])],
+        asking(config, config.evaluate) | ({} if judging else {"rewards": dumped(config.rewards)}),
         produce,
         extra={"simulated": simulated},
     )
@@ -292,9 +285,8 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
 def export(run: Run, config: Config, console: Console) -> StageRecord:
     """export/: the adapter as an ordinary PEFT folder, with a card that says what it was made from."""
     adapter, evaluation = artifact(run, "policy"), artifact(run, "evaluation.json")
-    preference_record, reward_record = run.record("preferences"), run.record("reward")
-    assert preference_record
-    assert reward_record
+    labels, reward_model, tuned = run.record("preferences"), run.record("reward"), run.record("policy")
+    assert tuned
 
     def produce(folder: Path) -> dict[str, Any]:
         model = resolve_model(config.model)
@@ -302,14 +294,15 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
             base=model,
             license=config.export.license,
             snippet=load_snippet(model, (run.folder / "export").as_posix()),
-            labels=preference_record.figures,
+            how=how_tuned(config),
+            labels=labels.figures if labels else NO_LABELS,
             evaluation=read_json(evaluation),
-            reward=reward_record.figures,
+            reward=reward_model.figures if reward_model else {},
             settings=config.policy.model_dump(mode="json") | {"seed": config.seed, "round": run.round},
             provenance={
-                "label set": preference_record.basis.extra["label_set"],
-                "reward model": reward_record.output_sha256,
-                "made by": f"rlhf-pipeline {reward_record.versions['rlhf-pipeline']}",
+                "label set": labels.basis.extra["label_set"] if labels else "none",
+                "reward model": reward_model.output_sha256 if reward_model else "none",
+                "made by": f"rlhf-pipeline {tuned.versions['rlhf-pipeline']}",
             },
         )
         export_adapter(adapter, load_tokenizer(model), folder, card)

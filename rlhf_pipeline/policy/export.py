@@ -78,6 +78,7 @@ def model_card(
     base: str,
     license: str,
     snippet: str,
+    how: str = "by policy gradients towards a reward model of pairwise judgements",
     labels: Mapping[str, Any],
     evaluation: Mapping[str, Any],
     reward: Mapping[str, Any],
@@ -114,7 +115,7 @@ tags:
 
 # Policy adapter
 
-A LoRA adapter for `{base}`, tuned by policy gradients towards a reward model of pairwise judgements.
+A LoRA adapter for `{base}`, tuned {how}.
 
 {notice}## Load it
 

@@ -13,7 +13,7 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.sampling import sample
 from rlhf_pipeline.files import read_json, sha256_of, write_jsonl
 from rlhf_pipeline.labeling_ui.store import Store
-from rlhf_pipeline.pipeline import stages
+from rlhf_pipeline.pipeline import stages, tuning
 from rlhf_pipeline.pipeline.config import Config
 from rlhf_pipeline.pipeline.manifest import Manifest
 from rlhf_pipeline.reward_model.data import split_by_prompt
@@ -151,7 +151,7 @@ def test_the_second_rounds_policy_begins_where_the_first_ended(
     path = tmp_path / "run"
     shutil.copytree(finished, path)
     shutil.copytree(finished / "round-000" / "reward", path / "round-001" / "reward")
-    monkeypatch.setattr(stages, "train_policy", train)
+    monkeypatch.setattr(tuning, "train_policy", train)
     with pytest.raises(Begun):
         stages.policy(*tiny.opened(path, tiny_settings))
 

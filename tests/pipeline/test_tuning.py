@@ -1,0 +1,185 @@
+"""The policy stage by each of its trainers, from any adapter, and what comes after it without a reward model."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase
+from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.files import read_json, write_jsonl
+from rlhf_pipeline.pipeline import stages
+from rlhf_pipeline.pipeline.joints import how_tuned
+from rlhf_pipeline.pipeline.rewards import programmed_judge
+from rlhf_pipeline.reward_model.metrics import RewardSpec
+from tests import shared_base
+from tests.pipeline import tiny
+
+PROGRAMMED = 'rewards=[{"name": "length", "target": 3, "unit": "tokens", "normalise": "running"}]'
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """The finished run, without what follows its reward model."""
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    return path
+
+
+def test_trl_tunes_towards_the_same_reward_model_and_its_adapter_is_evaluated_and_exported(
+    copied: Path, tiny_settings: list[str]
+) -> None:
+    run, config, console = tiny.opened(copied, [*tiny_settings, "policy.engine=trl"])
+    record = stages.policy(run, config, console)
+    assert record.basis.inputs.keys() == {"round-000/prompts.jsonl", "round-000/reward"}
+    log = tiny.rows(run.folder / "policy" / "log.jsonl")
+    assert [row["step"] for row in log] == [1, 2, 3, 4]
+    assert record.figures["score"] == pytest.approx(log[-1]["score"])
+    assert {path.name for path in (run.folder / "policy").iterdir()} == {"adapter_config.json", WEIGHTS, "log.jsonl"}
+    stages.evaluate(run, config, console)
+    stages.export(run, config, console)
+    tuned, exported = (load_file(run.folder / name / WEIGHTS) for name in ("policy", "export"))
+    assert tuned.keys() == exported.keys()
+
+
+def test_dpo_learns_from_the_judgements_on_training_prompts_and_needs_no_reward_model(
+    copied: Path, tiny_settings: list[str]
+) -> None:
+    overrides = [*tiny_settings, "policy.algorithm=dpo"]
+    run, config, console = tiny.opened(copied, overrides)
+    record = stages.policy(run, config, console)
+    assert record.basis.inputs.keys() == {"round-000/prompts.jsonl", "round-000/preferences.jsonl"}
+    log = tiny.rows(run.folder / "policy" / "log.jsonl")
+    assert log[0]["loss"] == pytest.approx(0.693, abs=1e-3)
+    assert {"accuracy", "margin"} <= record.figures.keys()
+    stages.evaluate(run, config, console)
+    stages.export(run, config, console)
+    card = (run.folder / "export" / "README.md").read_text()
+    assert "tuned by direct preference optimisation on pairwise judgements" in card
+
+
+def test_dpo_leaves_held_out_prompts_alone(
+    copied: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Begun(Exception):
+        pass
+
+    def train(
+        config: object, base: object, rows: list[dict[str, dict[str, str]]], *rest: object, **how: object
+    ) -> None:
+        assert {row["ids"]["prompt"] for row in rows} <= {known[0]} | {*known[2:]}
+        assert len(rows) > 0
+        raise Begun
+
+    prompts = tiny.rows(copied / "round-000" / "prompts.jsonl")
+    known = [row["id"] for row in prompts if row["split"] == "train"]
+    source = copied / "prompts.jsonl"
+    write_jsonl(source, [row | {"split": "held_out"} if row["id"] == known[1] else row for row in prompts])
+    monkeypatch.setattr("rlhf_pipeline.policy.dpo.train_dpo", train)
+    overrides = [*tiny_settings, f"collect.prompts={source}", "policy.algorithm=dpo"]
+    with pytest.raises(Begun):
+        stages.policy(*tiny.opened(copied, overrides))
+
+
+@pytest.mark.parametrize("engine", ["native", "trl"])
+def test_a_run_with_programmed_rewards_goes_from_prompts_to_export_without_a_label(
+    tiny_settings: list[str], tmp_path: Path, engine: str
+) -> None:
+    run, config, console = tiny.opened(tmp_path / "run", [*tiny_settings, PROGRAMMED, f"policy.engine={engine}"])
+    stages.policy(run, config, console)
+    record = stages.evaluate(run, config, console)
+    assert record.figures["judge"] == stages.PROGRAMMED
+    assert record.basis.config["rewards"] == stages.dumped(config.rewards)
+    assert list(read_json(run.folder / "evaluation.json")["sampled"]["win_rates"]) == [stages.PROGRAMMED]
+    stages.export(run, config, console)
+    card = (run.folder / "export" / "README.md").read_text()
+    assert "tuned by policy gradients towards programmed rewards (length)" in card
+    assert "| preference pairs | 0 |" in card
+    stages.report(run, config, console)
+    assert run.record("reward") is None
+
+
+def test_a_judge_does_not_depend_on_what_it_judged_before(tiny_model: Path) -> None:
+    base = shared_base.load(tiny_model)
+    rows = [{"prompt": tiny.ask(topic)} for topic in tiny.TOPICS[:2]]
+    ids = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
+    spec = RewardSpec.model_validate({"name": "length", "target": 3, "unit": "tokens", "normalise": "running"})
+    judge = programmed_judge([spec], base, rows)
+    first = judge.score(ids, [[40, 41, 2], [40, 2]])
+    judge.score(ids, [[40] * 9, [40] * 20])
+    assert judge.score(ids, [[40, 41, 2], [40, 2]]).tolist() == first.tolist()
+
+
+def test_evaluating_towards_a_learned_reward_without_one_says_what_to_run(
+    finished: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(finished, path)
+    shutil.rmtree(path / "round-000" / "reward")
+    with pytest.raises(UserError, match="run `rlhf reward"):
+        stages.evaluate(*tiny.opened(path, tiny_settings))
+
+
+# --- policy.initial ---
+
+
+def foreign(base: SharedBase, folder: Path, rank: int = 3) -> Path:
+    """An adapter that this project did not train."""
+    shared_base.add_random_adapter(base, "elsewhere", rank=rank)
+    base.save_adapter("elsewhere", folder)
+    return folder
+
+
+@pytest.mark.parametrize("how", ["policy.engine=native", "policy.engine=trl", "policy.algorithm=dpo"])
+def test_training_begins_at_any_adapter_of_the_base(
+    copied: Path, tiny_model: Path, tiny_settings: list[str], how: str
+) -> None:
+    initial = foreign(shared_base.load(tiny_model), copied / "elsewhere")
+    overrides = [*tiny_settings, how, f"policy.initial={initial}", "policy.learning_rate=1e-9", "policy.steps=1"]
+    run, config, console = tiny.opened(copied, overrides)
+    record = stages.policy(run, config, console)
+    assert "elsewhere" in record.basis.inputs
+    before, after = load_file(initial / WEIGHTS), load_file(run.folder / "policy" / WEIGHTS)
+    assert before.keys() == after.keys()
+    assert all((value - after[name]).abs().max() < 1e-6 for name, value in before.items())
+    assert read_json(run.folder / "policy" / "adapter_config.json")["r"] == 3
+
+
+def test_what_is_no_adapter_is_refused_before_a_model_is_loaded(
+    copied: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*args: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(SharedBase, "load", load)
+    (copied / "empty").mkdir()
+    with pytest.raises(UserError, match="empty is not an adapter folder"):
+        stages.policy(*tiny.opened(copied, [*tiny_settings, f"policy.initial={copied / 'empty'}"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("policy.algorithm=ppo", "policy.engine=trl runs rloo, grpo, dr_grpo"),
+        ("policy.group=1", "needs policy.group of at least 2"),
+    ],
+)
+def test_what_trl_cannot_do_is_refused_before_a_model_is_loaded(
+    copied: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch, override: str, message: str
+) -> None:
+    monkeypatch.setattr(SharedBase, "load", lambda *args: pytest.fail("a model was loaded"))
+    with pytest.raises(UserError, match=message):
+        stages.policy(*tiny.opened(copied, [*tiny_settings, "policy.engine=trl", override]))
+
+
+def test_the_card_says_how_the_policy_was_tuned(tiny_settings: list[str], tmp_path: Path) -> None:
+    mixed = 'rewards=[{"name": "learned"}, {"name": "length", "target": 3, "label": "short"}]'
+    ways = {
+        "policy.steps=1": "by policy gradients towards a reward model of pairwise judgements",
+        mixed: "by policy gradients towards a reward model of pairwise judgements and programmed rewards (short)",
+        "policy.algorithm=dpo": "by direct preference optimisation on pairwise judgements",
+    }
+    for override, text in ways.items():
+        _, config, _ = tiny.opened(tmp_path / "run", [*tiny_settings, override])
+        assert how_tuned(config) == text
