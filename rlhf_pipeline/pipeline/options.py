@@ -41,7 +41,7 @@ def open_run(
     console.quiet = not is_main
 
     def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     run = Run(path, seed=config.seed, say=say, is_main=is_main, barrier=barrier)
     with run.lock() if alone and is_main else nullcontext(), disk_errors("the command", path):

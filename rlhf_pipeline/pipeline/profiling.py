@@ -1,6 +1,6 @@
 """A trace of one step of the policy stage, for `rlhf policy --profile`.
 
-The first step warms up, the next one is recorded: every operator with its time and memory, under the phase that it
+The first step warms up, the next one is recorded: every operator with its time, under the phase that it
 belongs to. What is learned stays the same; only the recorded step takes longer.
 """
 
@@ -27,7 +27,7 @@ def profiled(folder: Path, say: Callable[[str], None]) -> Iterator[Callable[[Row
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would write into the figures on the terminal
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-    recorder = profile(activities=activities, profile_memory=True)
+    recorder = profile(activities=activities)
     last, made = time.monotonic(), 0
 
     def on_step(row: Row) -> None:

@@ -217,7 +217,10 @@ def _average(rows: Sequence[Row], name: str) -> float:
 
 def _mean(values: Sequence[float], digits: int) -> str:
     known = [value for value in values if math.isfinite(value)]
-    return f"{sum(known) / len(known):z,.{digits}f}" if known else "-"
+    if not known:
+        return "-"
+    mean = sum(known) / len(known)
+    return f"{mean:.0e}" if 0 < abs(mean) < 0.5 * 10**-digits else f"{mean:z,.{digits}f}"
 
 
 def _steps(first: int, last: int) -> str:
