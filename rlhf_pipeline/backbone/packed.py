@@ -6,7 +6,8 @@ between a group's responses and their shared prompt. Long sequences, other devic
 attention is of another kind go the ordinary way, padded on the right, and give the same states.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -121,31 +122,43 @@ class Stream:
 
     def states(self, base: SharedBase) -> Tensor:
         """States after the final norm: (N, hidden)."""
-        config = base.base.config.get_text_config()
-        before = config._attn_implementation
         decoder = getattr(base.base, base.base.base_model_prefix)
-        try:
-            config._attn_implementation = NAME
+        with attending(base.base.config.get_text_config(), NAME):
             states = decoder(
                 input_ids=self.input_ids.to(base.device),
                 position_ids=self.positions.to(base.device),
                 use_cache=False,
                 stream=self,
             ).last_hidden_state
-        finally:
-            config._attn_implementation = before
         return cast(Tensor, states[0])
+
+
+@contextmanager
+def attending(config: Any, name: str | None) -> Iterator[None]:
+    """Let the model compute attention by the function of this name, or by its own for None.
+
+    `set_attn_implementation` does the same and walks through all modules, too slow for every token.
+    """
+    before = config._attn_implementation
+    try:
+        config._attn_implementation = name or before
+        yield
+    finally:
+        config._attn_implementation = before
 
 
 def packs(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> bool:
     """Whether these rows can be computed as one stream: on a CPU, not too long, and by a model that lets us."""
     longest = max(len(prompt) + len(response) for prompt, response in zip(prompt_ids, response_ids, strict=True))
-    return base.device.type == "cpu" and longest <= LONGEST and _allows(base)
+    return base.device.type == "cpu" and longest <= LONGEST and swappable(base)
 
 
 @torch.no_grad()
-def _allows(base: SharedBase) -> bool:
-    """Whether a stream gives the states that padding gives: tried once on a few words, with all adapters off."""
+def swappable(base: SharedBase) -> bool:
+    """Whether attention of our own gives the states that the model's does: tried once on a few words, adapters off.
+
+    Models with sliding windows, or whose tokens meet otherwise than in attention, keep their own.
+    """
     if base.packs is None:
         kinds = set(getattr(base.base.config.get_text_config(), "layer_types", None) or ["full_attention"])
         base.packs = kinds == {"full_attention"} and base.base._can_set_attn_implementation() and _agrees(base)

@@ -9,21 +9,20 @@ draws them. Knows nothing of rewards.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from pydantic import Field, field_validator
 
 from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.tokens import Ids, pad_left
+from rlhf_pipeline.backbone.decoding import Decoder
+from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.settings import Settings
 
 FinishReason = Literal["stop", "length"]
 _NUCLEUS = 256
+_BLOCK = 256
 
 
 class SamplingConfig(Settings):
@@ -31,7 +30,16 @@ class SamplingConfig(Settings):
 
     max_new_tokens: int = Field(96, ge=1, description="longest response, in tokens")
     temperature: float = Field(0.8, ge=0, description="divides the logits; 0 is greedy decoding")
+    top_k: int | None = Field(None, ge=1, description="sampling among the k likeliest tokens; null keeps everything")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling (Holtzman et al. 2020); 1 keeps everything")
+    stop: tuple[str, ...] = Field((), description="texts that end a response, which keeps them")
+
+    @field_validator("stop")
+    @classmethod
+    def _not_empty(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in stop:
+            raise ValueError("an empty text would end every response at once: leave it out")
+        return stop
 
 
 class Sample(NamedTuple):
@@ -96,31 +104,21 @@ def _decode(
     base: SharedBase, prompts: Sequence[Ids], streams: Sequence[int], config: SamplingConfig, group: int, seed: int,
     on_token: Callable[[list[list[int]]], None] | None,
 ) -> list[Sample]:  # fmt: skip
-    ids, mask = (tensor.to(base.device) for tensor in pad_left(prompts, base.renderer.pad_id))
-    decoder = getattr(base.base, base.base.base_model_prefix)
-    cache = _Cache(config.max_new_tokens)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    states = decoder(
-        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-    ).last_hidden_state[:, -1]
-    cache.batch_repeat_interleave(group)
-    mask, position, states = (
-        tensor.repeat_interleave(group, dim=0) for tensor in (mask, positions[:, -1:] + 1, states)
-    )
+    decoder = Decoder(base, prompts, group, config.max_new_tokens)
     rows = [
         _Row(index, [], [], uniforms(seed, streams[index // group] + index % group, config.max_new_tokens))
         for index in range(len(prompts) * group)
     ]
     active = rows
     for step in range(config.max_new_tokens):
-        logits = base.lm_head(states).float()
+        logits = base.lm_head(decoder.states).float()
         draws = torch.stack([row.uniforms[step] for row in active]).to(base.device)
-        tokens, logprobs = draw(logits, draws, config.temperature, config.top_p)
+        tokens, logprobs = draw(logits, draws, config.temperature, config.top_p, config.top_k)
         keep = []
         for place, (row, token, logp) in enumerate(zip(active, tokens.tolist(), logprobs.tolist(), strict=True)):
             row.tokens.append(token)
             row.logprobs.append(logp)
-            if token in base.renderer.eos_ids:
+            if token in base.renderer.eos_ids or _stopped(base, row.tokens, config.stop):
                 row.finish_reason = "stop"
             else:
                 keep.append(place)
@@ -128,54 +126,15 @@ def _decode(
             on_token([list(row.tokens) for row in rows])
         if not keep or step + 1 == config.max_new_tokens:
             break
-        if len(keep) < len(active):
-            index = torch.tensor(keep, device=base.device)
-            cache.batch_select_indices(index)
-            active = [active[place] for place in keep]
-            mask, position, tokens = mask[index], position[index], tokens[index]
-        mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
-        states = decoder(
-            input_ids=tokens[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
-        ).last_hidden_state[:, -1]
-        position = position + 1
+        decoder.keep(keep)
+        active = [active[place] for place in keep]
+        decoder.feed(tokens[keep])
     return [Sample(row.place // group, row.tokens, row.logprobs, row.finish_reason) for row in rows]
 
 
-class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values that grow in place: room for the new tokens is made once, not copied for each of them."""
-
-    def __init__(self, room: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.room = room
-        self.length = 0
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        new = key_states.shape[-2]
-        if self.length == 0:
-            self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = self._with_room(key_states), self._with_room(value_states)
-        assert self.keys is not None
-        assert self.values is not None
-        here = slice(self.length, self.length + new)
-        self.keys[..., here, :], self.values[..., here, :] = key_states, value_states
-        self.length += new
-        return self.keys[..., : self.length, :], self.values[..., : self.length, :]
-
-    def get_seq_length(self) -> int:
-        return self.length
-
-    def _with_room(self, states: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.pad(states, (0, 0, 0, self.room))
-
-
-class _Cache(DynamicCache):
-    """A `DynamicCache` of such layers; the prompt comes first, in one piece."""
-
-    def __init__(self, room: int) -> None:
-        super().__init__()
-        self.layer_class_to_replicate = partial(_Layer, room)  # type: ignore[assignment]
+def _stopped(base: SharedBase, tokens: Sequence[int], stop: Sequence[str]) -> bool:
+    """Whether the last token completed a stop string: every token spells a byte at least, so the end is enough."""
+    return any(text in base.renderer.tokenizer.decode(list(tokens[-len(text.encode()) :])) for text in stop)
 
 
 def uniforms(seed: int, row: int, count: int) -> torch.Tensor:
@@ -186,41 +145,71 @@ def uniforms(seed: int, row: int, count: int) -> torch.Tensor:
 
 
 def draw(
-    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float = 1.0, top_k: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One token a row by inverting the cumulative distribution: exact, and far cheaper than `torch.multinomial`.
 
     logits: (batch, vocabulary) fp32; uniform: (batch,) in [0, 1). Returns tokens (batch,) int64 and their
-    log-probabilities (batch,) under the distribution that was drawn from.
+    log-probabilities (batch,) under the distribution that was drawn from: of the `top_k` likeliest tokens the smallest
+    set whose share of their mass reaches `top_p`.
     """
     if temperature == 0:
         tokens = logits.argmax(-1)
         return tokens, torch.log_softmax(logits, -1).gather(-1, tokens[:, None]).squeeze(-1)
-    logprobs = torch.log_softmax(logits / temperature, dim=-1)
-    if top_p < 1:
-        return _draw_nucleus(logprobs, uniform, top_p)
-    tokens = _invert(logprobs.exp(), uniform)
-    return tokens, logprobs.gather(-1, tokens[:, None]).squeeze(-1)
+    logits = logits / temperature
+    if top_p < 1 or (top_k is not None and top_k < logits.shape[-1]):
+        return _draw_truncated(logits, uniform, top_p, top_k)
+    highest = logits.amax(-1, keepdim=True)
+    masses = torch.exp(logits - highest)
+    tokens, total = _invert(masses, uniform)
+    return tokens, (logits.gather(-1, tokens[:, None]) - highest).squeeze(-1) - total.log()
 
 
-def _invert(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Index of the first entry at which the running sum of a row exceeds `uniform` of its total."""
-    cumulative = probabilities.cumsum(-1)
-    target = uniform.to(cumulative.dtype)[:, None] * cumulative[:, -1:]
-    index = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+def _invert(masses: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Index of the first entry at which the running sum of a row exceeds `uniform` of its total, and the total.
+
+    First the block in which that is, by the blocks' sums, then the entry within the block.
+    """
+    batch, size = masses.shape
+    blocks = torch.nn.functional.pad(masses, (0, -size % _BLOCK)).view(batch, -1, _BLOCK)
+    sums = blocks.sum(-1)
+    total = sums.sum(-1)
+    block, rest = _first_beyond(sums, uniform.to(masses.dtype) * total)
+    within = blocks.gather(1, block[:, None, None].expand(-1, 1, _BLOCK)).squeeze(1)
+    return block * _BLOCK + _first_beyond(within, rest)[0], total
+
+
+def _first_beyond(masses: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The entry of each row at which its running sum exceeds `target`, and what of the target is left before it."""
+    cumulative = masses.cumsum(-1)
+    index = torch.searchsorted(cumulative, target[:, None], right=True).squeeze(-1)
     # Rounding may push the target to the very end; the last entry with any probability is meant.
-    last = (probabilities > 0).to(torch.int8).flip(-1).argmax(-1)
-    return index.minimum(probabilities.shape[-1] - 1 - last)
+    last = masses.shape[-1] - 1 - (masses > 0).to(torch.int8).flip(-1).argmax(-1)
+    index = index.minimum(last)
+    before = cumulative.gather(-1, index[:, None]) - masses.gather(-1, index[:, None])
+    return index, (target - before.squeeze(-1)).clamp(min=0)
 
 
-def _draw_nucleus(logprobs: torch.Tensor, uniform: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `draw`, within the smallest set of tokens whose mass reaches `top_p`; sorts the vocabulary only if it must."""
-    size = min(_NUCLEUS, logprobs.shape[-1])
-    top, ids = logprobs.topk(size, dim=-1)
-    if size < logprobs.shape[-1] and bool((top.exp().sum(-1) < top_p).any()):
-        top, ids = logprobs.sort(dim=-1, descending=True)
-    probabilities = top.exp()
-    before = probabilities.cumsum(-1) - probabilities
-    kept = probabilities.masked_fill(before >= top_p, 0.0)
-    choice = _invert(kept, uniform)[:, None]
-    return ids.gather(-1, choice).squeeze(-1), (top.gather(-1, choice) - kept.sum(-1, keepdim=True).log()).squeeze(-1)
+def _log_mass(logits: torch.Tensor) -> torch.Tensor:
+    """The log of the sum of exp of each row, (batch, 1): `torch.logsumexp` is an order of magnitude slower on a CPU."""
+    highest = logits.amax(-1, keepdim=True)
+    return highest + torch.exp(logits - highest).sum(-1, keepdim=True).log()
+
+
+def _draw_truncated(
+    logits: torch.Tensor, uniform: torch.Tensor, top_p: float, top_k: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `draw` among the likeliest tokens; sorts the whole vocabulary only if it must."""
+    vocabulary = logits.shape[-1]
+    size = min(top_k or _NUCLEUS, vocabulary)
+    top, ids = logits.topk(size, dim=-1)
+    # With top_k the mass to share is that of the k tokens, else that of all.
+    whole = _log_mass(top if top_k else logits)
+    if not top_k and size < vocabulary and bool(((top - whole).exp().sum(-1) < top_p).any()):
+        top, ids = logits.sort(dim=-1, descending=True)
+    masses = (top - whole).exp()
+    before = masses.cumsum(-1) - masses
+    kept = masses.masked_fill(before >= top_p, 0.0)
+    choice, total = _invert(kept, uniform)
+    chosen = (top - whole).gather(-1, choice[:, None]).squeeze(-1)
+    return ids.gather(-1, choice[:, None]).squeeze(-1), chosen - total.log()

@@ -43,6 +43,55 @@ def test_tokens_come_as_often_as_softmax_says(vocabulary: int, temperature: floa
     torch.testing.assert_close(logprobs.double(), expected[tokens].log(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("top_k", "top_p"), [(5, 1.0), (5, 0.8), (300, 0.9), (1, 1.0), (1000, 1.0)])
+def test_only_the_likeliest_tokens_come_with_top_k(top_k: int, top_p: float) -> None:
+    """First the k likeliest, renormalised, then the nucleus of those: the order of transformers' warpers."""
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(400, generator=generator)
+    inside = torch.full_like(logits, -torch.inf)
+    likeliest = logits.topk(min(top_k, 400)).indices
+    inside[likeliest] = logits[likeliest]
+    expected = _nucleus(torch.softmax(inside.double(), 0), top_p)
+    count = 40_000
+    tokens, logprobs = draw(logits.expand(count, -1), uniforms(5, 6, count), 1.0, top_p, top_k)
+    observed = torch.bincount(tokens, minlength=400)
+    possible = expected > 0
+    assert observed[~possible].sum() == 0
+    if top_k > 1:
+        assert chisquare(observed[possible].numpy(), count * expected[possible].numpy()).pvalue > 0.01
+    torch.testing.assert_close(logprobs.double(), expected[tokens].log(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_the_steps_own_attention_samples_what_the_models_does(base: SharedBase, own: bool) -> None:
+    add_random_adapter(base, "policy")
+    base.packs = own
+    with base.using("policy"):
+        drawn = sample(base, PROMPTS, CONFIG, group=3)
+        again = response_logprobs(base, [PROMPTS[one.prompt] for one in drawn], [one.response_ids for one in drawn])
+    for row, one in enumerate(drawn):
+        torch.testing.assert_close(
+            torch.tensor(one.logprobs), again.logprobs[row, : len(one.logprobs)], atol=1e-4, rtol=0
+        )
+
+
+def test_a_stop_string_ends_a_response_that_keeps_it(base: SharedBase) -> None:
+    free = sample(base, PROMPTS, SamplingConfig(max_new_tokens=20, temperature=1.0), group=4)
+    decode = base.renderer.tokenizer.decode
+    text = next(decode(one.response_ids[5:7]) for one in free if len(one.response_ids) > 8)
+    stopped = sample(base, PROMPTS, SamplingConfig(max_new_tokens=20, temperature=1.0, stop=(text,)), group=4)
+    ended = [one for one in stopped if text in decode(one.response_ids)]
+    assert ended
+    assert all(one.finish_reason == "stop" and text not in decode(one.response_ids[:-1]) for one in ended)
+    for before, after in zip(free, stopped, strict=True):
+        assert before.response_ids[: len(after.response_ids)] == after.response_ids
+
+
+def test_an_empty_stop_string_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave it out"):
+        SamplingConfig(stop=("",))
+
+
 @pytest.mark.parametrize("top_p", [1.0, 0.999])
 @pytest.mark.parametrize("uniform", [0.0, 1e-12, 0.25, 0.5, 0.999999, ALMOST_ONE])
 def test_a_token_without_probability_is_never_drawn(uniform: float, top_p: float) -> None:
@@ -187,6 +236,7 @@ def _count_tokens(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> list[int
 
 
 def test_a_prompt_is_prefilled_once_for_its_whole_group(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    base.packs = True
     counts = _count_tokens(base, monkeypatch)
     sample(base, PROMPTS[2:3], SamplingConfig(max_new_tokens=3, temperature=1.0), group=6)
     assert counts == [len(PROMPTS[2]), 6, 6]
@@ -194,6 +244,7 @@ def test_a_prompt_is_prefilled_once_for_its_whole_group(base: SharedBase, monkey
 
 def test_a_finished_response_leaves_the_batch(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
     _favour(base, monkeypatch, base.renderer.eos_ids[0], 4.0)
+    base.packs = True
     counts = _count_tokens(base, monkeypatch)
     samples = sample(base, PROMPTS[:1], CONFIG, group=16)
     assert counts[1:] == [sum(len(one.response_ids) > step for one in samples) for step in range(1, len(counts))]
