@@ -40,12 +40,17 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one annotator said of two responses; no winner is a tie."""
+    """What one annotator said of two responses; no winner is a tie. `left` is the one shown there, where two were."""
 
     annotator_id: str
     winner: str | None
     weight: float
     strength: int | None = None
+    left: str | None = None
+
+    def on_left(self, candidate: str) -> bool | None:
+        """Whether this response was shown on the left; None where that is not known."""
+        return None if self.left is None else self.left == candidate
 
 
 def read_labels(store: Store, campaign: str | None = None) -> Labels:
@@ -90,7 +95,8 @@ def votes_of(labels: Labels, task: Task) -> dict[tuple[str, str], list[Vote]]:
         answer, weight = judgement.answer, labels.weight(task, judgement)
         if answer.verdict in ("preferred", "tie"):
             one, other = task.candidates
-            votes[one, other].append(Vote(judgement.annotator_id, answer.winner, weight, answer.strength))
+            left = judgement.shown[0] if len(judgement.shown) == 2 else None
+            votes[one, other].append(Vote(judgement.annotator_id, answer.winner, weight, answer.strength, left))
         elif answer.verdict == "ranked":
             place = {candidate: group for group, equals in enumerate(answer.ranking) for candidate in equals}
             share = weight / math.comb(len(place), 2)

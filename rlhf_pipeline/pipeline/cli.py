@@ -199,14 +199,16 @@ def evaluate_reward(
     reward: Annotated[Path, typer.Option(help="Reward folder.")],
     pairs: Annotated[Path, typer.Option(help="Pairs in TRL's preference format, or hh text.")],
     json: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    against: Annotated[Path | None, typer.Option(help="An older reward folder, to see what has changed.")] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Measure a reward model on pairs, beside two controls."""
+    """Measure a reward model on pairs: accuracy, controls, calibration, biases, agreement with annotators."""
     from rlhf_pipeline.pipeline import stages
     from rlhf_pipeline.pipeline.config import load_config
 
-    stages.evaluate_reward(load_config(config, set_ or ()), Console(), reward_folder=reward, pairs=pairs, out=json)
+    settings = load_config(config, set_ or ())
+    stages.evaluate_reward(settings, Console(), reward_folder=reward, pairs=pairs, out=json, older=against)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from rlhf_pipeline.backbone.loading import load_tokenizer, resolve_model
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import Row, content_id, read_json, read_jsonl, write_json, write_jsonl
 from rlhf_pipeline.labeling_ui.exchange import ImportReport, import_file
-from rlhf_pipeline.labeling_ui.exports import preferences
+from rlhf_pipeline.labeling_ui.exports import beyond_preferences, preferences
 from rlhf_pipeline.labeling_ui.records import Prompt
 from rlhf_pipeline.pipeline import collect as collecting
 from rlhf_pipeline.pipeline import evaluate as evaluating
@@ -51,10 +51,12 @@ from rlhf_pipeline.policy.config import OFFLINE
 from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
 from rlhf_pipeline.policy.export import merge as merge_policy
 from rlhf_pipeline.policy.state import ADAPTER
-from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs, split_by_prompt
+from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs
 from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
+from rlhf_pipeline.reward_model.evaluate import older_scorer
 from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY
 from rlhf_pipeline.reward_model.scorer import RewardScorer
+from rlhf_pipeline.reward_model.selection import select
 from rlhf_pipeline.reward_model.serving import is_reward_folder, merge_reward
 from rlhf_pipeline.reward_model.train import train_reward
 
@@ -182,6 +184,20 @@ def preference_rows(run: Run, config: Config) -> StageRecord:
         return run.stage("preferences", "preferences.jsonl", [], {}, produce, extra={"label_set": label_set})
 
 
+def other_labels(run: Run, config: Config) -> StageRecord:
+    """other_labels.jsonl: ties, whole rankings and ratings, which say what a preference row cannot."""
+    with label_store(run, config) as store:
+
+        def produce(folder: Path) -> dict[str, Any]:
+            rows = beyond_preferences(store)
+            write_jsonl(folder / "other_labels.jsonl", rows)
+            rankings, ratings = (sum(field in row for row in rows) for field in ("ranks", "score"))
+            return {"ties": len(rows) - rankings - ratings, "rankings": rankings, "ratings": ratings}
+
+        extra = {"label_set": store.label_set_hash()}
+        return run.stage("other_labels", "other_labels.jsonl", [], {}, produce, extra=extra)
+
+
 def reward(run: Run, config: Config, console: Console) -> StageRecord:
     """reward/: a LoRA reward model with its score head, and how good it is on held-out prompts."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -189,11 +205,14 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
             "the reward stage runs in one process: start it without a launcher, and the policy stage with one."
         )
     preference_rows(run, config)
-    path = run.folder / "preferences.jsonl"
-    rows = rows_of(path)
+    other_labels(run, config)
+    paths = [run.folder / "preferences.jsonl", run.folder / "other_labels.jsonl"]
+    pairs, others = (rows_of(path) for path in paths)
+    ranked = any("ranks" in row for row in others)  # whole rankings say all that their pairs say
+    rows = [row for row in pairs if not (ranked and row["origin"] == "ranking")] + others
     if not rows:
         raise UserError(f"none of the judgements in {run.path} prefers one response: there is nothing to learn from.")
-    split_by_prompt(rows, config.reward.held_out, config.seed)  # fails before a model is loaded
+    select(config.reward, rows, config.seed)  # fails before a model is loaded
 
     def produce(folder: Path) -> dict[str, Any]:
         with steps_shown(console, "reward") as on_step:
@@ -202,7 +221,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
                 on_step=on_step,
             )  # fmt: skip
 
-    record = run.stage("reward", "reward", [path], with_model(config, config.reward), produce)
+    record = run.stage("reward", "reward", paths, with_model(config, config.reward), produce)
     figures = record.figures
     console.print(
         f"reward: {figures['accuracy']:.1%} right on {figures['n']} held-out pairs (95% interval "
@@ -224,15 +243,15 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
     before = run.at(run.round - 1).folder / "policy" if run.round else config.policy.initial
     inputs = [run.folder / "prompts.jsonl", *(each for each in (learned, before) if each)]
     settings = asking(config, config.policy)
+    del settings["alarms"]  # they tell, and change nothing
     if config.rewards != LEARNED_ONLY and not offline:
         settings["rewards"] = dumped(config.rewards)
 
     def produce(folder: Path) -> dict[str, Any]:
         return last_figures(tune(run, config, console, folder, learned=learned, initial=before, profile=profile))
 
-    made = run.record("policy")
     record = run.stage("policy", "policy", inputs, settings, produce)
-    if profile and record == made:
+    if profile and record.skipped:
         console.print("profile: nothing was recorded, for the policy is made already. Profile it in another run.")
     return record
 
@@ -361,11 +380,13 @@ def score(config: Config, console: Console, *, reward_folder: Path, file: Path, 
     console.print(f"score: {len(rows)} responses scored to {out}")
 
 
-def evaluate_reward(config: Config, console: Console, *, reward_folder: Path, pairs: Path, out: Path | None) -> Row:
-    """Accuracy, interval, controls and calibration of a reward model on pairs that it was not trained on."""
+def evaluate_reward(
+    config: Config, console: Console, *, reward_folder: Path, pairs: Path, out: Path | None, older: Path | None = None
+) -> Row:
+    """How good a reward model is on pairs that it was not trained on, and what has changed since an `older` one."""
     rows, left_out = read_pairs(pairs)
     scorer = RewardScorer.load(reward_folder, dtype=config.dtype, device=config.device)
-    figures = measure_reward(scorer, rows)
+    figures = measure_reward(scorer, rows, older=older_scorer(scorer, older) if older else None)
     if out:
         write_json(out, figures)
     console.print(f"{len(left_out)} lines compare nothing and were left out." if left_out else "")

@@ -27,7 +27,7 @@ from rlhf_pipeline.reward_model.calibration import (
 )
 from rlhf_pipeline.reward_model.controls import BagOfWords, cross_validated, longer_wins
 from rlhf_pipeline.reward_model.data import Pair, Row, to_dataset, to_pairs
-from rlhf_pipeline.reward_model.scorer import RewardScorer
+from rlhf_pipeline.reward_model.scorer import RewardScorer, check_reward_folder
 from rlhf_pipeline.reward_model.uncertainty import preference_probability
 
 _DRAWS = 500  # heads
@@ -60,6 +60,18 @@ def evaluate_reward(
     found["reliability"] = reliability(differences)
     found["reliability_after"] = reliability(cross_fitted(differences, prompts))
     return found
+
+
+def older_scorer(scorer: RewardScorer, folder: Path) -> RewardScorer:
+    """The reward model of another folder, on the same base in memory where it was made for it."""
+    same = check_reward_folder(folder) == scorer.base.name
+    return RewardScorer.load(
+        folder,
+        scorer.base if same else None,
+        dtype=str(scorer.base.base.dtype).removeprefix("torch."),
+        device=str(scorer.base.device),
+        name="older",
+    )
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ def test_options_reach_their_stage(called: dict[str, tuple[Any, ...]], tmp_path:
         "reward_folder": Path("reward"),
         "pairs": Path("pairs.jsonl"),
         "out": Path("figures.json"),
+        "older": None,
     }
 
 

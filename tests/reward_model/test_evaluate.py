@@ -1,5 +1,7 @@
 """Figures on numbers worked by hand, and controls that can be fooled only by what they measure."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,8 @@ from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.reward_model.accuracy import clustered_interval, credit
 from rlhf_pipeline.reward_model.controls import BagOfWords, cross_validated, longer_wins
 from rlhf_pipeline.reward_model.data import Pair
-from rlhf_pipeline.reward_model.evaluate import evaluate_reward, figures
+from rlhf_pipeline.reward_model.evaluate import evaluate_reward, figures, older_scorer
+from rlhf_pipeline.reward_model.scorer import RewardScorer
 from tests.reward_model.planted import planted
 
 
@@ -93,3 +96,44 @@ def test_the_folder_is_judged_with_the_words_of_its_training(trained):
 def test_no_pairs_is_an_error(trained):
     with pytest.raises(UserError, match="no pairs"):
         evaluate_reward(trained[0], [])
+
+
+def test_all_that_rows_say_is_reported_with_calibration_and_uncertainty(trained):
+    rows = [
+        {**row, "subset": "even" if i % 2 else "odd", "round": i % 2, "annotators": ["a", "b"], "votes": [1, i % 2],
+         "chosen_left": [True, False]}
+        for i, row in enumerate(planted(60, seed=9))
+    ]  # fmt: skip
+    found = evaluate_reward(trained[0], rows)
+    assert found["subsets"].keys() == {"odd", "even"}
+    assert found["annotators"]["a"]["agreement"] == found["accuracy"]
+    assert found["human_ceiling"] == 0.5
+    assert {"rounds", "drift", "position", "length_controlled_accuracy"} <= found.keys()
+    assert found["temperature"] > 0
+    assert trained[1]["temperature"] > 0
+    assert 0 <= found["ece_as_saved"] <= 0.5
+    assert 0 <= found["coverage"] <= 1
+    assert found["error_least_uncertain"] <= found["error_most_uncertain"]
+    assert sum(count for _, _, count in found["reliability_after"]) == 60
+    json.dumps(found, allow_nan=False)
+
+
+def test_an_older_model_on_the_same_base_changes_nothing_of_the_figures(trained):
+    scorer = RewardScorer.load(trained[0], dtype="float32", device="cpu")
+    rows = planted(20, seed=9)
+    alone = evaluate_reward(scorer, rows)
+    older = older_scorer(scorer, trained[0])
+    assert older.base is scorer.base
+    beside = evaluate_reward(scorer, rows, older)
+    assert beside.pop("against")["gain"] == 0
+    assert beside == alone
+
+
+def test_a_model_that_was_trained_on_the_opposite_is_seen_against_the_new_one(trained):
+    scorer = RewardScorer.load(trained[0], dtype="float32", device="cpu")
+    older = older_scorer(scorer, trained[0])
+    older.base.heads[older.name].weight.data.mul_(-2)
+    found = evaluate_reward(scorer, planted(20, seed=9), older)["against"]
+    assert found["gain"] > 0.6
+    assert found["rank_correlation"] == pytest.approx(-1)
+    assert found["scale"] == pytest.approx(0.5)
