@@ -53,12 +53,15 @@ def select(config: RewardConfig, rows: Sequence[Row], seed: int, held_out: Seque
             "there are no preferences to learn from. Collect some with `rlhf label`, or bring existing ones with "
             "`rlhf import --format FORMAT FILE`, then run the command again."
         )
+    everything = _wanted(config, to_labels(rows))
+    if not comparisons(_overall(everything)):
+        raise UserError(_why_nothing(everything))
     train, test = (rows, held_out) if held_out is not None else split_by_prompt(rows, config.held_out, seed)
     check_disjoint(train, test)
     learned = _wanted(config, to_labels(train))
     selection = Selection(learned, (), comparisons(_overall(_wanted(config, to_labels(test)))))
     if not selection.pairs:
-        raise UserError(_why_nothing(learned))
+        raise UserError(f"of the prompts to train on, {_why_nothing(learned)}")
     if _cancel(selection.pairs):
         raise UserError(
             "of every two responses one was preferred as often as the other: the labels say nothing about which is "
@@ -137,11 +140,12 @@ def _kind(label: Label) -> str:
 def _why_nothing(labels: Sequence[Label]) -> str:
     if labels and all(isinstance(label, Rating) for label in labels):
         return (
-            "no prompt has two responses that were rated differently: nothing says which is better. "
+            "no prompt has two responses that were rated differently: there is nothing to learn from. "
             "Rate several responses to a prompt."
         )
     if labels:
         return (
-            "every comparison is a tie: nothing says which response is better. Get more labels, by `rlhf label`, say."
+            "every comparison is a tie: nothing says which response is better, so there is nothing to learn from. "
+            "Get more labels, by `rlhf label`, say."
         )
     return "no label has a weight above 0 and an aspect that is asked for: there is nothing to learn from."

@@ -20,7 +20,7 @@ from rlhf_pipeline.reward_model.data import split_by_prompt
 from tests.pipeline import tiny
 
 ADAPTER = "adapter_model.safetensors"
-MADE = ["prompts", "collect", "preferences", "reward", "policy", "evaluate", "export"]
+MADE = ["prompts", "collect", "preferences", "other_labels", "reward", "policy", "evaluate", "export"]
 
 
 def manifest(run: Path, number: int = 0) -> Manifest:
@@ -38,8 +38,8 @@ def same_weights(one: Path, other: Path) -> bool:
 def test_the_loop_leaves_every_artifact_and_nothing_half_made(finished: Path) -> None:
     made = {path.name for path in (finished / "round-000").iterdir()}
     assert made == {
-        "prompts.jsonl", "candidates.jsonl", "preferences.jsonl", "reward", "policy", "evaluation.json", "export",
-        "manifest.json",
+        "prompts.jsonl", "candidates.jsonl", "preferences.jsonl", "other_labels.jsonl", "reward", "policy",
+        "evaluation.json", "export", "manifest.json",
     }  # fmt: skip
     assert list(manifest(finished).stages) == MADE
     exported = {path.name for path in (finished / "round-000" / "export").iterdir()}
