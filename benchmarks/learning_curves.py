@@ -1,7 +1,8 @@
 """What the algorithms of the policy stage learn from the same reward: against samples, against seconds and against KL.
 
 Every algorithm starts from the same base, is given the same prompts, settings and streams of random numbers, and is run
-with each seed. The reward is programmatic, cheap and dense: the share of a response's words that have at most four
+with each seed. Only PPO does what it was made for, two passes over each batch in two minibatches: four updates where
+the others make one. The reward is programmatic, cheap and dense: the share of a response's words that have at most four
 letters. It is never negative, so that without a baseline every response looks worth repeating. `trl_rloo` is RLOO
 by TRL's trainer on the same prompts, reward and adapter.
 
@@ -40,7 +41,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "grpo": {"algorithm": "grpo"},
     "dr_grpo": {"algorithm": "dr_grpo"},
     "reinforce_plus_plus": {"algorithm": "reinforce_plus_plus"},
-    "ppo": {"algorithm": "ppo"},
+    "ppo": {"algorithm": "ppo", "epochs": 2, "minibatches": 2},
     "trl_rloo": {"algorithm": "rloo", "engine": "trl"},
 }
 COLOURS = ["#999999", "#56b4e9", "#0072b2", "#d55e00", "#009e73", "#66a61e", "#e6ab02", "#cc79a7", "#000000"]
@@ -80,6 +81,7 @@ def main() -> None:
                      for name, by_seed in curves.items()}  # fmt: skip
             write_json(results, found)
     print(table(found, options))
+    print(compared(found, "reinforce_value", "reinforce_none"))
     if options.figure:
         draw(curves, options.set_reward, options.figure)
 
@@ -180,6 +182,19 @@ def table(found: Found, options: argparse.Namespace) -> str:
         cells += [_spread([run[what] for run in runs]) for what in ("final_reward", "final_kl")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def compared(found: Found, one: str, other: str) -> str:
+    """How many of the samples of `other` the algorithm `one` needs to the set reward, seed by seed."""
+    if one not in found or other not in found:
+        return ""
+    cells = []
+    for seed in found[one].keys() & found[other].keys():
+        runs = [found[name][seed] for name in (one, other)]
+        needed = [run["samples_to_reward"] or run["samples"] for run in runs]
+        marks = ["" if run["samples_to_reward"] else " or more" for run in runs]
+        cells.append(f"{needed[0]}{marks[0]} against {needed[1]}{marks[1]}")
+    return f"\nsamples of {one} against {other}, seed by seed: {'; '.join(sorted(cells))}"
 
 
 def _reached(values: Sequence[float | None], budgets: Sequence[float]) -> str:

@@ -41,6 +41,15 @@ def test_the_reward_counts_short_words(tiny_model: Path) -> None:
     assert scores.tolist() == pytest.approx([2 / 3, 0.0, 0.0, 0.0])
 
 
+def test_two_algorithms_are_compared_seed_by_seed() -> None:
+    reached = {"samples_to_reward": 160, "samples": 640}
+    short = {"samples_to_reward": None, "samples": 640}
+    found = {"a": {"0": reached, "1": reached}, "b": {"0": short, "1": reached}}
+    told = learning_curves.compared(found, "a", "b")
+    assert told.endswith("160 against 160; 160 against 640 or more")
+    assert learning_curves.compared(found, "a", "c") == ""
+
+
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(sys, "argv", ["learning_curves.py", *arguments])
     learning_curves.main()
