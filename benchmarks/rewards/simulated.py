@@ -98,15 +98,18 @@ def pair_rows(asked: Sequence[Question], seed: int, overlap: int, each: int) -> 
             winner = majority(votes, one, other)
             if winner is not None:
                 loser = other if winner == one else one
-                share = sum(0.5 if vote.winner is None else vote.winner == winner for vote in votes) / len(votes)
-                prompt = [dict(message) for message in labels.prompts[task.prompt_id].messages]
-                texts = {
-                    side: labels.candidates[key].response for side, key in (("chosen", winner), ("rejected", loser))
-                }
+                tied = sum(vote.winner is None for vote in votes) / len(votes)
+                won = sum(vote.winner == winner for vote in votes) / len(votes)
                 alike.append(
-                    {"prompt": prompt, **{side: _reply(text) for side, text in texts.items()}, "p_chosen": share}
+                    {
+                        "prompt": [dict(message) for message in labels.prompts[task.prompt_id].messages],
+                        "chosen": _reply(labels.candidates[winner].response),
+                        "rejected": _reply(labels.candidates[loser].response),
+                        "p_chosen": won + tied / 2,
+                        "p_tie": tied,
+                    }
                 )
-    return {"majority": [{**row, "p_chosen": 1.0} for row in alike], "votes": alike, "weighed": weighed}
+    return {"majority": [{**row, "p_chosen": 1.0, "p_tie": 0.0} for row in alike], "votes": alike, "weighed": weighed}
 
 
 def rows_of_kind(asked: Sequence[Question], kind: str, seed: int) -> list[Row]:
