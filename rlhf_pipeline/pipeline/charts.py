@@ -17,8 +17,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 # Colours that stand for the stylesheet's own until the drawing is done.
-_INK, _LINE, _FIRST, _SECOND = "#010203", "#040506", "#070809", "#0a0b0c"
-_VARIABLES = {_INK: "var(--soft)", _LINE: "var(--line)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
+_INK, _LINE, _FIRST, _SECOND, _WARN = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
+_VARIABLES = {
+    _INK: "var(--soft)",
+    _LINE: "var(--line)",
+    _FIRST: "var(--first)",
+    _SECOND: "var(--second)",
+    _WARN: "var(--warn-line)",
+}
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "report",
@@ -53,11 +59,20 @@ _SIZE = (3.7, 2.05)
 
 
 def curves(
-    steps: Sequence[float], series: Mapping[str, Sequence[float]], label: str, bounds: tuple[float, float] | None = None
+    steps: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    label: str,
+    bounds: tuple[float, float] | None = None,
+    marked: Sequence[tuple[float, float]] = (),
 ) -> Markup:
-    """One or two lines over the steps: each as measured (faint) and smoothed; values that are not finite are gaps."""
+    """One or two lines over the steps: each as measured (faint) and smoothed; values that are not finite are gaps.
+
+    `marked` are stretches of steps, from first to last, that are shaded.
+    """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _canvas()
+        for first, last in marked:
+            axes.axvspan(first - 0.5, last + 0.5, color=_WARN, alpha=0.3, linewidth=0)
         for colour, (name, values) in zip((_FIRST, _SECOND), series.items(), strict=False):
             drawn = [value if math.isfinite(value) else math.nan for value in values]
             smooth = smoothed(drawn)

@@ -17,6 +17,9 @@ from rlhf_pipeline.files import write_text
 from rlhf_pipeline.pipeline import charts
 from rlhf_pipeline.settings import Settings
 
+_NO_PARTS = ("score_std", "score_spread")
+_SHARE = (-0.03, 1.03)
+
 
 class Rate(Settings):
     """A share of 1 with its 95% interval, out of `n`. `simulated`: judged by the simulated annotators' preference."""
@@ -126,11 +129,20 @@ class StageRow(Settings):
     sha256: str = ""
 
 
+class AlarmFigures(Settings):
+    """An alarm of the policy stage: from which step to which it was on, and what to do about it."""
+
+    name: str
+    first: int
+    last: int
+    figure: str
+    advice: str
+
+
 class ReportData(Settings):
     """Everything the report shows; what is `None` or empty is shown as not run yet.
 
-    `training`: one mapping a policy step with `step` and any of `score`, `score_<part>`, `reward`, `kl`, `length`,
-    `finish_rate`, `entropy` and `seconds_<phase>`.
+    `training`: one mapping a policy step with `step` and any of the columns that docs/metrics.md names for log.jsonl.
     """
 
     run: str
@@ -140,6 +152,7 @@ class ReportData(Settings):
     labels: LabelFigures | None = None
     reward: RewardFigures | None = None
     training: tuple[Mapping[str, float | None], ...] = ()
+    alarms: tuple[AlarmFigures, ...] = ()
     evaluation: EvaluationFigures | None = None
     manifest: tuple[StageRow, ...] = ()
     adapter: str = ""
@@ -164,28 +177,35 @@ def render(data: ReportData) -> str:
     environment.filters |= {"number": number, "percent": percent, "count": count, "p_value": p_value}
     return environment.get_template("report.html.jinja").render(
         data=data,
-        training_charts=training_charts(data.training),
+        training_charts=training_charts(data.training, data.alarms),
         reliability=_reliability(data.reward),
         phases=phases(data.training),
+        tokens=sum(_known(data.training, "tokens")),
+        peak_memory=max(_known(data.training, "peak_memory_gb"), default=None),
     )
 
 
-def training_charts(rows: tuple[Mapping[str, float | None], ...]) -> list[tuple[str, Markup]]:
-    """`(title, drawing)` for each thing that was logged."""
+def training_charts(
+    rows: tuple[Mapping[str, float | None], ...], alarms: tuple[AlarmFigures, ...] = ()
+) -> list[tuple[str, Markup]]:
+    """`(title, drawing)` for each thing that was logged; where an alarm was on, its figure's drawing is shaded."""
     steps = _column(rows, "step")
-    logged = {name for row in rows for name, value in row.items() if value is not None}
+    logged = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
     drawn: list[tuple[str, Markup]] = []
 
     def draw(title: str, *names: str, bounds: tuple[float, float] | None = None) -> None:
-        series = {name: _column(rows, name) for name in names if name in logged}
+        series = {name.replace("_", " "): _column(rows, name) for name in names if name in logged}
+        marked = [(alarm.first, alarm.last) for alarm in alarms if alarm.figure in names]
         if series:
-            drawn.append((title, charts.curves(steps, series, f"{title}, by step", bounds)))
+            drawn.append((title, charts.curves(steps, series, f"{title}, by step", bounds, marked)))
 
     draw("Score and reward", "score", "reward")
-    for name in (name for name in rows[0] if name.startswith("score_")) if rows else ():
-        draw(f"Score: {name.removeprefix('score_')}", name)
+    for name in (name for name in logged if name.startswith("score_") and name not in _NO_PARTS):
+        draw(f"Score: {name.removeprefix('score_').replace('_', ' ')}", name)
+    draw("How unsure the score is, standard deviation", "score_std")
+    draw("Scores of a prompt's responses, standard deviation", "score_spread")
     draw("KL from the base, nats a response", "kl")
-    if {"score", "kl"} <= logged:
+    if {"score", "kl"} <= set(logged):
         drawing = charts.path(
             _column(rows, "kl"),
             _column(rows, "score"),
@@ -195,8 +215,16 @@ def training_charts(rows: tuple[Mapping[str, float | None], ...]) -> list[tuple[
         )
         drawn.append(("Score against KL", drawing))
     draw("Length, tokens", "length")
-    draw("Responses that finish, share", "finish_rate", bounds=(-0.03, 1.03))
+    draw("Responses that finish, share", "finish_rate", bounds=_SHARE)
+    draw("Repeated 4-grams in a response, share", "repetition")
     draw("Entropy, nats a token", "entropy")
+    draw("Pairs whose preferred response gained more, share", "accuracy", bounds=_SHARE)
+    draw("Reward of preferred and rejected responses", "reward_chosen", "reward_rejected")
+    draw("KL coefficient", "kl_coefficient")
+    draw("Ratios that were clipped, share", "clip_fraction")
+    draw("Variance of returns that the value network explains", "explained_variance")
+    draw("Gradient norm", "grad_norm")
+    draw("Tokens a second", "tokens_per_second")
     return drawn
 
 
@@ -237,6 +265,10 @@ def _column(rows: tuple[Mapping[str, float | None], ...], name: str) -> list[flo
     """The values of one column, not-a-number where a row lacks it."""
     values = [row.get(name) for row in rows]
     return [math.nan if value is None else float(value) for value in values]
+
+
+def _known(rows: tuple[Mapping[str, float | None], ...], name: str) -> list[float]:
+    return [value for value in _column(rows, name) if math.isfinite(value)]
 
 
 def _reliability(reward: RewardFigures | None) -> Markup | None:

@@ -12,6 +12,7 @@ from rlhf_pipeline.labeling_ui import quality
 from rlhf_pipeline.labeling_ui.store import Store
 from rlhf_pipeline.pipeline.config import Config
 from rlhf_pipeline.pipeline.report import (
+    AlarmFigures,
     AnnotatorFigures,
     Comparison,
     EvaluationFigures,
@@ -25,6 +26,7 @@ from rlhf_pipeline.pipeline.report import (
 )
 from rlhf_pipeline.pipeline.run import Run
 from rlhf_pipeline.policy.export import load_snippet
+from rlhf_pipeline.policy.instruments import RULES, spans
 from rlhf_pipeline.policy.state import LOG
 
 _MEASURES = {
@@ -78,7 +80,7 @@ def snippet(run: Run, config: Config) -> str:
 
 def report_data(run: Run, config: Config, store: Store) -> ReportData:
     """Everything that the report shows of the run, at this round."""
-    exported = run.folder / "export"
+    exported, training = run.folder / "export", _training(run)
     return ReportData(
         run=run.name,
         model=config.model,
@@ -86,7 +88,12 @@ def report_data(run: Run, config: Config, store: Store) -> ReportData:
         rounds=tuple(_round(run.at(number)) for number in run.rounds()),
         labels=_labels(run, store),
         reward=_reward(run),
-        training=tuple(_training(run)),
+        training=tuple(_numbers(row) for row in training),
+        alarms=tuple(
+            AlarmFigures(name=name, first=first, last=last, figure=RULES[name].figure, advice=RULES[name].advice)
+            for name, first, last in spans(training)
+            if name in RULES
+        ),
         evaluation=_evaluation(run),
         manifest=tuple(
             StageRow(stage=record.name, output=record.output, seconds=record.seconds, finished_at=record.finished,
@@ -156,6 +163,10 @@ def _reward(run: Run) -> RewardFigures | None:
 def _training(run: Run) -> list[Row]:
     path = run.folder / "policy" / LOG
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def _numbers(row: Row) -> Row:
+    return {name: value for name, value in row.items() if value is None or isinstance(value, int | float)}
 
 
 def _evaluation(run: Run) -> EvaluationFigures | None:

@@ -44,6 +44,8 @@ _FIGURES = (
     _Figure("finish_rate", "finished, share"),
     _Figure("repetition", "repeated 4-grams, share"),
     _Figure("entropy", "entropy, nats a token"),
+    _Figure("accuracy", "preferred gained more, share"),
+    _Figure("margin", "margin"),
     _Figure("clip_fraction", "clipped ratios, share", 3),
     _Figure("explained_variance", "value, explained"),
     _Figure("kl_coefficient", "KL coefficient", 4),

@@ -52,12 +52,14 @@ class Rule:
     """How one alarm is made from a figure of the log.
 
     `now` is the figure's mean over recent steps, `first` that over the first ones. factor: now / first, in either
-    direction; growth: now / first; left: now / first, where little is bad; rise: now - first; budget: now.
+    direction; growth: now / first; left: now / first, where little is bad; rise: now - first; budget: now. `text` says
+    what was seen, `advice` what to do.
     """
 
     figure: str
     compares: Literal["factor", "growth", "left", "rise", "budget"]
     text: str
+    advice: str
 
     def value(self, now: float, first: float) -> float:
         """What is held against the limit."""
@@ -79,15 +81,41 @@ class Rule:
 
 # A new alarm is one entry here, and its limit in AlarmConfig under the same name.
 RULES: Mapping[str, Rule] = {
-    "length": Rule("length", "factor", "responses are {value:.2f} times as long as at first"),
-    "repetition": Rule(
-        "repetition", "rise", "{value:.0%} more of the 4-grams in a response are repeated than at first"
+    "length": Rule(
+        "length",
+        "factor",
+        "responses are {value:.2f} times as long as at first",
+        "Read samples: is it the content that is paid for, or the length?",
     ),
-    "disagreement": Rule("score_std", "growth", "the reward model is {value:.1f} times as unsure as at first"),
-    "kl": Rule("kl", "budget", "responses are {value:.1f} nats from the base, beyond the budget of {limit:g}"),
-    "entropy": Rule("entropy", "left", "only {value:.0%} of the first steps' entropy is left"),
+    "repetition": Rule(
+        "repetition",
+        "rise",
+        "{value:.0%} more of the 4-grams in a response are repeated than at first",
+        "Read samples. Raise policy.kl_coefficient, or reward distinct words as well.",
+    ),
+    "disagreement": Rule(
+        "score_std",
+        "growth",
+        "the reward model is {value:.1f} times as unsure as at first",
+        "Responses have left what the reward model knows: stop here and label some of them, or give it a pessimism.",
+    ),
+    "kl": Rule(
+        "kl",
+        "budget",
+        "responses are {value:.1f} nats from the base, beyond the budget of {limit:g}",
+        "Stop here, or raise policy.kl_coefficient.",
+    ),
+    "entropy": Rule(
+        "entropy",
+        "left",
+        "only {value:.0%} of the first steps' entropy is left",
+        "Lower policy.learning_rate, or set policy.entropy_bonus.",
+    ),
     "saturation": Rule(
-        "score_spread", "left", "responses to a prompt are hardly told apart: {value:.0%} of the spread"
+        "score_spread",
+        "left",
+        "responses to a prompt are hardly told apart: {value:.0%} of the first steps' spread is left",
+        "There is little left to learn from: stop here, ask harder prompts, or make the reward finer.",
     ),
 }
 
@@ -117,6 +145,17 @@ class Alarms:
             if rule.beyond(value, limit):
                 found.append(Alarm(name, value, limit, rule.text.format(value=value, limit=limit)))
         return found
+
+
+def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
+    """What `alarms` in the rows of a log come to: name, first and last step of each time that one was on."""
+    found: dict[str, list[list[int]]] = {}
+    for before, row in zip([{}, *rows], rows, strict=False):
+        for name in row.get("alarms") or ():
+            if name not in (before.get("alarms") or ()):
+                found.setdefault(name, []).append([row["step"], row["step"]])
+            found[name][-1][1] = row["step"]
+    return sorted(((name, first, last) for name, times in found.items() for first, last in times), key=lambda on: on[1])
 
 
 def uncertainty(row: Row) -> float | None:

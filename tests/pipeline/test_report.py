@@ -63,6 +63,10 @@ def example() -> ReportData:
                 "seconds_score": 1.2,
                 "seconds_reference": 1.0,
                 "seconds_update": 5.8 + draw.random(),
+                "repetition": 0.02 + 0.1 * rise,
+                "score_std": 0.3 + 0.2 * rise,
+                "tokens": 1500,
+                "peak_memory_gb": 4.0 + 0.02 * step,
             }
         )
     pairs = [
@@ -118,6 +122,10 @@ def example() -> ReportData:
                 "reliability": [(0.55, 0.52, 20), (0.65, 0.7, 22), (0.75, 0.73, 30), (0.9, 0.93, 46)],
             },
             "training": training,
+            "alarms": [
+                {"name": "length", "first": 21, "last": 40, "figure": "length", "advice": "Read samples."},
+                {"name": "kl", "first": 33, "last": 33, "figure": "kl", "advice": "Stop here."},
+            ],
             "evaluation": {
                 "win_rates": [
                     rate("By hidden preference, sampled", 0.781, 0.703, 0.852, simulated=True),
@@ -180,9 +188,12 @@ def test_a_whole_run_is_shown(tmp_path: Path) -> None:
         "0.63",
         "81.0% to 94.3%",
         "1.07",
+        "length21 to 40Read samples.",
+        "kl33Stop here.",
+        "Peak memory: 4.8 GB.",
     ):
         assert shown in text
-    assert len(page.named("svg")) == 7
+    assert len(page.named("svg")) == 9
     assert "not run yet" not in text
 
 
@@ -292,6 +303,35 @@ def test_only_what_was_logged_is_drawn() -> None:
 def test_phases_are_summed_over_steps() -> None:
     rows = ({"step": 1, "seconds_sample": 2.0, "seconds_old_logprobs": 1.0}, {"step": 2, "seconds_sample": 3.0})
     assert phases(rows) == [("sample", 5.0), ("old logprobs", 1.0)]
+
+
+SHADE = "fill: var(--warn-line)"
+
+
+def test_the_drawing_of_a_figure_is_shaded_where_its_alarm_was_on() -> None:
+    data = example()
+    shaded = [title for title, drawing in training_charts(data.training, data.alarms) if SHADE in drawing]
+    assert shaded == ["KL from the base, nats a response", "Length, tokens"]
+    assert not [title for title, drawing in training_charts(data.training) if SHADE in drawing]
+
+
+def test_a_run_without_alarms_says_so() -> None:
+    values = example().model_dump(mode="json") | {"alarms": []}
+    assert "None went off." in Page(render(ReportData.model_validate(values))).text
+
+
+def test_tokens_a_second_are_counted_by_phase_and_in_all() -> None:
+    values = example().model_dump(mode="json")
+    values["training"] = [{"step": 1, "tokens": 900, "seconds_sample": 2.0, "seconds_update": 1.0}]
+    text = " ".join(Page(render(ReportData.model_validate(values))).text.split())
+    assert "sample2.066.7%450update1.033.3%900in all3.0300" in text
+
+
+def test_uncertainty_and_spread_are_no_parts_of_the_score() -> None:
+    row = {"step": 1, "score": 0.5, "score_std": 0.1, "score_spread": 0.2, "score_learned_std": 0.3}
+    titles = [title for title, _ in training_charts((row,))]
+    assert titles[:2] == ["Score and reward", "Score: learned std"]
+    assert len(titles) == 4
 
 
 def test_smoothing_starts_at_the_first_value_and_steps_over_gaps() -> None:

@@ -17,6 +17,7 @@ from rlhf_pipeline.policy.instruments import (
     of_machine,
     peak_memory,
     repetition,
+    spans,
     spread,
     uncertainty,
 )
@@ -95,6 +96,13 @@ def test_alarms_of_the_log_as_it_was_written_are_those_of_the_rows(lengths: list
     for row, alarms in zip(rows, on, strict=True):
         row["alarms"] = alarms
     assert names(CONFIG, json.loads(json.dumps(rows))) == on
+
+
+def test_alarms_of_a_log_are_joined_into_spans() -> None:
+    on: list[list[str] | None] = [None, ["kl"], ["kl", "length"], ["length"], [], ["kl"]]
+    rows = [{"step": step} | ({} if each is None else {"alarms": each}) for step, each in enumerate(on, start=1)]
+    assert spans(rows) == [("kl", 2, 3), ("length", 3, 4), ("kl", 6, 6)]
+    assert spans([]) == []
 
 
 def test_of_a_mixture_the_most_uncertain_part_counts() -> None:
