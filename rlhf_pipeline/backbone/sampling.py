@@ -71,12 +71,7 @@ def sample(
     `i * group`. At most `batch` responses are decoded at once; `progress` is told how many are done, and `on_token`,
     after each step, the token ids so far of all responses that are decoded together.
     """
-    longest = max(map(len, prompts), default=0) + config.max_new_tokens
-    if longest > base.renderer.max_length:
-        raise UserError(
-            f"a prompt and {config.max_new_tokens} new tokens need {longest} tokens; the model's context has "
-            f"{base.renderer.max_length}. Shorten the prompt or lower max_new_tokens."
-        )
+    check_room(base, prompts, config.max_new_tokens)
     rows = rows if rows is not None else range(0, len(prompts) * group, group)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     found: dict[int, list[Sample]] = {}
@@ -89,6 +84,16 @@ def sample(
         if progress:
             progress(len(chosen) * group)
     return [one for index in range(len(prompts)) for one in found[index]]
+
+
+def check_room(base: SharedBase, prompts: Sequence[Ids], max_new_tokens: int) -> None:
+    """Refuse prompts after which the model's context has not room for so many new tokens."""
+    longest = max(map(len, prompts), default=0) + max_new_tokens
+    if longest > base.renderer.max_length:
+        raise UserError(
+            f"a prompt and {max_new_tokens} new tokens need {longest} tokens; the model's context has "
+            f"{base.renderer.max_length}. Shorten the prompt or lower max_new_tokens."
+        )
 
 
 @dataclass

@@ -13,7 +13,7 @@ import torch
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.sampling import Sample, SamplingConfig, sample
 from rlhf_pipeline.backbone.tokens import Ids
-from rlhf_pipeline.policy.rollout import Scorer, check_scores
+from rlhf_pipeline.policy.rollout import Scorer, scores_of
 
 
 def best_of_n(
@@ -32,8 +32,7 @@ def best_of_n(
     """
     drawn = sample(base, prompts, sampling, group=n, seed=seed, progress=progress)
     responses = [one.response_ids for one in drawn]
-    scores = scorer.score([prompts[one.prompt] for one in drawn], responses)
-    check_scores(scores, responses, base)
+    scores = scores_of(scorer, [prompts[one.prompt] for one in drawn], responses, base)
     best = scores.view(len(prompts), n).argmax(1).tolist()
     return [drawn[prompt * n + place] for prompt, place in enumerate(best)]
 

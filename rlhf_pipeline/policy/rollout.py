@@ -101,10 +101,9 @@ def roll_out(
     prompt_ids: list[Ids] = [one.prompt_ids for one in drawn]
     response_ids = [one.response_ids for one in samples]
     with timed(clock, "score"):
-        scores = scorer.score(prompt_ids, response_ids).float().to(base.device)
+        scores = scores_of(scorer, prompt_ids, response_ids, base)
         found = scorer.parts if isinstance(scorer, Mixture) else {}
         parts = {name: torch.tensor(values, device=base.device) for name, values in found.items()}
-    check_scores(scores, response_ids, base)
     mask = response_mask(response_ids).to(base.device)
     logprobs = torch.zeros_like(mask)
     for row, one in enumerate(samples):
@@ -174,16 +173,37 @@ def by_length(prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], size: int)
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
+def scores_of(scorer: Scorer, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], base: SharedBase) -> torch.Tensor:
+    """What the scorer says, wherever it says it: (n,), fp32 constants on the base's device.
+
+    The scorer may be anybody's code. `UserError` where it raises, or gives too few scores or ones that are not finite.
+    """
+    try:
+        scores = torch.as_tensor(scorer.score(prompt_ids, response_ids)).detach().float().to(base.device)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the reward failed on {len(response_ids)} responses with {type(error).__name__}: {str(error)[:200]}. "
+            "Mend the reward function, and run the command again."
+        ) from error
+    check_scores(scores, response_ids, base)
+    return scores
+
+
 def check_scores(scores: torch.Tensor, response_ids: Sequence[Ids], base: SharedBase) -> None:
     """Refuse scores of the wrong number, or that are not finite, naming the responses."""
-    if scores.shape != (len(response_ids),):
-        raise UserError(f"the scorer returned shape {tuple(scores.shape)} for {len(response_ids)} responses.")
+    n = len(response_ids)
+    if scores.shape != (n,):
+        raise UserError(
+            f"the scorer returned shape {tuple(scores.shape)} for {n} responses. Let it give one a response: ({n},)."
+        )
     bad = (~scores.isfinite()).nonzero().flatten().tolist()
     if bad:
         shown = "; ".join(f'"{base.renderer.text(response_ids[row])[:80]}"' for row in bad[:3])
         raise UserError(
-            f"the score of {len(bad)} of {len(response_ids)} responses is not finite, for instance of: {shown}. "
-            "Check the reward model (rlhf evaluate-reward) and train it again."
+            f"the score of {len(bad)} of {n} responses is not finite, for instance of: {shown}. Mend the reward "
+            "function, or check the reward model (rlhf evaluate-reward) and train it again."
         )
 
 

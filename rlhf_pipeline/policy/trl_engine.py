@@ -19,11 +19,12 @@ from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 
 from rlhf_pipeline.backbone.adapters import SharedBase
+from rlhf_pipeline.backbone.sampling import check_room
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.policy.config import PolicyConfig, check_config
 from rlhf_pipeline.policy.instruments import repetition, spread
-from rlhf_pipeline.policy.rollout import Mixture, Scorer, check_scores
+from rlhf_pipeline.policy.rollout import Mixture, Scorer, scores_of
 from rlhf_pipeline.policy.trl_training import (
     AdapterTrainer,
     Row,
@@ -70,6 +71,7 @@ def train_with_trl(
     processes = PartialState().num_processes
     check_config(config, len(prompts), processes)
     check_trl(config)
+    check_room(base, prompts, config.max_new_tokens)
     put_adapter(config, base, seed, initial)
     size, steps = micro_batches(config, config.prompts_per_step * config.group // processes // config.minibatches)
     updates = config.epochs * config.minibatches
@@ -146,8 +148,7 @@ class Reward:
     ) -> list[float]:
         """Score, clip, penalise; the score itself and what is known of the responses go to the log."""
         config, began = self.config, time.perf_counter()
-        scores = self.scorer.score(prompts, completion_ids).float().cpu()
-        check_scores(scores, [list(ids) for ids in completion_ids], self.base)
+        scores = scores_of(self.scorer, prompts, completion_ids, self.base).cpu()
         finished = torch.tensor([ids[-1] in self.base.renderer.eos_ids for ids in completion_ids])
         lengths = torch.tensor([len(ids) for ids in completion_ids], dtype=torch.float32)
         parts = self.scorer.parts if isinstance(self.scorer, Mixture) else {}
