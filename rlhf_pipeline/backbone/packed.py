@@ -150,7 +150,8 @@ def attending(config: Any, name: str | None) -> Iterator[None]:
 def packs(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> bool:
     """Whether these rows can be computed as one stream: on a CPU, not too long, and by a model that lets us."""
     longest = max(len(prompt) + len(response) for prompt, response in zip(prompt_ids, response_ids, strict=True))
-    return base.device.type == "cpu" and longest <= LONGEST and swappable(base)
+    recomputes = base.base.is_activation_checkpointing  # in the backward pass, when our attention is no longer set
+    return base.device.type == "cpu" and longest <= LONGEST and not recomputes and swappable(base)
 
 
 @torch.no_grad()

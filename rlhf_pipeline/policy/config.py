@@ -63,10 +63,14 @@ class PolicyConfig(Settings):
         None, description="sum, sequence_mean, token_mean or fixed (by max_new_tokens); null: the algorithm's own"
     )
     value_network: Literal["head", "adapter"] = Field(
-        "head", description="a linear head on the base's states, or with an adapter of its own under it"
+        "head", description="a head on the base's states, fitted by least squares, or an adapter of its own with a head"
     )
-    value_learning_rate: float = Field(1e-3, gt=0, description="of the value head; its adapter has the policy's")
-    value_clip: float | None = Field(None, gt=0, description="how far an update may move a value; null: any distance")
+    value_learning_rate: float = Field(
+        1e-3, gt=0, description="of the head of value_network adapter; its adapter has the policy's"
+    )
+    value_clip: float | None = Field(
+        None, gt=0, description="how far an update may move a value of value_network adapter; null: any distance"
+    )
     learning_rate: float = Field(2e-4, gt=0, description="of AdamW, constant after the warm-up")
     warmup_steps: int = Field(2, ge=0, description="steps over which the learning rate rises from zero")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
@@ -82,6 +86,13 @@ class PolicyConfig(Settings):
     checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
     tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where figures go as well")
     alarms: AlarmConfig = AlarmConfig()
+
+    @field_validator("stop")
+    @classmethod
+    def _check_stop(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in stop:
+            raise ValueError("an empty text would end every response at once: leave it out")
+        return stop
 
     @field_validator("algorithm")
     @classmethod
@@ -139,6 +150,11 @@ def check_config(config: PolicyConfig, prompts: int, processes: int = 1) -> None
         raise UserError(
             "policy.kl_estimator=k1 in the loss has an expected gradient of zero and holds the policy nowhere. "
             "Use policy.kl_estimator=k2, or policy.kl_in=reward."
+        )
+    if config.value_clip is not None and config.value_network == "head":
+        raise UserError(
+            "policy.value_clip limits steps along a gradient; policy.value_network=head takes none, it is fitted by "
+            "least squares. Use policy.value_network=adapter, or leave policy.value_clip out."
         )
     if config.kl_target is not None and not config.kl_coefficient:
         raise UserError(

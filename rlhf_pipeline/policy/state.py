@@ -17,7 +17,7 @@ from rlhf_pipeline.files import publish_folder
 from rlhf_pipeline.policy.config import PolicyConfig, algorithm_of
 from rlhf_pipeline.policy.objectives import AdaptiveKL, RunningMean, RunningMoments
 from rlhf_pipeline.policy.rollout import Mixture
-from rlhf_pipeline.policy.value import ValueNetwork
+from rlhf_pipeline.policy.value import ValueNetwork, start_value
 from rlhf_pipeline.policy.weights import Trained
 
 ADAPTER = "policy"
@@ -27,11 +27,10 @@ Row = dict[str, Any]
 
 @dataclass
 class TrainState:
-    """All that the next step depends on, besides the seed. `value` and `value_weights` are there together or not."""
+    """All that the next step depends on, besides the seed."""
 
     policy: Trained
     value: ValueNetwork | None = None
-    value_weights: Trained | None = None
     step: int = 0
     baseline: RunningMean = field(default_factory=RunningMean)
     moments: RunningMoments = field(default_factory=RunningMoments)
@@ -57,8 +56,7 @@ def start(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | Non
     if config.kl_target is not None:
         state.kl = AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
     if algorithm_of(config).needs_values:
-        state.value = ValueNetwork.start(config, base, seed)
-        state.value_weights = state.value.trained(config)
+        state.value = start_value(config, base, seed)
     base.check_trainable(ADAPTER)
     return state
 
@@ -74,7 +72,7 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
         torch.save(
             {
                 "policy": state.policy.state(),
-                "value": state.value_weights.state() if state.value_weights else None,
+                "value": state.value.state() if state.value else None,
                 "step": state.step,
                 "baseline": asdict(state.baseline),
                 "moments": asdict(state.moments),
@@ -99,8 +97,8 @@ def resume(folder: Path, state: TrainState, base: SharedBase) -> list[Row]:
     if saved:
         loaded = torch.load(saved[-1] / "state.pt", map_location=base.device, weights_only=True)
         state.policy.restore(loaded["policy"])
-        if state.value_weights:
-            state.value_weights.restore(loaded["value"])
+        if state.value:
+            state.value.restore(loaded["value"])
         state.step = loaded["step"]
         state.baseline = RunningMean(**loaded["baseline"])
         state.moments = RunningMoments(**loaded["moments"])

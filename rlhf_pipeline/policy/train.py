@@ -17,17 +17,24 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.sampling import SamplingConfig
+from rlhf_pipeline.backbone.sampling import SamplingConfig, check_room
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import write_jsonl
 from rlhf_pipeline.policy.algorithms import Algorithm, Judged
 from rlhf_pipeline.policy.config import PolicyConfig, algorithm_of, check_config
 from rlhf_pipeline.policy.instruments import Alarms, for_trackers, of_machine, repetition, spread
-from rlhf_pipeline.policy.objectives import RunningMean, explained_variance, kl_estimate, token_rewards, whiten
+from rlhf_pipeline.policy.objectives import (
+    RunningMean,
+    explained_variance,
+    kl_estimate,
+    token_rewards,
+    value_loss,
+    whiten,
+)
 from rlhf_pipeline.policy.rollout import Mixture, Rollout, Scorer, gathered, roll_out, timed
 from rlhf_pipeline.policy.state import ADAPTER, LOG, Row, TrainState, resume, save_checkpoint, start
-from rlhf_pipeline.policy.update import update, update_values
+from rlhf_pipeline.policy.update import update
 
 
 def train_policy(
@@ -49,6 +56,7 @@ def train_policy(
     """
     accelerator = accelerator or Accelerator(cpu=base.device.type == "cpu")
     check_config(config, len(prompts), accelerator.num_processes)
+    check_room(base, prompts, config.max_new_tokens)
     state = start(config, base, seed, initial or config.initial)
     state.mixture = scorer if isinstance(scorer, Mixture) else None
     log, alarms = resume(folder, state, base), Alarms(config.alarms)
@@ -91,7 +99,7 @@ def train_step(
     values = None
     if state.value:
         with timed(rollout.seconds, "value"):
-            values = state.value.expect(rollout, config.micro_batch)
+            values = state.value.expect(rollout)
     whole, expected = gathered(rollout, values, accelerator)
 
     scores = whole.scores
@@ -114,10 +122,11 @@ def train_step(
 
     mine = [row - whole.rows[0] for row in rollout.rows], slice(rollout.mask.shape[1])
     figures = update(config, base, rollout, _at(advantages, *mine), state, accelerator, seed)
-    if values is not None:
-        assert expected is not None
+    if state.value and values is not None and expected is not None:
         returns = raw + expected
-        figures["value_loss"] = update_values(config, rollout, values, _at(returns, *mine), state, accelerator, seed)
+        with timed(rollout.seconds, "value"):
+            state.value.fit(values, _at(returns, *mine), step=state.step, seed=seed, accelerator=accelerator)
+        figures["value_loss"] = float(value_loss(expected, returns, whole.mask, int(whole.mask.sum())))
         figures["explained_variance"] = explained_variance(expected, returns, whole.mask)
     figures |= _of_step(config, whole, raw)
     if state.kl:
@@ -176,7 +185,7 @@ def _sample(
             ADAPTER,
             scorer,
             [prompts[chosen[i]] for i in mine],
-            SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature),
+            SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=config.stop),
             group=config.group,
             seed=seed,
             rows=[(first + i) * config.group for i in mine],

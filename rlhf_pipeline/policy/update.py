@@ -5,8 +5,7 @@ where rollouts come from is `train.py`'s.
 """
 
 import math
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,16 +18,17 @@ from rlhf_pipeline.backbone.logprobs import TokenLogprobs, response_logprobs
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.policy.algorithms import Algorithm
+from rlhf_pipeline.policy.batches import micro_batches, minibatches
 from rlhf_pipeline.policy.config import PolicyConfig, algorithm_of
 from rlhf_pipeline.policy.objectives import (
     aggregate,
     clipped_surrogate,
     kl_loss,
     truncated_importance_weights,
-    value_loss,
 )
-from rlhf_pipeline.policy.rollout import Rollout, by_length, timed
+from rlhf_pipeline.policy.rollout import Rollout, timed
 from rlhf_pipeline.policy.state import ADAPTER, TrainState
+from rlhf_pipeline.policy.value import warm_up
 
 Row = dict[str, Any]
 
@@ -48,7 +48,7 @@ def update(
     (n, T).
     """
     algorithm, beta = algorithm_of(config), state.kl_coefficient(config)
-    rate = min(1.0, (state.step + 1) / (config.warmup_steps + 1))
+    rate = warm_up(config, state.step)
     old, entropy, mismatch = (torch.zeros_like(advantages) for _ in range(3))
     seen = {"loss": 0.0, "tokens": 0.0, "clipped": 0.0, "ratio": 0.0, "ratio_max": 0.0}
     norms = []
@@ -58,7 +58,7 @@ def update(
         state.policy.forget_gradients()
         for epoch, mine, n in minibatches(config, rollout, state.step, seed, accelerator.num_processes):
             tokens = sum(gather_object([float(rollout.mask[mine].sum())]))
-            for rows in _micro_batches(rollout, mine, config.micro_batch):
+            for rows in micro_batches(rollout, mine, config.micro_batch):
                 with base.using(ADAPTER):
                     now = _forward(config, base, rollout, rows)
                     width = now.mask.shape[1]
@@ -98,70 +98,6 @@ def update(
     return found
 
 
-def update_values(
-    config: PolicyConfig,
-    rollout: Rollout,
-    values: torch.Tensor,
-    returns: torch.Tensor,
-    state: TrainState,
-    accelerator: Accelerator,
-    seed: int = 0,
-) -> float:
-    """Fit the value network to the returns, as often as the policy is updated; returns half its mean squared error.
-
-    values: (n, T), what it said before the update; returns: (n, T).
-    """
-    assert state.value is not None
-    assert state.value_weights is not None
-    rate = min(1.0, (state.step + 1) / (config.warmup_steps + 1))
-    network, losses = state.value, [0.0]
-    with timed(rollout.seconds, "update"), checkpointed(network.base.base, config.gradient_checkpointing):
-        state.value_weights.forget_gradients()
-        for _, mine, _ in minibatches(config, rollout, state.step, seed, accelerator.num_processes):
-            tokens = sum(gather_object([int(rollout.mask[mine].sum())]))
-            for rows in _micro_batches(rollout, mine, config.micro_batch):
-                with network.learning():
-                    loss = value_loss(
-                        network(rollout, rows),
-                        returns[rows],
-                        rollout.mask[rows],
-                        tokens,
-                        values[rows],
-                        config.value_clip,
-                    )
-                    loss.backward()  # type: ignore[no-untyped-call]
-                losses.append(float(loss.detach()))
-            norm = state.value_weights.step(accelerator, config.max_grad_norm, rate)
-            if not math.isfinite(norm):
-                raise _not_finite("value gradient", state.step + 1, rollout, range(len(rollout.rows)), network.base)
-    return float(sum(gather_object([sum(losses)]))) / (config.epochs * config.minibatches)
-
-
-def minibatches(
-    config: PolicyConfig, rollout: Rollout, step: int, seed: int, processes: int
-) -> Iterator[tuple[int, list[int], int]]:
-    """For each update of a step: its epoch, which of this process's rows are in it, and of how many rows in all.
-
-    The order is a function of seed, step and epoch alone. Responses to one prompt stay together as far as the size of a
-    minibatch allows, since they share the computation of their prompt.
-    """
-    total = len(rollout.rows) * processes
-    first, size = step * total, total // config.minibatches
-    place = {row: number for number, row in enumerate(rollout.rows)}
-    for epoch in range(config.epochs):
-        prompts = list(range(first, first + total, config.group))
-        if config.minibatches > 1:
-            random.Random(f"{seed}/{step}/{epoch}").shuffle(prompts)
-        order = [row for prompt in prompts for row in range(prompt, prompt + config.group)]
-        for start in range(0, total, size):
-            yield epoch, sorted(place[row] for row in order[start : start + size] if row in place), size
-
-
-def _micro_batches(rollout: Rollout, rows: Sequence[int], size: int) -> list[list[int]]:
-    found = by_length([rollout.prompt_ids[row] for row in rows], [rollout.response_ids[row] for row in rows], size)
-    return [[rows[place] for place in part] for part in found]
-
-
 def _forward(config: PolicyConfig, base: SharedBase, rollout: Rollout, rows: Sequence[int]) -> TokenLogprobs:
     return response_logprobs(
         base,
@@ -177,7 +113,7 @@ def _logprobs(config: PolicyConfig, base: SharedBase, rollout: Rollout) -> torch
     """Log-probabilities under the policy before the first update, by the arithmetic of training: (n, T)."""
     found = torch.zeros_like(rollout.mask)
     with base.using(ADAPTER):
-        for rows in by_length(rollout.prompt_ids, rollout.response_ids, config.micro_batch):
+        for rows in micro_batches(rollout, range(len(rollout.rows)), config.micro_batch):
             part = _forward(config, base, rollout, rows).logprobs
             found[rows, : part.shape[1]] = part
     return found
