@@ -30,7 +30,7 @@ Found = dict[str, Any]
 def breakdown(rows: Sequence[Row], pairs: Sequence[Pair], differences: np.ndarray) -> Found:
     """Every part below for which the rows say enough; `differences` (pairs,) are scores of chosen less rejected."""
     prompts, right = [pair.prompt_key for pair in pairs], credit(differences)
-    found: Found = {**length_bias(pairs, differences)}
+    found: Found = {}
     field = next((name for name in SUBSET_FIELDS if any(name in row for row in rows)), None)
     if field:
         found["subsets"] = by_value([_value(row, field) for row in rows], right, prompts)

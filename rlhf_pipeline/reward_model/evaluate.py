@@ -15,7 +15,7 @@ import torch
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.reward_model.accuracy import clustered_interval, credit
-from rlhf_pipeline.reward_model.breakdown import against, breakdown
+from rlhf_pipeline.reward_model.breakdown import against, breakdown, length_bias
 from rlhf_pipeline.reward_model.calibration import (
     brier,
     calibration_error,
@@ -50,10 +50,9 @@ def evaluate_reward(
     measured = measure(scorer, pairs)
     differences = measured.differences
     prompts = [pair.prompt_key for pair in pairs]
-    found: dict[str, Any] = figures(pairs, differences, scorer.bag_of_words)
+    found = held_out_figures(scorer, pairs, measured, scorer.bag_of_words)
     if scorer.temperature is not None:
         found["ece_as_saved"] = calibration_error(differences / scorer.temperature)
-    found |= uncertainty_figures(scorer, measured, prompts)
     found |= breakdown(rows, pairs, differences)
     if older is not None:
         found["against"] = against(differences, score_differences(older, pairs), prompts)
@@ -96,6 +95,18 @@ def measure(scorer: RewardScorer, pairs: Sequence[Pair]) -> Measured:
 def score_differences(scorer: RewardScorer, pairs: Sequence[Pair]) -> np.ndarray:
     """Score of chosen less score of rejected: (pairs,)."""
     return measure(scorer, pairs).differences
+
+
+def held_out_figures(
+    scorer: RewardScorer, pairs: Sequence[Pair], measured: Measured, words: BagOfWords | None
+) -> dict[str, Any]:
+    """What can be said of any reward model on any pairs: `figures`, what its uncertainty is worth, length bias."""
+    prompts = [pair.prompt_key for pair in pairs]
+    return {
+        **figures(pairs, measured.differences, words),
+        **uncertainty_figures(scorer, measured, prompts),
+        **length_bias(pairs, measured.differences),
+    }
 
 
 def figures(pairs: Sequence[Pair], differences: np.ndarray, words: BagOfWords | None = None) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A reward model where this project is not: merged into one ordinary model, as a function, as lines of code.
+"""A reward model where this project is not: merged into one ordinary model, and as a function.
 
     merge_reward(Path("reward"), Path("merged"))
     RLOOTrainer(model, reward_funcs="merged", ...)                        # TRL loads the folder itself
@@ -25,24 +25,6 @@ from rlhf_pipeline.files import publish_folder
 from rlhf_pipeline.reward_model.metrics_base import Reward, Text, messages_of, text_of
 from rlhf_pipeline.reward_model.scorer import FIGURES, RewardScorer, check_reward_folder
 from rlhf_pipeline.reward_model.train import load_untrained
-
-
-def load_snippet(model: str, folder: str, end: str) -> str:
-    """The lines that score a response with nothing but transformers and PEFT; `end` is what ends a turn."""
-    return f"""\
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained({folder!r})
-model = AutoModelForSequenceClassification.from_pretrained(
-    {model!r}, num_labels=1, pad_token_id=tokenizer.pad_token_id
-)
-model = PeftModel.from_pretrained(model, {folder!r}).eval()
-
-messages = [{{"role": "user", "content": "How long do I boil an egg?"}}]
-prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-ids = tokenizer(prompt + "Six minutes." + {end!r}, add_special_tokens=False, return_tensors="pt")
-print(model(**ids).logits.item())"""
 
 
 def reward_function(reward: RewardScorer | Path | str, *, dtype: str = "auto", device: str = "auto") -> Reward:

@@ -30,10 +30,11 @@ from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import content_id, read_json, write_json
 from rlhf_pipeline.reward_model.calibration import reliability
+from rlhf_pipeline.reward_model.card import write_card
 from rlhf_pipeline.reward_model.config import RewardConfig as RewardConfig
 from rlhf_pipeline.reward_model.controls import BagOfWords
 from rlhf_pipeline.reward_model.data import Pair, Row
-from rlhf_pipeline.reward_model.evaluate import figures, score_differences
+from rlhf_pipeline.reward_model.evaluate import held_out_figures, measure
 from rlhf_pipeline.reward_model.label_model import LabelModel
 from rlhf_pipeline.reward_model.losses import length_effect
 from rlhf_pipeline.reward_model.packing import LabelCollator, PackedSet, Scheme, pack
@@ -87,11 +88,13 @@ def train_reward(
     seconds = time.monotonic() - began
 
     scorer = replace(RewardScorer.load(folder, dtype=dtype, device=device), max_length=longest)
-    _posterior(scorer, labels.pairs).save(folder)
+    posterior = _posterior(scorer, labels.pairs)
+    posterior.save(folder)
+    scorer = replace(scorer, posterior=posterior)
     uncertainty_seconds = time.monotonic() - began - seconds
-    differences = score_differences(scorer, labels.test)
+    measured = measure(scorer, labels.test)
     result = {
-        **figures(labels.test, differences, words),
+        **held_out_figures(scorer, labels.test, measured, words),
         **labels.counts(),
         "cut_pairs": fitted.cut,
         "margins": any(pair.margin for pair in labels.pairs),
@@ -104,8 +107,11 @@ def train_reward(
         folder / FIGURES,
         {**result, "max_length": longest, "dtype": str(number_format).removeprefix("torch."), "seed": seed,
          "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
-         "reliability": reliability(differences), "log": fitted.log},
+         "reliability": reliability(measured.differences), "log": fitted.log},
     )  # fmt: skip
+    simulated = sum(bool(row.get("simulated")) for row in rows)
+    end = str(tokenizer.convert_ids_to_tokens(renderer.eos_ids[0]))
+    write_card(folder, name, end, result, config.model_dump(mode="json") | {"seed": seed}, simulated)
     shutil.rmtree(checkpoints)
     return result
 

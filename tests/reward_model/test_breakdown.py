@@ -125,9 +125,7 @@ def test_an_older_model_is_compared_pair_by_pair():
 
 def test_only_what_the_rows_say_is_reported():
     pairs = [pair("p", 3, 1), pair("q", 1, 3)]
-    assert breakdown([{}, {}], pairs, np.ones(2)).keys() == {
-        "length_controlled_accuracy", "prefers_longer", "length_bias",
-    }  # fmt: skip
+    assert breakdown([{}, {}], pairs, np.ones(2)) == {}
     rows = [{"subset": "chat", "round": 0, **voted(1, left=[True])}, {"round": 1, **voted(1, left=[False])}]
     found = breakdown(rows, pairs, np.ones(2))
     assert found["subsets"].keys() == {"chat", "none"}

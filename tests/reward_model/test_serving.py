@@ -16,8 +16,9 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.pipeline import stages
+from rlhf_pipeline.reward_model.card import load_snippet
 from rlhf_pipeline.reward_model.scorer import RewardScorer
-from rlhf_pipeline.reward_model.serving import load_snippet, merge_reward, reward_function
+from rlhf_pipeline.reward_model.serving import merge_reward, reward_function
 from tests.reward_model.planted import planted
 
 ROWS = planted(6, seed=5)
