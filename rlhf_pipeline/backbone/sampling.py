@@ -165,6 +165,8 @@ def draw(
     if top_p < 1 or (top_k is not None and top_k < logits.shape[-1]):
         return _draw_truncated(logits, uniform, top_p, top_k)
     highest = logits.amax(-1, keepdim=True)
+    if not bool(highest.isfinite().all()):
+        raise UserError("the model's logits are not finite: its weights are damaged, or its training went astray.")
     masses = torch.exp(logits - highest)
     tokens, total = _invert(masses, uniform)
     return tokens, (logits.gather(-1, tokens[:, None]) - highest).squeeze(-1) - total.log()
