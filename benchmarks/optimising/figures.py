@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from benchmarks.optimising.curves import shape, smoothed
+from benchmarks.optimising.curves import WINDOW, shape, smoothed
 
 GREY, BLUE, ORANGE, GREEN, RED = "0.6", "#0072b2", "#d55e00", "#009e73", "#b3362b"
 matplotlib.rcParams.update(
@@ -28,7 +28,7 @@ _SEEDS = ("-", "--", ":", "-.")
 
 def draw_overoptimisation(told: Mapping[str, Any], path: Path) -> None:
     """Gold against the root of the KL, for best-of-n and RL, with the fits; gold and proxy by step, with the alarms."""
-    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(10.5, 3.4), layout="constrained")
+    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(11.5, 3.4), layout="constrained")
     base, runs = told["base_gold"], told["rl"]["proxy"]
     for seed, run in told["best_of_n"].items():
         left.plot(np.sqrt(run["kl"]), np.array(run["gold"]) - base[seed], "o", color=BLUE, markersize=3, alpha=0.6)
@@ -41,6 +41,8 @@ def draw_overoptimisation(told: Mapping[str, Any], path: Path) -> None:
         _fitted(panel, kind, told["fits"][name], colour)
         panel.axhline(0, color="0.85", linewidth=0.8, zorder=0)
         panel.set(xlabel="√KL to the base, √nats", ylabel="gold, gain over the base", xlim=(0, None))
+    _beside(left, told["best_of_n"])
+    _beside(middle, runs)
     left.set_title("best-of-n")
     middle.set_title("RLOO")
 
@@ -70,6 +72,19 @@ def draw_pessimism(told: Mapping[str, Any], path: Path) -> None:
     axes.set(xlabel="√KL to the base, √nats", ylabel="gold, gain over the base, mean of 5 steps", xlim=(0, None))
     axes.legend(frameon=False, title="optimised (a line style a seed)")
     _save(figure, path)
+
+
+def _beside(panel: Any, runs: Mapping[str, Any]) -> None:
+    """What the proxy itself says, averaged over five points, on an axis of its own."""
+    axis = panel.twinx()
+    for run in runs.values():
+        far, proxy = np.sqrt(np.clip(run["kl"], 0, None)), run["proxy"]
+        if len(proxy) > 2 * WINDOW:  # steps, which waver
+            far, proxy = np.sqrt(smoothed(run["kl"]).clip(0)), smoothed(proxy)
+        axis.plot(far, proxy, color=GREY, linewidth=0.8)
+    axis.set_ylabel("the proxy's score", color=GREY)
+    axis.tick_params(colors=GREY)
+    axis.spines["right"].set(visible=True, color=GREY)
 
 
 def _fitted(panel: Any, kind: str, fit: Mapping[str, Any], colour: str) -> None:
