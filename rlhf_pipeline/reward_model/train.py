@@ -7,6 +7,7 @@ Where labels come from and where the folder lies is the pipeline's affair.
 """
 
 import contextlib
+import gc
 import shutil
 import time
 import warnings
@@ -87,6 +88,7 @@ def train_reward(
     words.save(folder / WORDS)
     seconds = time.monotonic() - began
 
+    gc.collect()  # the trainer and its model refer to each other: without, two bases are in memory from here on
     scorer = replace(RewardScorer.load(folder, dtype=dtype, device=device), max_length=longest)
     posterior = _posterior(scorer, labels.pairs)
     posterior.save(folder)
