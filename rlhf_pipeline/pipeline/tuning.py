@@ -12,7 +12,7 @@ from accelerate import PartialState
 from rich.console import Console
 
 from rlhf_pipeline.backbone.adapters import SharedBase, read_adapter
-from rlhf_pipeline.backbone.loading import choose_dtype
+from rlhf_pipeline.backbone.loading import choose_device, choose_dtype
 from rlhf_pipeline.files import Row
 from rlhf_pipeline.pipeline.collect import HELD_OUT, TRAIN
 from rlhf_pipeline.pipeline.config import Config
@@ -66,8 +66,9 @@ def _trl(
     run: Run, config: Config, console: Console, folder: Path, reward: Path | None, how: dict[str, Any], profile: bool
 ) -> Sequence[Row]:
     from rlhf_pipeline.policy.trl_engine import check_trl, train_with_trl  # seconds, which others need not wait
+    from rlhf_pipeline.policy.trl_training import processes
 
-    state = PartialState(cpu=config.device == "cpu")
+    state = processes(choose_device(config.device))
     check_config(config.policy, len(_training_prompts(run)), state.num_processes)
     check_trl(config.policy)
     base = _base_for_trl(config, state)
@@ -82,9 +83,10 @@ def _dpo(
     run: Run, config: Config, console: Console, folder: Path, pairs: Path | None, how: dict[str, Any], profile: bool
 ) -> Sequence[Row]:
     from rlhf_pipeline.policy.dpo import check_dpo, train_dpo
+    from rlhf_pipeline.policy.trl_training import processes
 
     assert pairs is not None
-    state = PartialState(cpu=config.device == "cpu")
+    state = processes(choose_device(config.device))
     held_out = {row["id"] for row in rows_of(run.folder / "prompts.jsonl") if row["split"] == HELD_OUT}
     rows = [row for row in rows_of(pairs) if row["ids"]["prompt"] not in held_out]
     check_dpo(config.policy, len(rows), state.num_processes)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
 from datasets import Dataset
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -26,6 +25,7 @@ from rlhf_pipeline.policy.trl_training import (
     finite,
     fit,
     micro_batches,
+    processes,
     put_adapter,
     quiet,
 )
@@ -59,10 +59,11 @@ def train_dpo(
     A step is one update on `prompts_per_step` pairs, over all processes; the reference is the base, from whatever
     adapter (`initial`) training begins. `folder` is where a killed call left its checkpoints, or empty.
     """
-    check_dpo(config, len(rows), PartialState().num_processes)
+    count = processes(base.device).num_processes
+    check_dpo(config, len(rows), count)
     pairs = pairs_of(rows, base.renderer)
     put_adapter(config, base, seed, initial)
-    size, steps = micro_batches(config, config.prompts_per_step // PartialState().num_processes)
+    size, steps = micro_batches(config, config.prompts_per_step // count)
     given = arguments(config, base, folder, seed, updates=1, micro_batch=size, accumulate=steps)
     with quiet():
         watch = Watch(config, base, folder, lambda logs: finite(logs, _FIGURES), on_step)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -33,6 +32,7 @@ from rlhf_pipeline.policy.trl_training import (
     finite,
     fit,
     micro_batches,
+    processes,
     put_adapter,
     quiet,
 )
@@ -68,12 +68,12 @@ def train_with_trl(
 
     `folder` is where a killed call left its checkpoints, or empty. `UserError` names a setting that TRL cannot follow.
     """
-    processes = PartialState().num_processes
-    check_config(config, len(prompts), processes)
+    count = processes(base.device).num_processes
+    check_config(config, len(prompts), count)
     check_trl(config)
     check_room(base, prompts, config.max_new_tokens)
     put_adapter(config, base, seed, initial)
-    size, steps = micro_batches(config, config.prompts_per_step * config.group // processes // config.minibatches)
+    size, steps = micro_batches(config, config.prompts_per_step * config.group // count // config.minibatches)
     updates = config.epochs * config.minibatches
     common = arguments(config, base, folder, seed, updates=updates, micro_batch=size, accumulate=steps) | {
         "num_generations": config.group,

@@ -143,6 +143,7 @@ class Watch(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write what TRL does not know of, sync every file, then the mark."""
+        PartialState().wait_for_everyone()  # each process writes its part
         if not state.is_world_process_zero:
             return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
@@ -241,6 +242,11 @@ def arguments(
 def sharded() -> bool:
     """Whether a launcher asked for weights divided among processes; the base is then loaded on the CPU first."""
     return any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
+
+
+def processes(device: torch.device) -> PartialState:
+    """The processes that work together, on devices such as this one."""
+    return PartialState(cpu=device.type == "cpu" and not sharded())
 
 
 def micro_batches(config: PolicyConfig, rows: int) -> tuple[int, int]:
