@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.files import sha256_of, write_jsonl
 from rlhf_pipeline.pipeline.cli import app
 from rlhf_pipeline.reward_model.scorer import RewardScorer
@@ -171,6 +172,29 @@ def test_an_adapter_that_was_put_in_the_place_of_the_runs_own(run: Path, tiny_se
     assert hashes(run) == before
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["policy.group=1"], "needs policy.group of at least 2; it is 1"),
+        (["policy.algorithm=grpo", "policy.group=1"], "policy.algorithm=grpo compares responses to the same prompt"),
+        (["policy.minibatches=3"], "policy.minibatches=3 does not divide the 8 responses of a step"),
+        (["policy.kl_in=loss", "policy.kl_estimator=k1"], "has an expected gradient of zero"),
+        (["policy.prompts_per_step=1000"], "there are only"),
+        (["policy.initial=/nowhere"], "/nowhere"),
+    ],
+)
+def test_a_policy_that_cannot_be_trained_is_refused_before_a_model_is_loaded(
+    run: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch, overrides: list[str], told: str
+) -> None:
+    def load(*given: Any, **more: Any) -> None:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr(SharedBase, "load", load)
+    before = hashes(run)
+    assert told in refused("policy", "--run", run, overrides=[*tiny_settings, *overrides])
+    assert hashes(run) == before
+
+
 def without_head(folder: Path) -> None:
     weights = load_file(folder / ADAPTER)
     save_file({name: value for name, value in weights.items() if ".score." not in name}, folder / ADAPTER)
@@ -286,11 +310,11 @@ def test_a_score_that_is_not_a_number_keeps_the_last_checkpoint(
 ) -> None:
     calls = 0
 
-    def spoiled(self: RewardScorer, *positional: Any) -> torch.Tensor:
+    def spoiled(self: RewardScorer, *positional: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
-        scores = original(self, *positional)
-        return scores * torch.nan if calls == 4 else scores
+        scores, stds = original(self, *positional, **named)
+        return scores * torch.nan if calls == 4 else scores, stds
 
     original = RewardScorer.score
     monkeypatch.setattr(RewardScorer, "score", spoiled)

@@ -1,4 +1,4 @@
-"""The same batch given to TRL's trainers and to this project's objectives: advantages, losses, gradients.
+"""The same batch given to TRL's trainers and to this project's: advantages, losses, and the gradient of a whole step.
 
 TRL samples, scores and weighs by its own code; here only the token ids that it drew are taken over.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from datasets import Dataset
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
@@ -21,7 +22,9 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase, lora_config
 from rlhf_pipeline.backbone.logprobs import response_logprobs
+from rlhf_pipeline.policy import train
 from rlhf_pipeline.policy.algorithms import ALGORITHMS, Judged
+from rlhf_pipeline.policy.config import PolicyConfig
 from rlhf_pipeline.policy.objectives import (
     aggregate,
     clipped_surrogate,
@@ -30,6 +33,8 @@ from rlhf_pipeline.policy.objectives import (
     kl_loss,
     token_rewards,
 )
+from rlhf_pipeline.policy.rollout import Rollout
+from rlhf_pipeline.policy.state import start
 from rlhf_pipeline.policy.trl_training import quiet
 from tests import shared_base
 from tests.policy.tiny_run import PROMPTS, LowIds
@@ -137,9 +142,39 @@ def known(ours: SharedBase, response_ids: list[list[int]]) -> Known:
     return Known(now, reference, torch.tensor(judged(response_ids)), finished)
 
 
-def gradients(ours: SharedBase, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-    parameters = ours.parameters("policy")
-    return dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
+@pytest.fixture
+def step_of(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The gradient of a whole `train_step` on a batch, in micro-batches, with the adapter that TRL has."""
+
+    def step(batch: Batch, seen: Known, **settings: Any) -> dict[str, torch.Tensor]:
+        rollout = Rollout(
+            list(range(len(ASKED))),
+            ASKED,
+            batch.response_ids,
+            seen.now.logprobs.detach(),
+            seen.ref_logprobs,
+            seen.now.mask,
+            seen.scores,
+            seen.finished,
+            {},
+        )
+        monkeypatch.setattr(train, "roll_out", lambda *given, **more: rollout)
+        config = PolicyConfig(
+            prompts_per_step=4,
+            group=GROUP,
+            max_new_tokens=TOKENS,
+            temperature=TEMPERATURE,
+            missing_eos_penalty=0.0,
+            micro_batch=5,
+            max_grad_norm=1e9,
+            **settings,
+        )
+        base = shared_base.load(tiny_model)
+        state = start(config, base, 0, tmp_path / "adapter")
+        train.train_step(config, base, LowIds(), PROMPTS[:4], state, 0, Accelerator(cpu=True))
+        return {name: weight.grad for name, weight in state.policy.master.items() if weight.grad is not None}
+
+    return step
 
 
 def assert_same(found: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
@@ -151,16 +186,13 @@ def assert_same(found: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor])
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3])
-def test_rloo_weighs_and_learns_as_trl_does(ours: SharedBase, batch_of: Any, beta: float) -> None:
+def test_rloo_weighs_and_learns_as_trl_does(ours: SharedBase, batch_of: Any, step_of: Any, beta: float) -> None:
     batch = batch_of(RLOOTrainer, RLOOConfig, beta=beta)
     seen = known(ours, batch.response_ids)
-    entry = ALGORITHMS["rloo"]
-    advantages = entry.advantages(Judged(seen.rewards(beta), seen.now.mask, group=GROUP))
+    advantages = ALGORITHMS["rloo"].advantages(Judged(seen.rewards(beta), seen.now.mask, group=GROUP))
     assert batch.advantages.std() > 0.5
     torch.testing.assert_close(advantages[:, 0], batch.advantages, atol=2e-5, rtol=1e-5)
-    loss = aggregate(-advantages * seen.now.logprobs, seen.now.mask, len(ASKED), entry.aggregation)
-    _, theirs = batch.gradients()
-    assert_same(gradients(ours, loss), theirs)
+    assert_same(step_of(batch, seen, algorithm="rloo", kl_coefficient=beta), batch.gradients()[1])
 
 
 # With its default, TRL multiplies k3 with the ratio of probabilities: on policy, the gradient of k2 to the last digit.
@@ -170,7 +202,14 @@ GRPO = [(0.0, True, "k2"), (0.3, True, "k2"), (0.3, False, "k3")]
 @pytest.mark.parametrize(("name", "scaled"), [("grpo", "group"), ("dr_grpo", "none")])
 @pytest.mark.parametrize(("beta", "corrected", "estimator"), GRPO)
 def test_grpo_and_dr_grpo_weigh_and_learn_as_trl_does(
-    ours: SharedBase, batch_of: Any, name: str, scaled: str, beta: float, corrected: bool, estimator: Any
+    ours: SharedBase,
+    batch_of: Any,
+    step_of: Any,
+    name: str,
+    scaled: str,
+    beta: float,
+    corrected: bool,
+    estimator: Any,
 ) -> None:
     settings = {"loss_type": name, "scale_rewards": scaled, "use_bias_correction_kl": corrected}
     batch = batch_of(GRPOTrainer, GRPOConfig, beta=beta, **settings)
@@ -179,13 +218,12 @@ def test_grpo_and_dr_grpo_weigh_and_learn_as_trl_does(
     advantages = entry.advantages(Judged(seen.rewards(0.0), mask, group=GROUP))
     assert batch.advantages.std() > 0.5
     torch.testing.assert_close(advantages[:, 0], batch.advantages, atol=2e-5, rtol=1e-5)
-    terms = clipped_surrogate(seen.now.logprobs, seen.now.logprobs.detach(), advantages, clip=0.2)
-    terms = terms + beta * kl_loss(seen.now.logprobs, seen.ref_logprobs, mask, estimator)
-    loss = aggregate(terms, mask, len(ASKED), entry.aggregation, max_tokens=TOKENS)
-    theirs, slopes = batch.gradients()
-    if estimator == "k3" or not beta:
-        assert loss.item() == pytest.approx(theirs, abs=1e-5)
-    assert_same(gradients(ours, loss), slopes)
+    loss, gradients = batch.gradients()
+    terms = clipped_surrogate(seen.now.logprobs, seen.now.logprobs, advantages, clip=0.2)
+    terms = terms + beta * kl_loss(seen.now.logprobs, seen.ref_logprobs, mask, "k3")
+    value = aggregate(terms, mask, len(ASKED), entry.aggregation, max_tokens=TOKENS)
+    assert value.item() == pytest.approx(loss, abs=1e-5)
+    assert_same(step_of(batch, seen, algorithm=name, kl_coefficient=beta, kl_estimator=estimator), gradients)
 
 
 def test_a_group_of_equal_rewards_has_no_advantage_in_either(batch_of: Any) -> None:
