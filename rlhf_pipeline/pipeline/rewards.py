@@ -17,6 +17,7 @@ from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import Row
 from rlhf_pipeline.policy.rollout import Scorer
 from rlhf_pipeline.reward_model.composite import Composite, compose
+from rlhf_pipeline.reward_model.ensemble import Ensemble, load_scorer
 from rlhf_pipeline.reward_model.metrics import LEARNED, LEARNED_ONLY, RewardSpec
 from rlhf_pipeline.reward_model.scorer import RewardScorer
 
@@ -69,6 +70,26 @@ class MixtureScorer(TextScorer):
         self._composite.restore(state)
 
 
+class UnsureScorer:
+    """The reward model by itself, and how unsure it is of each score: the part "std", logged as `score_std`."""
+
+    def __init__(self, scorer: RewardScorer | Ensemble) -> None:
+        self._scorer = scorer
+        self.parts: dict[str, list[float]] = {}
+
+    def score(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> torch.Tensor:
+        """As the reward model: (n,), fp32."""
+        scores, stds = self._scorer.score(prompt_ids, response_ids, return_std=True)
+        self.parts = {"std": stds.tolist()}
+        return scores
+
+    def state(self) -> None:
+        """Nothing is to be kept."""
+
+    def restore(self, state: None) -> None:
+        """Nothing was kept."""
+
+
 def as_scorer(reward: Callable[..., Sequence[float]], renderer: Renderer, rows: Sequence[Row]) -> Scorer:
     """The reward as what `policy` is given: see `TextScorer`."""
     if isinstance(reward, Composite):
@@ -102,9 +123,13 @@ def policy_scorer(specs: Sequence[RewardSpec], base: SharedBase, rows: Sequence[
     """
     if tuple(specs) == LEARNED_ONLY:
         assert folder is not None
-        return RewardScorer.load(folder, base)
-    unsure = any(spec.name == LEARNED and spec.pessimism for spec in specs)
-    learned = learned_reward(RewardScorer.load(folder, base), unsure) if folder else None
+        alone = load_scorer(folder, base)
+        return UnsureScorer(alone) if alone.unsure else alone
+    learned = None
+    if folder:
+        model = load_scorer(folder, base)
+        unsure = model.unsure or any(spec.name == LEARNED and spec.pessimism for spec in specs)
+        learned = learned_reward(model, unsure)
     return as_scorer(compose(specs, base=base, learned=learned, gather=gather_object), base.renderer, rows)
 
 

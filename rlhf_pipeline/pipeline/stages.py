@@ -52,13 +52,13 @@ from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
 from rlhf_pipeline.policy.export import merge as merge_policy
 from rlhf_pipeline.policy.state import ADAPTER
 from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs
+from rlhf_pipeline.reward_model.ensemble import load_scorer, train_ensemble
 from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
 from rlhf_pipeline.reward_model.evaluate import older_scorer
 from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY
 from rlhf_pipeline.reward_model.scorer import RewardScorer
 from rlhf_pipeline.reward_model.selection import select
 from rlhf_pipeline.reward_model.serving import is_reward_folder, merge_reward
-from rlhf_pipeline.reward_model.train import train_reward
 
 SCORE, SIMULATED, PROGRAMMED = "reward model", "simulated preference", "programmed rewards"
 _REFUSALS = 10  # shown
@@ -216,7 +216,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
 
     def produce(folder: Path) -> dict[str, Any]:
         with steps_shown(console, "reward") as on_step:
-            return train_reward(
+            return train_ensemble(
                 config.reward, config.model, rows, folder, seed=config.seed, dtype=config.dtype, device=config.device,
                 on_step=on_step,
             )  # fmt: skip
@@ -273,7 +273,7 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
             raise UserError(
                 "there are fewer than two held-out prompts to evaluate on. Add prompts, or raise collect.held_out."
             )
-        scorer = RewardScorer.load(judging, base) if judging else programmed_judge(config.rewards, base, asked)
+        scorer = load_scorer(judging, base) if judging else programmed_judge(config.rewards, base, asked)
         judges: dict[str, evaluating.Judge] = {SIMULATED: by_hidden_preference} if simulated else {}
         judges[SCORE if judging else PROGRAMMED] = lambda rows, answers: scorer.score(
             [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
@@ -370,7 +370,7 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
 
 def score(config: Config, console: Console, *, reward_folder: Path, file: Path, out: Path) -> None:
     """Score `{"prompt", "response"}` rows with a trained reward model."""
-    scorer = RewardScorer.load(reward_folder, dtype=config.dtype, device=config.device)
+    scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device)
     rows = [row for _, row in read_jsonl(file, {"prompt": list, "response": str})]
     render = scorer.base.renderer
     scores = scorer.score(

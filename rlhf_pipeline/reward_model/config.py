@@ -42,6 +42,9 @@ class RewardConfig(Settings):
     center_rewards_coefficient: float | None = Field(
         0.01, ge=0, description="pulls scores towards mean zero (Eisenstein et al. 2023, eq. 2); null for none"
     )
+    ensemble: int = Field(
+        1, ge=1, le=10, description="reward models to train, adapters on one base; they are unsure where they differ"
+    )
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
     checkpoint_every: int = Field(20, ge=1, description="steps between checkpoints")
     log_every: int = Field(5, ge=1, description="steps between entries of the training log")

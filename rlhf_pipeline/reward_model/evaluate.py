@@ -75,10 +75,14 @@ def older_scorer(scorer: RewardScorer, folder: Path) -> RewardScorer:
 
 @dataclass(frozen=True)
 class Measured:
-    """Of each pair, chosen less rejected: scores (pairs,), and features (pairs, d) as the head sees them."""
+    """Of each pair, chosen less rejected: scores (pairs,), and features (pairs, d) as the head sees them.
+
+    `centre` is the mean score of all these responses.
+    """
 
     differences: np.ndarray
     features: torch.Tensor
+    centre: float
 
 
 def measure(scorer: RewardScorer, pairs: Sequence[Pair]) -> Measured:
@@ -87,9 +91,10 @@ def measure(scorer: RewardScorer, pairs: Sequence[Pair]) -> Measured:
     longest = min(scorer.max_length or renderer.max_length, renderer.max_length)
     data = to_dataset([pair.row() for pair in pairs], renderer, longest).dataset
     features = scorer.features([*data["chosen_ids"], *data["rejected_ids"]])
-    chosen, rejected = scorer.scores(features).chunk(2)
+    scores = scorer.scores(features)
+    chosen, rejected = scores.double().chunk(2)
     one, other = features.chunk(2)
-    return Measured((chosen.double() - rejected.double()).numpy(), one - other)
+    return Measured((chosen - rejected).numpy(), one - other, float(scores.mean()))
 
 
 def score_differences(scorer: RewardScorer, pairs: Sequence[Pair]) -> np.ndarray:

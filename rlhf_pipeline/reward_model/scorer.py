@@ -142,6 +142,11 @@ class RewardScorer:
         return found
 
     @property
+    def unsure(self) -> bool:
+        """Whether it can say how sure it is: whether `score` takes `return_std`."""
+        return self.posterior is not None
+
+    @property
     def head(self) -> torch.Tensor:
         """The head's weights: (d,), float32 on the CPU."""
         return self.base.heads[self.name].weight.detach().float().cpu().squeeze(0)
