@@ -93,11 +93,11 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS), metavar="NAME",
                         help=f"of {', '.join(ALGORITHMS)}")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=24, help="updates; each samples 8 prompts 4 times")
+    parser.add_argument("--steps", type=int, default=20, help="updates; each samples 8 prompts 4 times")
     parser.add_argument("--set-reward", type=float, default=0.75, help="the reward whose samples and seconds are told")
     parser.add_argument("--model", default="demo", help='"demo", a folder, or a hub id')
-    parser.add_argument("--new-tokens", type=int, default=24, help="longest response")
-    parser.add_argument("--learning-rate", type=float, default=3e-4, help="the same for all")
+    parser.add_argument("--new-tokens", type=int, default=16, help="longest response")
+    parser.add_argument("--learning-rate", type=float, default=7e-4, help="the same for all")
     parser.add_argument("--kl", type=float, default=0.01, help="what a nat of KL to the base costs in reward")
     return parser.parse_args(arguments)
 

@@ -42,6 +42,7 @@ from rlhf_pipeline.reward_model.scorer import FIGURES, RewardScorer
 Found = dict[str, Any]
 LONGEST_PROMPT = 48  # tokens, with the chat template
 TEMPERATURE = 0.8
+HELD_OUT = 128  # pairs that tell how right the proxy is, less those between which gold is indifferent
 
 
 class Gold:
@@ -131,12 +132,12 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--figures", type=Path, help="folder for the drawings")
     parser.add_argument("--pessimism", type=float, default=0.0, metavar="K", help="also with K standard deviations off")
     parser.add_argument("--seeds", type=int, default=3, help="each has its own labels, proxy and training")
-    parser.add_argument("--labels", type=int, default=48, help="pairs that the proxy is trained on")
+    parser.add_argument("--labels", type=int, default=96, help="pairs that the proxy is trained on")
     parser.add_argument("--noise", type=float, default=0.25, help="share of them labelled wrongly")
-    parser.add_argument("--steps", type=int, default=50, help="updates; each samples 8 prompts 4 times")
-    parser.add_argument("--prompts", type=int, default=24, help="prompts of best-of-n")
+    parser.add_argument("--steps", type=int, default=45, help="updates; each samples 8 prompts 4 times")
+    parser.add_argument("--prompts", type=int, default=16, help="prompts of best-of-n")
     parser.add_argument("--best-of", type=int, default=64, help="responses to each of them, a power of 2")
-    parser.add_argument("--new-tokens", type=int, default=32, help="longest response")
+    parser.add_argument("--new-tokens", type=int, default=24, help="longest response")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--model", default="demo", help='"demo", a folder, or a hub id')
     return parser.parse_args(arguments)
@@ -150,7 +151,7 @@ def train_proxy(folder: Path, seed: int, options: argparse.Namespace) -> Found:
     gold, draw = Gold(base), random.Random(seed)
     asked = draw.sample(gold.prompts, len(gold.prompts))
     sampling = SamplingConfig(max_new_tokens=options.new_tokens, temperature=TEMPERATURE)
-    drawn = sample(base, asked[: 2 * options.labels], sampling, group=2, seed=1000 + seed)
+    drawn = sample(base, asked[: options.labels + HELD_OUT], sampling, group=2, seed=1000 + seed)
     rows: list[dict[str, Any]] = []
     for first, second in zip(drawn[::2], drawn[1::2], strict=True):
         prompt = asked[first.prompt]
@@ -163,7 +164,7 @@ def train_proxy(folder: Path, seed: int, options: argparse.Namespace) -> Found:
         chosen, rejected = (texts[1 - better], texts[better]) if wrong else (texts[better], texts[1 - better])
         rows.append({"prompt": gold.messages[tuple(prompt)], "chosen": _turn(chosen), "rejected": _turn(rejected)})
     train, test = rows[: options.labels], rows[options.labels :]
-    config = RewardConfig(epochs=2, learning_rate=5e-4, margin=False, batch_size=8, checkpoint_every=1000)
+    config = RewardConfig(epochs=3, learning_rate=5e-4, margin=False, batch_size=8, checkpoint_every=1000)
     figures = train_reward(config, options.model, train, folder, seed=seed, held_out=test)
     return {name: figures[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "n", "training_pairs")}
 
