@@ -34,6 +34,9 @@ class PolicyConfig(Settings):
     minibatches: int = Field(1, ge=1, description="updates of the adapter in one pass")
     max_new_tokens: int = Field(96, ge=1, description="longest response, in tokens")
     temperature: float = Field(0.8, gt=0, description="of sampling, and of the policy that is trained")
+    vllm: str | None = Field(
+        None, description='of engine=trl, what samples: "colocate", or the URL of a server; null: transformers'
+    )
     stop: tuple[str, ...] = Field((), description="texts that end a response, besides the model's own end of turn")
     kl_coefficient: float = Field(0.05, ge=0, description="beta: what a nat of KL to the base costs in reward")
     kl_in: KLPlace | None = Field(None, description="reward or loss; null: the algorithm's own")
@@ -124,6 +127,8 @@ def check_config(config: PolicyConfig, prompts: int, processes: int = 1) -> None
         raise UserError(f"policy.initial: there is no folder {config.initial}. Name a PEFT adapter folder.")
     if config.algorithm in OFFLINE:
         return
+    if config.vllm and config.engine == "native":
+        raise UserError(f"policy.vllm={config.vllm} is of policy.engine=trl; the native loop samples by itself.")
     algorithm, n = algorithm_of(config), config.prompts_per_step * config.group
     if algorithm.needs_group and config.group < 2:
         raise UserError(

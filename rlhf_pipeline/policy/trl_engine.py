@@ -7,6 +7,7 @@ trainer afterwards: sample from what was written, not from it.
 
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,6 +85,7 @@ def train_with_trl(
         "epsilon_high": config.clip_high,
         "num_iterations": config.epochs,
         "steps_per_generation": steps * config.minibatches,
+        **sampler(config),
     }
     reward = Reward(config, base, scorer)
     with quiet():
@@ -108,6 +110,12 @@ def check_trl(config: PolicyConfig) -> None:
             f"policy.engine=trl runs {', '.join(ALGORITHMS)}; policy.algorithm is {config.algorithm}. Choose one of "
             "these, or policy.engine=native."
         )
+    if config.vllm not in (None, "colocate") and not str(config.vllm).startswith(("http://", "https://")):
+        raise UserError(
+            f'policy.vllm={config.vllm} is neither "colocate" nor the URL of a server, such as http://localhost:8000.'
+        )
+    if config.vllm and find_spec("vllm") is None:
+        raise UserError("policy.vllm needs vLLM, which is not installed: pip install 'trl[vllm]'.")
     if config.group < 2:
         raise UserError(f"policy.engine=trl needs policy.group of at least 2; it is {config.group}.")
     rloo = config.algorithm == "rloo"
@@ -128,6 +136,15 @@ def check_trl(config: PolicyConfig) -> None:
             f"TRL's {config.algorithm} cannot follow {' and '.join(cannot)}. Leave it at its default, or use "
             "policy.engine=native."
         )
+
+
+def sampler(config: PolicyConfig) -> dict[str, Any]:
+    """TRL's arguments for what samples: transformers, vLLM on the same GPUs, or a vLLM server (`trl vllm-serve`)."""
+    if config.vllm is None:
+        return {}
+    if config.vllm == "colocate":
+        return {"use_vllm": True, "vllm_mode": "colocate"}
+    return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": config.vllm}
 
 
 class Reward:

@@ -1,17 +1,20 @@
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.rloo_config import RLOOConfig
 
 from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.policy.config import PolicyConfig
 from rlhf_pipeline.policy.instruments import OF_THE_MACHINE, AlarmConfig
-from rlhf_pipeline.policy.trl_engine import Reward, figures, train_with_trl
+from rlhf_pipeline.policy.trl_engine import Reward, figures, sampler, train_with_trl
 from rlhf_pipeline.policy.trl_training import LOG
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
@@ -224,6 +227,20 @@ def test_kl_is_nats_a_response_and_taken_off_the_reward_of_rloo_alone() -> None:
     assert figures(changed(algorithm="grpo"), logs)["reward"] == 1.0
 
 
+def test_trl_knows_the_arguments_for_vllm() -> None:
+    for vllm, mode, url in (
+        (None, None, None),
+        ("colocate", "colocate", None),
+        ("http://host:1", "server", "http://host:1"),
+    ):
+        given = sampler(changed(vllm=vllm))
+        assert given.keys() <= {field.name for field in fields(RLOOConfig)} & {
+            field.name for field in fields(GRPOConfig)
+        }
+        assert (given.get("vllm_mode"), given.get("vllm_server_base_url")) == (mode, url)
+        assert given.get("use_vllm", False) == (vllm is not None)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -235,6 +252,8 @@ def test_kl_is_nats_a_response_and_taken_off_the_reward_of_rloo_alone() -> None:
         ({"algorithm": "grpo", "kl_in": "reward"}, "TRL's grpo cannot follow policy.kl_in=reward"),
         ({"algorithm": "grpo", "kl_estimator": "k2"}, "cannot follow policy.kl_estimator=k2"),
         ({"entropy_bonus": 0.1, "importance_cap": 2.0}, "policy.entropy_bonus=0.1 and policy.importance_cap=2.0"),
+        ({"vllm": "localhost:8000"}, 'neither "colocate" nor the URL of a server'),
+        ({"engine": "native", "vllm": "colocate"}, r"is of policy\.engine=trl"),
         ({"minibatches": 3}, "minibatches=3 does not divide the 16 responses"),
     ],
 )
