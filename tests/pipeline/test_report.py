@@ -322,9 +322,9 @@ def test_a_run_without_alarms_says_so() -> None:
 
 def test_tokens_a_second_are_counted_by_phase_and_in_all() -> None:
     values = example().model_dump(mode="json")
-    values["training"] = [{"step": 1, "tokens": 900, "seconds_sample": 2.0, "seconds_update": 1.0}]
+    values["training"] = [{"step": 1, "score": 0.5, "tokens": 900, "seconds_sample": 2.0, "seconds_update": 1.0}]
     text = " ".join(Page(render(ReportData.model_validate(values))).text.split())
-    assert "sample2.066.7%450update1.033.3%900in all3.0300" in text
+    assert "sample2.066.7%450update1.033.3%900 in all3.0300" in text
 
 
 def test_uncertainty_and_spread_are_no_parts_of_the_score() -> None:
@@ -345,3 +345,19 @@ def test_smoothing_starts_at_the_first_value_and_steps_over_gaps() -> None:
 def test_drawings_carry_no_colours_of_their_own() -> None:
     for _, drawing in training_charts(example().training):
         assert not re.findall(r"#[0-9a-f]{6}\b", re.sub(r'(id="|#)[mp][0-9a-f]{10}', "", drawing))
+
+
+def test_calibration_and_doubt_of_the_reward_model_are_shown_where_they_were_measured() -> None:
+    before = Page(render(example()))
+    assert "temperature" not in before.text
+    values = example().model_dump(mode="json")
+    values["reward"] |= {
+        "ece_after": 0.012, "temperature": 1.7, "error_most_uncertain": 0.42, "error_least_uncertain": 0.08,
+        "length_controlled_accuracy": 0.79, "reliability_after": [(0.54, 0.52, 30), (0.8, 0.83, 88)],
+    }  # fmt: skip
+    html = render(ReportData.model_validate(values))
+    text = " ".join(Page(html).text.split())
+    assert "0.041; 0.012 with score differences divided by a temperature, on all held-out pairs 1.70" in text
+    assert "Wrong in 42.0% of the fifth of the pairs that it is least sure of, and in 8.0%" in text
+    assert "it would be right in 79.0%" in text
+    assert "hollow, with the temperature" in text
