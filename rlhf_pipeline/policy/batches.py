@@ -6,8 +6,9 @@ Knows nothing of what is computed.
 import random
 from collections.abc import Iterator, Sequence
 
+from rlhf_pipeline.backbone.packed import batches
 from rlhf_pipeline.policy.config import PolicyConfig
-from rlhf_pipeline.policy.rollout import Rollout, by_length
+from rlhf_pipeline.policy.rollout import Rollout
 
 
 def minibatches(
@@ -31,6 +32,6 @@ def minibatches(
 
 
 def micro_batches(rollout: Rollout, rows: Sequence[int], size: int) -> list[list[int]]:
-    """The rows in batches of at most `size`, of similar length."""
-    found = by_length([rollout.prompt_ids[row] for row in rows], [rollout.response_ids[row] for row in rows], size)
+    """The rows in batches of at most `size`, of similar length, those of one prompt together."""
+    found = batches([rollout.prompt_ids[row] for row in rows], [rollout.response_ids[row] for row in rows], size)
     return [[rows[place] for place in part] for part in found]

@@ -13,6 +13,7 @@ from torch.profiler import record_function
 
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.logprobs import response_logprobs, response_mask
+from rlhf_pipeline.backbone.packed import batches
 from rlhf_pipeline.backbone.sampling import Sample, SamplingConfig, sample
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
@@ -110,7 +111,7 @@ def roll_out(
         logprobs[row, : len(one.logprobs)] = torch.tensor(one.logprobs, device=base.device)
     with timed(clock, "reference"), torch.no_grad(), base.using(None):
         ref_logprobs = torch.zeros_like(mask)
-        for rows_ in by_length(prompt_ids, response_ids, micro_batch):
+        for rows_ in batches(prompt_ids, response_ids, micro_batch):
             part = response_logprobs(
                 base, [prompt_ids[r] for r in rows_], [response_ids[r] for r in rows_], sampling.temperature
             ).logprobs
@@ -165,12 +166,6 @@ def gathered(
     fields["parts"] = {name: joined([one.parts[name] for one in rollouts]) for name in parts}
     whole = replace(rollout, **fields)
     return whole, None if values is None else joined([each for _, each in everyone])
-
-
-def by_length(prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], size: int) -> list[list[int]]:
-    """Row numbers in batches of rows of similar length, so that little is spent on padding."""
-    order = sorted(range(len(prompt_ids)), key=lambda row: (len(prompt_ids[row]) + len(response_ids[row]), row))
-    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def scores_of(scorer: Scorer, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], base: SharedBase) -> torch.Tensor:

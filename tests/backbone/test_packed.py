@@ -79,3 +79,7 @@ def test_batches_hold_every_row_once_and_keep_groups_together() -> None:
     assert any({0, 1, 2} <= set(batch) for batch in found)
     assert batches(PROMPTS, RESPONSES, 2) != found
     assert all(len(batch) <= 2 for batch in batches(PROMPTS, RESPONSES, 2))
+
+
+def test_rows_of_similar_length_go_together() -> None:
+    assert batches([[0] * 3, [1], [0] * 2, [0] * 9], [[0], [0], [0], [0]], 2) == [[1, 2], [0, 3]]

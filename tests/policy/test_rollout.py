@@ -7,7 +7,7 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.logprobs import response_logprobs
 from rlhf_pipeline.backbone.sampling import SamplingConfig
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.policy.rollout import Rollout, Scorer, by_length, roll_out
+from rlhf_pipeline.policy.rollout import Rollout, Scorer, roll_out
 from tests.policy.tiny_run import LowIds
 from tests.shared_base import PROMPTS, add_random_adapter
 
@@ -70,8 +70,3 @@ def test_scores_of_another_number_are_refused(base: SharedBase, shape: tuple[int
     add_random_adapter(base, "policy", trainable=True)
     with pytest.raises(UserError, match="the scorer returned shape"):
         _roll_out(base, Fixed(torch.zeros(shape)))
-
-
-def test_rows_of_similar_length_go_together() -> None:
-    assert by_length([[0] * 3, [0], [0] * 2, [0] * 9], [[0], [0], [0], [0]], 2) == [[1, 2], [0, 3]]
-    assert by_length([[0], [0], [0]], [[0], [0], [0]], 2) == [[0, 1], [2]]
