@@ -70,3 +70,10 @@ def fuse_lora(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is lora.Linear:
             module.__class__ = FusedLinear
+
+
+def unfuse_lora(model: nn.Module) -> None:
+    """Let PEFT's own code compute again, which calls every layer: where ZeRO-3 shards weights, a call gathers them."""
+    for module in model.modules():
+        if type(module) is FusedLinear:
+            module.__class__ = lora.Linear

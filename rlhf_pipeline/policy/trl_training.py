@@ -25,6 +25,7 @@ from transformers.utils import logging as transformers_logging
 from trl.distributed import DistributedBackend
 
 from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
+from rlhf_pipeline.backbone.fused import unfuse_lora
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import read_json, sync_folder, write_json, write_jsonl
 from rlhf_pipeline.policy.config import PolicyConfig
@@ -178,7 +179,9 @@ def put_adapter(config: PolicyConfig, base: SharedBase, seed: int, initial: Path
             base.add_adapter(
                 ADAPTER, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets), trainable=True
             )
-    if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") != "3":
+    if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
+        unfuse_lora(base.base)
+    else:
         for parameter in base.parameters(ADAPTER).values():
             parameter.data = parameter.data.float()
     base.check_trainable(ADAPTER)

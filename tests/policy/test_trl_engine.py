@@ -199,6 +199,20 @@ def test_training_goes_on_from_an_adapter_of_another_rank(base: SharedBase, tiny
     assert log[0]["kl"] > 0.5, "the reference is the base, not the adapter that training began with"
 
 
+def test_recomputed_activations_and_plain_lora_layers_change_nothing(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways = {"as it is": {}, "checkpointed": {"gradient_checkpointing": True}, "unfused": {}}
+    for way, update in ways.items():
+        if way == "unfused":
+            monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
+        train_with_trl(changed(steps=2, **update), load_base(tiny_model), LowIds(), PROMPTS, tmp_path / way, seed=3)
+    first, *others = (load_file(tmp_path / way / WEIGHTS) for way in ways)
+    for other in others:
+        for name, value in first.items():
+            torch.testing.assert_close(value, other[name], atol=1e-6, rtol=0)
+
+
 class Fixed:
     """The same scores whatever the responses."""
 
