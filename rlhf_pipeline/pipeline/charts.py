@@ -105,8 +105,13 @@ def path(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, lab
         return _svg(figure, label)
 
 
-def reliability(bins: Sequence[tuple[float, float, int]], label: str) -> Markup:
-    """How often the model was right (vertical) where it was this sure (horizontal), over `(sure, right, pairs)`."""
+def reliability(
+    bins: Sequence[tuple[float, float, int]], label: str, after: Sequence[tuple[float, float, int]] = ()
+) -> Markup:
+    """How often the model was right (vertical) where it was this sure (horizontal), over `(sure, right, pairs)`.
+
+    `after`: the same with a temperature, drawn as hollow points.
+    """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _canvas()
         most = max((pairs for _, _, pairs in bins), default=1)
@@ -116,7 +121,12 @@ def reliability(bins: Sequence[tuple[float, float, int]], label: str) -> Markup:
         axes.scatter(
             [sure for sure, _, _ in bins], [right for _, right, _ in bins], s=sizes, color=_FIRST, linewidths=0
         )
-        axes.set_ylim(min([0.4, *(right for _, right, _ in bins)]) - 0.02, 1.04)
+        if after:
+            axes.plot(
+                [sure for sure, _, _ in after], [right for _, right, _ in after], color=_SECOND, linewidth=1.2,
+                marker="o", markersize=5, markerfacecolor="none",
+            )  # fmt: skip
+        axes.set_ylim(min([0.4, *(right for _, right, _ in [*bins, *after])]) - 0.02, 1.04)
         axes.set_xlabel("how sure the model was")
         axes.set_ylabel("how often it was right")
         return _svg(figure, label)

@@ -74,8 +74,14 @@ class RewardFigures(Settings):
     n: int
     longer_wins: float
     bag_of_words: float
+    length_controlled_accuracy: float | None = None
     ece: float | None = None
+    ece_after: float | None = None
+    temperature: float | None = None
+    error_most_uncertain: float | None = None
+    error_least_uncertain: float | None = None
     reliability: tuple[tuple[float, float, int], ...] = ()
+    reliability_after: tuple[tuple[float, float, int], ...] = ()
 
 
 class Comparison(Settings):
@@ -274,4 +280,5 @@ def _known(rows: tuple[Mapping[str, float | None], ...], name: str) -> list[floa
 def _reliability(reward: RewardFigures | None) -> Markup | None:
     if reward is None or not reward.reliability:
         return None
-    return charts.reliability(reward.reliability, "Reliability of the reward model on held-out pairs")
+    label = "Reliability of the reward model on held-out pairs"
+    return charts.reliability(reward.reliability, label, reward.reliability_after)

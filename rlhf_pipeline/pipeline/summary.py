@@ -154,9 +154,12 @@ def _reward(run: Run) -> RewardFigures | None:
         return None
     saved = read_json(run.folder / "reward" / "reward.json")
     names = ("accuracy", "accuracy_low", "accuracy_high", "n", "longer_wins", "bag_of_words", "ece")
+    later = ("length_controlled_accuracy", "ece_after", "temperature", "error_most_uncertain", "error_least_uncertain")
+    bins = ("reliability", "reliability_after")
     return RewardFigures(
         **{name: record.figures[name] for name in names},
-        reliability=tuple(tuple(each) for each in saved.get("reliability", ())),
+        **{name: record.figures.get(name) for name in later},  # what older reward models lack
+        **{name: tuple(tuple(each) for each in saved.get(name, ())) for name in bins},
     )
 
 

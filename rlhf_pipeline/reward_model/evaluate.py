@@ -56,9 +56,7 @@ def evaluate_reward(
     found |= breakdown(rows, pairs, differences)
     if older is not None:
         found["against"] = against(differences, score_differences(older, pairs), prompts)
-    found["reliability"] = reliability(differences)
-    found["reliability_after"] = reliability(cross_fitted(differences, prompts))
-    return found
+    return found | reliabilities(pairs, differences)
 
 
 def older_scorer(scorer: RewardScorer, folder: Path) -> RewardScorer:
@@ -112,6 +110,12 @@ def held_out_figures(
         **uncertainty_figures(scorer, measured, prompts),
         **length_bias(pairs, measured.differences),
     }
+
+
+def reliabilities(pairs: Sequence[Pair], differences: np.ndarray) -> dict[str, list[tuple[float, float, int]]]:
+    """The bins of `calibration.reliability` before and after the temperatures of `figures`."""
+    calibrated = cross_fitted(differences, [pair.prompt_key for pair in pairs])
+    return {"reliability": reliability(differences), "reliability_after": reliability(calibrated)}
 
 
 def figures(pairs: Sequence[Pair], differences: np.ndarray, words: BagOfWords | None = None) -> dict[str, float]:
