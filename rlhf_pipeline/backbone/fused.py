@@ -76,4 +76,4 @@ def unfuse_lora(model: nn.Module) -> None:
     """Let PEFT's own code compute again, which calls every layer: where ZeRO-3 shards weights, a call gathers them."""
     for module in model.modules():
         if type(module) is FusedLinear:
-            module.__class__ = lora.Linear
+            module.__class__ = lora.Linear  # type: ignore[assignment]
