@@ -46,6 +46,7 @@ class SharedBase:
         self.packs: bool | None = None  # whether `packed` streams suit this model; found out when first needed
         self._peft: PeftModel | None = None
         self._active: str | None = None
+        self._owned: dict[str, dict[str, torch.nn.Parameter]] = {}
 
     @classmethod
     def load(cls, model: str, dtype: str = "auto", device: str = "auto") -> "SharedBase":
@@ -85,6 +86,7 @@ class SharedBase:
                 self._peft.eval()
             else:
                 self._peft.add_adapter(name, config, autocast_adapter_dtype=False)
+            self._owned.clear()
             fuse_lora(self._peft)
         except ValueError as error:
             raise UserError(f'cannot put the adapter "{name}" on {self.name}: {str(error).splitlines()[0]}') from error
@@ -141,16 +143,21 @@ class SharedBase:
     def parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
         """The adapter's own weights by their names in its PEFT folder."""
         assert self._peft is not None
-        found = {}
-        for key, parameter in self._peft.named_parameters():
-            if f".{name}." in key and "lora_" in key:
-                found[key.replace(f".{name}.", ".")] = parameter
-        return found
+        if name not in self._owned:  # walking through all modules takes longer than a layer's forward pass
+            self._owned[name] = {
+                key.replace(f".{name}.", "."): parameter
+                for key, parameter in self._peft.named_parameters()
+                if f".{name}." in key and "lora_" in key
+            }
+        return dict(self._owned[name])
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:
         """Compute with this adapter, or with none (the reference)."""
         before = self._active
+        if name == before:
+            yield
+            return
         try:
             self._activate(name)
             yield
@@ -229,6 +236,7 @@ class SharedBase:
 
     def _remove(self, name: str) -> None:
         assert self._peft is not None
+        self._owned.pop(name, None)
         if len(self.adapters) > 1:
             self._peft.delete_adapter(name)
         else:
