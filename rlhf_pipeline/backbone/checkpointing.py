@@ -1,7 +1,7 @@
 """Less memory for more time: a layer's activations are computed again in the backward pass.
 
-transformers does this in training mode only, which would also switch dropout on. Here the layers alone are put into that
-mode, and nothing inside them. Knows nothing of what is trained.
+transformers does this in training mode only, which would also switch dropout on. Here the layers alone are put into
+that mode, and nothing inside them. Knows nothing of what is trained.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def checkpointed(model: PreTrainedModel, on: bool = True) -> Iterator[None]:
         yield
         return
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     try:
         for layer in layers:
             layer.training = True
@@ -26,4 +26,4 @@ def checkpointed(model: PreTrainedModel, on: bool = True) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.training = False
-        model.gradient_checkpointing_disable()
+        model.activation_checkpointing_disable()  # type: ignore[no-untyped-call]

@@ -49,31 +49,27 @@ def update(
     """
     algorithm, beta = algorithm_of(config), state.kl_coefficient(config)
     rate = warm_up(config, state.step)
-    old, entropy, mismatch = (torch.zeros_like(advantages) for _ in range(3))
+    old, entropy = torch.zeros_like(advantages), torch.zeros_like(advantages)
     seen = {"loss": 0.0, "tokens": 0.0, "clipped": 0.0, "ratio": 0.0, "ratio_max": 0.0}
     norms = []
-    with timed(rollout.seconds, "update"), checkpointed(base.base, config.gradient_checkpointing):
+    checkpointing = checkpointed(base.base, config.gradient_checkpointing)
+    with timed(rollout.seconds, "update"), checkpointing, base.using(ADAPTER):
         if config.minibatches > 1:
-            old = _logprobs(config, base, rollout)
+            old, entropy = _before(config, base, rollout)
         state.policy.forget_gradients()
         for epoch, mine, n in minibatches(config, rollout, state.step, seed, accelerator.num_processes):
             tokens = sum(gather_object([float(rollout.mask[mine].sum())]))
             for rows in micro_batches(rollout, mine, config.micro_batch):
-                with base.using(ADAPTER):
-                    now = _forward(config, base, rollout, rows)
-                    width = now.mask.shape[1]
-                    if epoch == 0:
-                        entropy[rows, :width] = now.entropy.detach()
-                        off = (now.logprobs.detach() - rollout.logprobs[rows, :width]).abs()
-                        mismatch[rows, :width] = off * now.mask
-                        if config.minibatches == 1:
-                            old[rows, :width] = now.logprobs.detach()
-                    part = (advantages[rows, :width], old[rows, :width])
-                    terms = _terms(config, algorithm, now, *part, rollout, rows, beta)
-                    loss = aggregate(terms, now.mask, n, algorithm.aggregation, config.max_new_tokens, tokens)
-                    if not bool(loss.isfinite()):
-                        raise _not_finite("loss", state.step + 1, rollout, rows, base)
-                    loss.backward()  # type: ignore[no-untyped-call]
+                now = _forward(config, base, rollout, rows)
+                width = now.mask.shape[1]
+                if epoch == 0 and config.minibatches == 1:  # nothing has been updated yet
+                    old[rows, :width], entropy[rows, :width] = now.logprobs.detach(), now.entropy.detach()
+                part = (advantages[rows, :width], old[rows, :width])
+                terms = _terms(config, algorithm, now, *part, rollout, rows, beta)
+                loss = aggregate(terms, now.mask, n, algorithm.aggregation, config.max_new_tokens, tokens)
+                if not bool(loss.isfinite()):
+                    raise _not_finite("loss", state.step + 1, rollout, rows, base)
+                loss.backward()  # type: ignore[no-untyped-call]
                 seen["loss"] += float(loss.detach())
                 if algorithm.clipped:
                     _count(config, now, *part, seen)
@@ -86,7 +82,7 @@ def update(
         "grad_norm": sum(norms) / len(norms),
         "learning_rate": config.learning_rate * rate,
         "entropy": entropy,
-        "mismatch": mismatch,
+        "mismatch": (old - rollout.logprobs).abs() * rollout.mask,
     }
     if algorithm.clipped:
         counted = sum(one["tokens"] for one in everyone)
@@ -109,14 +105,15 @@ def _forward(config: PolicyConfig, base: SharedBase, rollout: Rollout, rows: Seq
 
 
 @torch.no_grad()
-def _logprobs(config: PolicyConfig, base: SharedBase, rollout: Rollout) -> torch.Tensor:
-    """Log-probabilities under the policy before the first update, by the arithmetic of training: (n, T)."""
-    found = torch.zeros_like(rollout.mask)
+def _before(config: PolicyConfig, base: SharedBase, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies before the first update, by the arithmetic of training: both (n, T)."""
+    logprobs, entropy = torch.zeros_like(rollout.mask), torch.zeros_like(rollout.mask)
     with base.using(ADAPTER):
         for rows in micro_batches(rollout, range(len(rollout.rows)), config.micro_batch):
-            part = _forward(config, base, rollout, rows).logprobs
-            found[rows, : part.shape[1]] = part
-    return found
+            part = _forward(config, base, rollout, rows)
+            width = part.mask.shape[1]
+            logprobs[rows, :width], entropy[rows, :width] = part.logprobs, part.entropy
+    return logprobs, entropy
 
 
 def _terms(

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from rlhf_pipeline.backbone.adapters import WEIGHTS
 from rlhf_pipeline.policy.instruments import OF_THE_MACHINE
 from rlhf_pipeline.policy.state import LOG
-from tests.policy.tiny_run import CONFIG, run
+from tests.policy.tiny_run import CONFIG, EVERYTHING, run
 
 # Largest differences seen: 5e-7 in the adapter, 1.1e-6 in the loss, from the order in which gradients are summed.
 TOLERANCE = 1e-5
@@ -30,10 +31,11 @@ def _launch(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
 
 
-@pytest.mark.parametrize("algorithm", ["rloo", "reinforce"])
-def test_two_processes_make_what_one_makes(tiny_model: Path, tmp_path: Path, algorithm: str) -> None:
-    run(tiny_model, tmp_path / "one", CONFIG.model_copy(update={"algorithm": algorithm}))
-    launched = _launch(str(tiny_model), str(tmp_path / "two"), f'algorithm="{algorithm}"')
+@pytest.mark.parametrize("settings", [{"algorithm": "rloo"}, EVERYTHING], ids=["rloo", "everything"])
+def test_two_processes_make_what_one_makes(tiny_model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    run(tiny_model, tmp_path / "one", CONFIG.model_copy(update=settings))
+    told = [f"{name}={json.dumps(value)}" for name, value in settings.items()]
+    launched = _launch(str(tiny_model), str(tmp_path / "two"), *told)
     assert launched.returncode == 0, launched.stderr
     assert sorted(re.findall(r"process (\d of \d)", launched.stdout)) == ["0 of 2", "1 of 2"]
     one, two = (load_file(tmp_path / name / WEIGHTS) for name in ("one", "two"))

@@ -20,6 +20,7 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.policy import state as training
 from rlhf_pipeline.policy.config import PolicyConfig
 from rlhf_pipeline.policy.train import train_policy
+from rlhf_pipeline.policy.weights import Trained
 from tests import shared_base
 
 PROMPTS = [[1, 5 + i, 6, *range(40, 40 + i % 4), 8] for i in range(12)]
@@ -37,6 +38,16 @@ CONFIG = PolicyConfig(
     lora_alpha=8,
     checkpoint_every=4,
 )
+EVERYTHING = {  # all that a step can leave behind for the next one
+    "algorithm": "ppo",
+    "epochs": 2,
+    "minibatches": 2,
+    "kl_target": 1.0,
+    "normalise_rewards": True,
+    "entropy_bonus": 0.01,
+    "importance_cap": 2.0,
+    "length_penalty": 0.01,
+}
 Row = dict[str, Any]
 
 
@@ -72,7 +83,7 @@ def _main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("settings", nargs="*")
-    parser.add_argument("--kill", choices=["step 7", "before rename", "after rename"])
+    parser.add_argument("--kill", choices=["step 7", "amid update", "before rename", "after rename"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     publish = training.publish_folder
@@ -86,6 +97,16 @@ def _main() -> None:
             die()
 
     training.publish_folder = publishing
+    step, updates = Trained.step, 0
+
+    def stepping(self: Trained, *args: Any, **options: Any) -> float:
+        nonlocal updates
+        updates += 1
+        if arguments.kill == "amid update" and updates == 6 * 4 + 2:  # four updates a step
+            die()
+        return step(self, *args, **options)
+
+    Trained.step = stepping  # type: ignore[method-assign]
     settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in arguments.settings)}
 
     def on_step(row: Row) -> None:
