@@ -73,10 +73,10 @@ def main() -> None:
         check_config(config_of(name, options), 8)
     results = options.json or Path("learning_curves.json")
     runs = Runs(results, settings, len(options.algorithms) * options.seeds)
-    curves: dict[str, dict[str, Curve]] = {name: {} for name in options.algorithms}
     for seed in range(options.seeds):
         for name in options.algorithms:
-            curves[name][str(seed)] = runs.once(f"{name}, seed {seed}", lambda n=name, s=seed: learn(n, s, options))
+            runs.once(f"{name}, seed {seed}", lambda n=name, s=seed: learn(n, s, options))
+            curves = by_algorithm(runs.done)
             found = {name: {seed: measured(curve, options.set_reward) for seed, curve in by_seed.items()}
                      for name, by_seed in curves.items()}  # fmt: skip
             write_json(results, found)
@@ -100,6 +100,15 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=7e-4, help="the same for all")
     parser.add_argument("--kl", type=float, default=0.01, help="what a nat of KL to the base costs in reward")
     return parser.parse_args(arguments)
+
+
+def by_algorithm(done: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
+    """All runs that are finished, those of earlier calls too, by algorithm and seed."""
+    curves: dict[str, dict[str, Curve]] = {}
+    for run, curve in done.items():
+        name, _, seed = run.partition(", seed ")
+        curves.setdefault(name, {})[seed] = curve
+    return {name: curves[name] for name in ALGORITHMS if name in curves}
 
 
 def learn(name: str, seed: int, options: argparse.Namespace) -> Curve:
