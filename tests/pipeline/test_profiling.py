@@ -2,14 +2,18 @@
 
 import gzip
 import json
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from rlhf_pipeline.pipeline import stages
 from rlhf_pipeline.pipeline.profiling import OPERATORS, TRACE, profiled
 from rlhf_pipeline.policy.rollout import timed
+from tests.pipeline import tiny
 
 
 def step(number: int, size: int) -> dict[str, float]:
@@ -75,3 +79,20 @@ def test_a_failure_ends_the_recording(tmp_path: Path) -> None:
         on_step(step(1, 8))
         on_step(step(2, 8))
     assert (tmp_path / TRACE).exists()
+
+
+def test_the_policy_stage_is_recorded_and_learns_the_same(
+    finished: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    run, config, console = tiny.opened(tmp_path / "run", tiny_settings)
+    stages.policy(run, config, console, profile=True)
+    assert "nothing was recorded, for the policy is made already" in tiny.printed(console)
+    assert not (run.folder / "profile").exists()
+    shutil.rmtree(run.folder / "policy")
+    stages.policy(run, config, console, profile=True)
+    assert f"step 2 is recorded in {run.folder / 'profile' / TRACE}" in tiny.printed(console)
+    assert {"sample", "score", "reference", "update"} <= set(recorded(run.folder / "profile"))
+    weights = "adapter_model.safetensors"
+    before, after = (load_file(path / "round-000" / "policy" / weights) for path in (finished, run.path))
+    assert all(torch.equal(before[name], after[name]) for name in before)

@@ -16,9 +16,11 @@ from rlhf_pipeline.pipeline.config import load_config
 from rlhf_pipeline.pipeline.report import training_charts
 from rlhf_pipeline.pipeline.rewards import as_scorer, learned_reward, policy_scorer
 from rlhf_pipeline.policy.config import PolicyConfig
+from rlhf_pipeline.policy.rollout import Mixture
 from rlhf_pipeline.policy.train import train_policy
 from rlhf_pipeline.reward_model.composite import compose
 from rlhf_pipeline.reward_model.metrics import KINDS, RewardSpec
+from rlhf_pipeline.reward_model.scorer import RewardScorer
 from tests import shared_base
 from tests.pipeline import tiny
 
@@ -46,6 +48,18 @@ def with_references(tmp_path: Path) -> Path:
 
 def ask_rows() -> list[dict[str, Any]]:
     return [{"prompt": tiny.ask(f"the {topic}"), "references": ["the cat sat"]} for topic in tiny.TOPICS[:4]]
+
+
+def test_the_learned_reward_alone_is_logged_with_how_unsure_it_is(finished: Path, tiny_settings: list[str]) -> None:
+    config, folder = load_config(None, tiny_settings, {}), finished / "round-000"
+    base = shared_base.load(Path(config.model))
+    scorer = policy_scorer(config.rewards, base, [], folder / "reward")
+    asked, answers = [base.renderer.prompt_ids(tiny.ask(text)) for text in tiny.TOPICS[:2]], [[40, 41], [50]]
+    alone = RewardScorer.load(folder / "reward", shared_base.load(Path(config.model)))
+    assert torch.equal(scorer.score(asked, answers), alone.score(asked, answers))
+    assert isinstance(scorer, Mixture)
+    assert all(std > 0 for std in scorer.parts["std"])
+    assert all(row["score_std"] > 0 for row in tiny.rows(folder / "policy" / "log.jsonl"))
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in ("learned", "model")])
