@@ -12,6 +12,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 GREY, BLUE, ORANGE, GREEN, RED = "0.45", "#0072b2", "#d55e00", "#009e73", "#b3362b"
+ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}
 matplotlib.rcParams.update(
     {
         "svg.hashsalt": "rlhf",
@@ -25,7 +26,7 @@ matplotlib.rcParams.update(
 
 def draw_uncertainty(results: Mapping[str, Any], members: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Errors by certainty, Laplace against the ensemble, and labels chosen against labels drawn."""
-    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(10.5, 3.2), layout="constrained")
+    figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
     kinds = (("forecast", BLUE), ("ensemble's mean forecast", ORANGE), ("size of the difference", GREY))
     for shift, (name, colour) in zip((-0.12, 0, 0.12), kinds, strict=True):
         found = results["by"][name]
@@ -34,7 +35,7 @@ def draw_uncertainty(results: Mapping[str, Any], members: Sequence[Mapping[str, 
         left.errorbar(at, 100 * errors, 100 * np.abs(bounds - errors), color=colour, marker="o", markersize=4,
                       capsize=2, label={"forecast": "Laplace"}.get(name, name))  # fmt: skip
     left.set(xlabel="fifth of the pairs, the least sure first", ylabel="wrong, %", ylim=(0, None))
-    left.legend(frameon=False)
+    left.legend(**ABOVE)
 
     spread = np.std([member["differences"] for member in members], axis=0, ddof=1)
     middle.plot(np.sqrt(members[0]["variances"]), spread, ".", color=BLUE, markersize=3, alpha=0.5)
@@ -49,25 +50,23 @@ def draw_uncertainty(results: Mapping[str, Any], members: Sequence[Mapping[str, 
             error = 196 * np.array(chosen[f"{way}_sd"]) / np.sqrt(chosen["repeats"])
             right.fill_between(chosen["labels"], means - error, means + error, color=colour, alpha=0.2, linewidth=0)
     right.set(xlabel="labels", ylabel="right on held-out pairs, %")
-    right.legend(frameon=False)
+    right.legend(**ABOVE)
     save(figure, path)
 
 
 def draw_soft_labels(results: Mapping[str, Any], path: Path) -> None:
     """Accuracy by what is made of the same votes, and agreement of the orders that kinds of label teach."""
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.5, 3.2), layout="constrained")
-    for at, (arm, label) in enumerate(
-        (("majority", "raw majority"), ("votes", "soft labels"), ("weighed", "soft labels,\nweighed by skill"))
-    ):
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.5, 3.6), layout="constrained")
+    for at, arm in enumerate(("majority", "votes", "weighed")):
         found = results["votes"][arm]
         _point(left, at, found["accuracy"], BLUE, "reward model")
         left.plot([at] * len(found["by_seed"]), 100 * np.array(found["by_seed"]), ".", color=BLUE, alpha=0.4)
         left.plot(
             at, 100 * found["right_labels"], "_", color=GREY, markersize=18, label="" if at else "labels learned from"
         )
-        left.text(at, 0.02, label, ha="center", va="bottom", transform=left.get_xaxis_transform())
-    left.set(xlim=(-0.5, 2.5), xticks=[], ylabel="in the true order, %")
-    left.legend(frameon=False, loc="upper left")
+    names = ["raw majority", "soft labels", "soft labels,\nweighed by skill"]
+    left.set(xlim=(-0.5, 2.5), xticks=range(3), xticklabels=names, ylabel="in the true order, %")
+    left.legend(**ABOVE)
 
     for at, kind in enumerate(("rankings", "ratings")):
         found = results["kinds"][kind]
@@ -80,7 +79,7 @@ def draw_soft_labels(results: Mapping[str, Any], path: Path) -> None:
     )
     handles, names = right.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
-    right.legend(unique.values(), unique.keys(), frameon=False, loc="lower center")
+    right.legend(unique.values(), unique.keys(), **ABOVE)
     save(figure, path)
 
 
