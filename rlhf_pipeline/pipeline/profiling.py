@@ -42,6 +42,7 @@ def profiled(folder: Path, say: Callable[[str], None]) -> Iterator[Callable[[Row
             recorder.start()
         elif made == 2:
             recorder.stop()
+            say("profile: writing what was recorded; with a large model this takes a minute or so.")
             _write(recorder, folder)
             say(
                 f"profile: step {row['step']} is recorded in {folder / TRACE} (open it at ui.perfetto.dev); what its "
