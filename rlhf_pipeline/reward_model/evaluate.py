@@ -32,6 +32,7 @@ from rlhf_pipeline.reward_model.uncertainty import preference_probability
 
 _DRAWS = 500  # heads
 _FIFTHS = 5
+_EVEN = 1e-9
 
 
 def evaluate_reward(
@@ -39,13 +40,14 @@ def evaluate_reward(
 ) -> dict[str, Any]:
     """Figures of a reward model (or the folder of one) on `rows`: all that docs/metrics.md lists.
 
-    A tie counts one half everywhere. The bag of words is the one saved beside the reward model at training; where
-    there is none, it is fitted on `rows` by cross-validation over prompts. With an `older` reward model, the
-    figures have `against`: what has changed since.
+    A tie of the model counts one half everywhere; rows that people found equal say nothing and are left out. The bag
+    of words is the one saved beside the reward model at training; where there is none, it is fitted on `rows` by
+    cross-validation over prompts. With an `older` reward model, the figures have `against`: what has changed since.
     """
-    pairs = to_pairs(rows)
-    if not pairs:
+    decided = [(row, pair) for row, pair in zip(rows, to_pairs(rows), strict=True) if abs(pair.p_chosen - 0.5) > _EVEN]
+    if not decided:
         raise UserError("there are no pairs to evaluate the reward model on. Give at least one preference.")
+    rows, pairs = [row for row, _ in decided], [pair for _, pair in decided]
     scorer = reward if isinstance(reward, RewardScorer) else RewardScorer.load(Path(reward))
     measured = measure(scorer, pairs)
     differences = measured.differences

@@ -118,6 +118,15 @@ def test_all_that_rows_say_is_reported_with_calibration_and_uncertainty(trained)
     json.dumps(found, allow_nan=False)
 
 
+def test_rows_that_people_found_equal_are_left_out(trained):
+    scorer = RewardScorer.load(trained[0], dtype="float32", device="cpu")
+    rows = planted(6, seed=9)
+    ties = [{**row, "p_chosen": 0.5, "p_tie": 1.0} for row in planted(4, seed=11)]
+    assert evaluate_reward(scorer, [*ties, *rows]) == evaluate_reward(scorer, rows)
+    with pytest.raises(UserError, match="no pairs"):
+        evaluate_reward(scorer, ties)
+
+
 def test_an_older_model_on_the_same_base_changes_nothing_of_the_figures(trained):
     scorer = RewardScorer.load(trained[0], dtype="float32", device="cpu")
     rows = planted(20, seed=9)
