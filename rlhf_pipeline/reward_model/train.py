@@ -30,12 +30,11 @@ from rlhf_pipeline.backbone.loading import choose_device, choose_dtype, load_tok
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import content_id, read_json, write_json
-from rlhf_pipeline.reward_model.calibration import reliability
 from rlhf_pipeline.reward_model.card import write_card
 from rlhf_pipeline.reward_model.config import RewardConfig as RewardConfig
 from rlhf_pipeline.reward_model.controls import BagOfWords
 from rlhf_pipeline.reward_model.data import Pair, Row
-from rlhf_pipeline.reward_model.evaluate import held_out_figures, measure
+from rlhf_pipeline.reward_model.evaluate import held_out_figures, measure, reliabilities
 from rlhf_pipeline.reward_model.label_model import LabelModel
 from rlhf_pipeline.reward_model.losses import length_effect
 from rlhf_pipeline.reward_model.packing import LabelCollator, PackedSet, Scheme, pack
@@ -43,7 +42,14 @@ from rlhf_pipeline.reward_model.rows import OVERALL
 from rlhf_pipeline.reward_model.scorer import FIGURES, WORDS, RewardScorer
 from rlhf_pipeline.reward_model.selection import Selection, select
 from rlhf_pipeline.reward_model.shared_prompt import agrees
-from rlhf_pipeline.reward_model.trainer import KeepBest, KeepWhole, LabelTrainer, ReportSteps, last_checkpoint
+from rlhf_pipeline.reward_model.trainer import (
+    KeepBest,
+    KeepWhole,
+    LabelTrainer,
+    ReportSteps,
+    SameOrder,
+    last_checkpoint,
+)
 from rlhf_pipeline.reward_model.uncertainty import Laplace
 
 CHECKPOINTS = "checkpoints"
@@ -109,7 +115,7 @@ def train_reward(
         folder / FIGURES,
         {**result, "max_length": longest, "dtype": str(number_format).removeprefix("torch."), "seed": seed,
          "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
-         "reliability": reliability(measured.differences), "log": fitted.log},
+         **reliabilities(labels.test, measured.differences), "log": fitted.log},
     )  # fmt: skip
     simulated = sum(bool(row.get("simulated")) for row in rows)
     end = str(tokenizer.convert_ids_to_tokens(renderer.eos_ids[0]))
@@ -223,7 +229,7 @@ def _fit(
         eval_dataset=pack(labels.validation, scheme, renderer, longest).dataset if best else None,
         processing_class=renderer.tokenizer,
         data_collator=LabelCollator(renderer.pad_id, shared),
-        callbacks=[ReportSteps(on_step), *([best] if best else []), keep],
+        callbacks=[ReportSteps(on_step), SameOrder(), *([best] if best else []), keep],
     )
     trainer.remove_callback(PrinterCallback)
     # Autocast brings inputs and float32 adapters to the base's format; PEFT's own cast would widen every input first.

@@ -89,6 +89,20 @@ class ReportSteps(TrainerCallback):
         self.on_step({"step": state.global_step, "steps": state.max_steps, "loss": self.loss})
 
 
+class SameOrder(TrainerCallback):
+    """Lets the order of an epoch depend on seed and epoch alone: training that was killed goes on in the same order.
+
+    The trainer draws it from the global generator, whose state at the beginning of an epoch no checkpoint holds.
+    """
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Give the sampler a generator of its own."""
+        seed = args.seed + int(state.epoch or 0)
+        kwargs["train_dataloader"].batch_sampler.sampler.generator = torch.Generator().manual_seed(seed)
+
+
 class KeepBest(TrainerCallback):
     """Early stopping (Prechelt 1998): every so many steps, how likely validation labels are; the best weights are kept.
 
