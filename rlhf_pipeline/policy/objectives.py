@@ -6,7 +6,6 @@ Shapes: `n` responses, of which each `group` in a row answer the same prompt, pa
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -223,10 +222,6 @@ def reinforce_plus_plus_advantages(rewards: torch.Tensor, mask: torch.Tensor, di
     less the larger the batch.
     """
     return whiten(discounted_returns(rewards, discount), mask)
-
-
-Advantages = Callable[[torch.Tensor, torch.Tensor, int, RunningMean, float], torch.Tensor]
-ADVANTAGES: dict[str, Advantages] = {"rloo": rloo_advantages, "reinforce": reinforce_advantages}
 
 
 def aggregate(

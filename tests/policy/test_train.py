@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase
 from rlhf_pipeline.backbone.logprobs import TokenLogprobs, response_logprobs
@@ -139,6 +141,24 @@ def test_training_goes_on_from_an_adapter(base: SharedBase, tiny_model: Path, tm
     assert any(not torch.equal(before[name], after[name]) for name in before)
     for name, value in before.items():
         torch.testing.assert_close(value, after[name], atol=1e-8, rtol=0)
+
+
+def test_training_goes_on_from_an_adapter_that_peft_made_with_a_rank_and_layers_of_its_own(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    foreign = get_peft_model(model, LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj", "v_proj"], use_rslora=True))
+    foreign.save_pretrained(str(tmp_path / "foreign"))
+    base = load_base(tiny_model)
+    config = CONFIG.model_copy(update={"steps": 1, "initial": tmp_path / "foreign", "lora_rank": 8})
+    (tmp_path / "tuned").mkdir()
+    train_policy(config, base, LowIds(), PROMPTS, tmp_path / "tuned", seed=0)
+    before, after = (load_file(tmp_path / name / WEIGHTS) for name in ("foreign", "tuned"))
+    assert {name: value.shape for name, value in before.items()} == {name: value.shape for name, value in after.items()}
+    assert any(not torch.equal(value, after[name]) for name, value in before.items())
+    made = json.loads((tmp_path / "tuned" / "adapter_config.json").read_text())
+    assert (made["r"], made["lora_alpha"], made["use_rslora"]) == (2, 6, True)
+    assert set(made["target_modules"]) == {"q_proj", "v_proj"}
 
 
 class Sometimes(LowIds):
