@@ -8,8 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.loading import load_tokenizer
-from rlhf_pipeline.backbone.tokens import Renderer
+from rlhf_pipeline.backbone.tokens import Renderer, pad_left, pad_right
 from rlhf_pipeline.reward_model.label_model import LabelModel
 from rlhf_pipeline.reward_model.packing import LabelCollator, Scheme, pack
 from rlhf_pipeline.reward_model.rows import Label, Pair, Ranking, Rating
@@ -110,3 +111,15 @@ def test_places_in_a_batch_are_counted_on_from_sequence_to_sequence(renderer):
     assert batch["rated"].tolist() == [3, 7, 4]
     assert Scheme.of(MIXED).raters == (("", 7, "ben"), ("honest", 5, "ann"), ("honest", 5, "ben"))
     assert batch["raters"].tolist() == [0, 1, 2]
+
+
+def test_the_side_of_the_padding_changes_no_state(renderer, tiny_model):
+    base = SharedBase.load(str(tiny_model), "float32", "cpu")
+    sequences = [[*renderer.prompt_ids(HELLO), *renderer.response_ids(text)] for text in TEXTS]
+    found = []
+    for pad in (pad_left, pad_right):
+        ids, mask = pad(sequences, renderer.pad_id)
+        last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
+        with torch.no_grad():
+            found.append(base.hidden_states(ids, mask)[torch.arange(len(sequences)), last])
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
