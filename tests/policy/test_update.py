@@ -193,3 +193,10 @@ def test_rewards_are_normalised_clipped_and_charged_for_length(tiny_model: Path,
     assert normal["reward"] == pytest.approx(0, abs=1e-5)
     assert normal["score"] == plain["score"]
     assert normal["advantage_std"] > plain["advantage_std"]
+
+
+def test_a_stop_string_ends_responses_that_then_count_as_finished(tiny_model: Path, tmp_path: Path) -> None:
+    log = run(tiny_model, tmp_path, CONFIG.model_copy(update={"steps": 1, "stop": tuple("aeiou")}))
+    free = run(tiny_model, tmp_path / "free", CONFIG.model_copy(update={"steps": 1}))
+    assert log[0]["length"] < free[0]["length"]
+    assert log[0]["finish_rate"] > free[0]["finish_rate"]
