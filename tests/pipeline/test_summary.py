@@ -1,5 +1,6 @@
 """What is told of a finished run, on the terminal, in summary.json and in the report; and how progress is told."""
 
+import shutil
 from io import StringIO
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rlhf_pipeline.files import read_json
 from rlhf_pipeline.labeling_ui.store import Store
 from rlhf_pipeline.pipeline import progress as progress_module
-from rlhf_pipeline.pipeline import summary
+from rlhf_pipeline.pipeline import stages, summary
 from rlhf_pipeline.pipeline.manifest import Manifest
 from rlhf_pipeline.pipeline.progress import progress
 from tests.pipeline import tiny
@@ -61,6 +62,24 @@ def test_the_report_is_given_everything_that_was_made(finished: Path, tiny_setti
     best, worst = data.evaluation.best[0], data.evaluation.worst[0]
     assert best.policy_score - best.base_score >= worst.policy_score - worst.base_score
     assert [row.stage for row in data.manifest] == list(run.manifest().stages)
+
+
+def test_the_report_says_how_the_policy_fares_against_best_of_n(
+    finished: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    run, config, console = tiny.opened(tmp_path / "run", [*tiny_settings, "evaluate.best_of_n=3"])
+    stages.evaluate(run, config, console)
+    store = Store(run.database)
+    data = summary.report_data(run, config, store)
+    store.close()
+    assert data.evaluation is not None
+    against = {rate.name: rate.value for rate in data.evaluation.win_rates if "best of 3" in rate.name}
+    found = read_json(run.folder / "evaluation.json")["sampled"]["best_of_n"]["win_rates"]
+    assert against == {
+        f"sampled, against the best of 3 of the base's, by the {judge}": found[judge]["win_rate"]
+        for judge in ("simulated preference", "reward model")
+    }
 
 
 def test_the_table_and_the_snippet_name_the_adapter(finished: Path, tiny_settings: list[str]) -> None:
