@@ -93,8 +93,8 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--algorithms", nargs="+", choices=ALGORITHMS, default=list(ALGORITHMS), metavar="NAME",
                         help=f"of {', '.join(ALGORITHMS)}")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=20, help="updates; each samples 8 prompts 4 times")
-    parser.add_argument("--set-reward", type=float, default=0.75, help="the reward whose samples and seconds are told")
+    parser.add_argument("--steps", type=int, default=18, help="updates; each samples 8 prompts 4 times")
+    parser.add_argument("--set-reward", type=float, default=0.7, help="the reward whose samples and seconds are told")
     parser.add_argument("--model", default="demo", help='"demo", a folder, or a hub id')
     parser.add_argument("--new-tokens", type=int, default=16, help="longest response")
     parser.add_argument("--learning-rate", type=float, default=7e-4, help="the same for all")
