@@ -173,7 +173,7 @@ class SharedBase:
         """
         assert self._peft is not None
         layers = [module for module in self._peft.modules() if isinstance(module, LoraLayer) and name in module.lora_A]
-        kept = [_weight(layer).detach().clone() for layer in layers]
+        kept = [_weight(layer).data for layer in layers]  # set aside, not copied: the sums are new tensors
         try:
             for layer in layers:
                 weight = _weight(layer)

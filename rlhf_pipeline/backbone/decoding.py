@@ -29,13 +29,13 @@ class Decoder:
         self._decoder = getattr(base.base, base.base.base_model_prefix)
         self._config = base.base.config.get_text_config()
         self._own = base.device.type == "cpu" and swappable(base)
-        self._cache = _Cache(room)
+        self._cache = _Cache(room, whole=self._own)
         states = self._decoder(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self._cache, use_cache=True
         ).last_hidden_state[:, -1]
         self._cache.batch_repeat_interleave(group)
         self._position = positions[:, -1:].repeat_interleave(group, dim=0)
-        self._mask = torch.nn.functional.pad(mask, (0, room), value=1).repeat_interleave(group, dim=0)
+        self._mask = torch.nn.functional.pad(mask, (0, room)).repeat_interleave(group, dim=0)
         self._length = ids.shape[1]
         self.states: Tensor = states.repeat_interleave(group, dim=0)
 
@@ -49,11 +49,11 @@ class Decoder:
     def feed(self, tokens: Tensor) -> None:
         """Take in the token (n,) that each row goes on with."""
         self._position = self._position + 1
+        self._mask[:, self._length] = 1
         self._length += 1
-        seen = self._mask[:, : self._length]
-        more: dict[str, Any] = {"attention_mask": seen}
+        more: dict[str, Any] = {"attention_mask": self._mask[:, : self._length]}
         if self._own:
-            more = {"absent": torch.zeros(seen.shape).masked_fill_(seen == 0, -torch.inf)[:, None, None, :]}
+            more = {"absent": (1 - self._mask[:, None, None, :]).float() * torch.finfo(torch.float32).min}
         with attending(self._config, NAME if self._own else None):
             self.states = self._decoder(
                 input_ids=tokens[:, None],
@@ -78,8 +78,8 @@ def step_attention(
 ) -> tuple[Tensor, None]:
     """Attention of one new token a row, in the form transformers asks for.
 
-    query: (n, heads, 1, d); key, value: (n, key heads, L, d); absent: (n, 1, 1, L), minus infinity on padding. Returns
-    (n, 1, heads, d).
+    query: (n, heads, 1, d); key, value: (n, key heads, L, d), with the room that is not filled yet: reading it costs less
+    than cutting it off would. absent: (n, 1, 1, L), the lowest number where there is nothing. Returns (n, 1, heads, d).
     """
     n, heads, _, d = query.shape
     grouped = query.view(n, key.shape[1], -1, d)
@@ -91,9 +91,10 @@ def step_attention(
 class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values that grow in place: room for the new tokens is made once, not copied for each of them."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, whole: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.room = room
+        self.whole = whole
         self.length = 0
 
     def update(
@@ -108,6 +109,8 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
         here = slice(self.length, self.length + new)
         self.keys[..., here, :], self.values[..., here, :] = key_states, value_states
         self.length += new
+        if self.whole and self.length > new:
+            return self.keys, self.values
         return self.keys[..., : self.length, :], self.values[..., : self.length, :]
 
     def get_seq_length(self) -> int:
@@ -118,11 +121,11 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 class _Cache(DynamicCache):
-    """A `DynamicCache` of such layers; the prompt comes first, in one piece."""
+    """A `DynamicCache` of such layers; the prompt comes first, in one piece. `whole` gives what follows all the room."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, whole: bool) -> None:
         super().__init__()
-        self.layer_class_to_replicate = partial(_Layer, room)  # type: ignore[assignment]
+        self.layer_class_to_replicate = partial(_Layer, room, whole)  # type: ignore[assignment]
 
 
 AttentionInterface.register(NAME, step_attention)

@@ -26,8 +26,10 @@ class FusedLinear(lora.Linear):
         base = cast(nn.Linear, self.base_layer)
         a, b = (cast(Tensor, side[name].weight) for side in (self.lora_A, self.lora_B))
         dtype = base.weight.dtype
-        y = _LoRA.apply(x.to(dtype), base.weight, base.bias, a.to(dtype), b.to(dtype), self.scaling[name])  # type: ignore[no-untyped-call]
-        return cast(Tensor, y)
+        parts = (x.to(dtype), base.weight, base.bias, a.to(dtype), b.to(dtype), self.scaling[name])
+        if torch.is_grad_enabled():
+            return cast(Tensor, _LoRA.apply(*parts))  # type: ignore[no-untyped-call]
+        return _sum(*parts)[0]
 
     def _alone(self) -> str | None:
         """The one plain adapter that is active, if that is the case."""
@@ -45,12 +47,10 @@ class _LoRA(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        rows = x.reshape(-1, x.shape[-1])
-        narrow = rows @ a.T
-        y = nn.functional.linear(rows, weight, bias).addmm_(narrow, b.T, alpha=scale)
+        y, rows, narrow = _sum(x, weight, bias, a, b, scale)
         ctx.save_for_backward(rows, narrow, weight, a, b)
         ctx.scale = scale
-        return y.view(*x.shape[:-1], -1)
+        return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
@@ -63,6 +63,16 @@ class _LoRA(torch.autograd.Function):
         to_a = (rows.T @ inner).T * ctx.scale
         to_b = (narrow.T @ slope).T * ctx.scale
         return to_x, None, None, to_a, to_b, None
+
+
+def _sum(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """y, and what its gradient needs: the rows of x and A x."""
+    rows = x.reshape(-1, x.shape[-1])
+    narrow = rows @ a.T
+    y = nn.functional.linear(rows, weight, bias).addmm_(narrow, b.T, alpha=scale)
+    return y.view(*x.shape[:-1], -1), rows, narrow
 
 
 def fuse_lora(model: nn.Module) -> None:

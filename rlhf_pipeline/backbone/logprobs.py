@@ -73,20 +73,19 @@ class _Head(torch.autograd.Function):
         logits = base.lm_head(states).float()
         if temperature != 1:
             logits.div_(temperature)
-        highest = logits.amax(-1, keepdim=True)
-        weights = (logits - highest).exp_()
+        logits.sub_(logits.amax(-1, keepdim=True))
+        weights = torch.exp(logits)
         mass = weights.sum(-1, keepdim=True)
-        total = (highest + mass.log()).squeeze(-1)
+        total = mass.log().squeeze(-1)
         chosen = logits.gather(-1, targets[:, None]).squeeze(-1)
         mean = torch.linalg.vecdot(weights, logits) / mass.squeeze(-1)
         if ctx.needs_input_grad[2]:
             table = base.lm_table
-            p = weights.div_(mass)
-            slope = (table[targets].float() - (p.to(table.dtype) @ table).float()) / temperature
+            slope = (table[targets].float() - (weights.to(table.dtype) @ table).float() / mass) / temperature
             ctx.save_for_backward(slope)
             if entropic:
-                turn = (p.mul_(logits.sub_(mean[:, None])).to(table.dtype) @ table).float() / -temperature
-                ctx.save_for_backward(slope, turn)
+                turn = weights.mul_(logits.sub_(mean[:, None])).to(table.dtype) @ table
+                ctx.save_for_backward(slope, turn.float() / -(mass * temperature))
         ctx.dtype = states.dtype
         if not entropic:
             ctx.mark_non_differentiable(entropy := total - mean)
