@@ -78,8 +78,9 @@ def step_attention(
 ) -> tuple[Tensor, None]:
     """Attention of one new token a row, in the form transformers asks for.
 
-    query: (n, heads, 1, d); key, value: (n, key heads, L, d), with the room that is not filled yet: reading it costs less
-    than cutting it off would. absent: (n, 1, 1, L), the lowest number where there is nothing. Returns (n, 1, heads, d).
+    query: (n, heads, 1, d); key, value: (n, key heads, L, d), with the room that is not filled yet, since reading it
+    costs less than cutting it off; absent: (n, 1, 1, L), the lowest number where there is nothing. Returns
+    (n, 1, heads, d).
     """
     n, heads, _, d = query.shape
     grouped = query.view(n, key.shape[1], -1, d)
@@ -121,7 +122,7 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 class _Cache(DynamicCache):
-    """A `DynamicCache` of such layers; the prompt comes first, in one piece. `whole` gives what follows all the room."""
+    """A `DynamicCache` of such layers; the prompt comes first, in one piece. With `whole`, what follows sees all room."""
 
     def __init__(self, room: int, whole: bool) -> None:
         super().__init__()
