@@ -122,7 +122,7 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 class _Cache(DynamicCache):
-    """A `DynamicCache` of such layers; the prompt comes first, in one piece. With `whole`, later tokens see all room."""
+    """A `DynamicCache` of such layers; the prompt comes first, in one piece. With `whole`, later ones see all room."""
 
     def __init__(self, room: int, whole: bool) -> None:
         super().__init__()
