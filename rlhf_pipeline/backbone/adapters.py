@@ -46,7 +46,7 @@ class SharedBase:
         self.packs: bool | None = None  # whether `packed` streams suit this model; found out when first needed
         self._peft: PeftModel | None = None
         self._active: str | None = None
-        self._owned: dict[str, dict[str, torch.nn.Parameter]] = {}
+        self._owned: dict[str, dict[str, tuple[torch.nn.Module, str]]] = {}
 
     @classmethod
     def load(cls, model: str, dtype: str = "auto", device: str = "auto") -> "SharedBase":
@@ -145,11 +145,13 @@ class SharedBase:
         assert self._peft is not None
         if name not in self._owned:  # walking through all modules takes longer than a layer's forward pass
             self._owned[name] = {
-                key.replace(f".{name}.", "."): parameter
-                for key, parameter in self._peft.named_parameters()
-                if f".{name}." in key and "lora_" in key
+                f"{path}.".replace(f".{name}.", ".") + kind: (module, kind)
+                for path, module in self._peft.named_modules()
+                for kind, _ in module.named_parameters(recurse=False)
+                if f".{name}." in f"{path}." and "lora_" in path
             }
-        return dict(self._owned[name])
+        # FSDP puts other parameters in place of these, so they are looked up in their modules.
+        return {key: module.get_parameter(kind) for key, (module, kind) in self._owned[name].items()}
 
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:

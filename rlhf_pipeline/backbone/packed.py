@@ -19,6 +19,7 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.tokens import Ids, pad_right
 
 NAME = "rlhf_packed"
+ROUND = 32  # streams are filled up to a multiple: for each new length, oneDNN compiles and keeps kernels anew
 LONGEST = 1024  # beyond this the attention scores of a group take more memory than sharing saves
 
 
@@ -73,7 +74,8 @@ class Stream:
 
     input_ids, positions: (1, N); prompts: (m, P) and responses: (m, k, T), where each token lies in the stream, N
     where there is none; home: (N,), where each token of the stream lies among those of `prompts` and `responses`, laid
-    out flat; prompt_ends: for each row, where its prompt ends; places: where its tokens lie.
+    out flat, and one beyond them for what fills the stream up; prompt_ends: for each row, where its prompt ends;
+    places: where its tokens lie.
     """
 
     input_ids: Tensor
@@ -104,12 +106,14 @@ class Stream:
             groups[-1].append(list(range(len(ids), len(ids) + len(response))))
             ids += response
             positions += range(len(before), len(before) + len(response))
+        ids += [0] * (-len(ids) % ROUND)
+        positions += [0] * (len(ids) - len(positions))
         n, most = len(ids), max(map(len, groups))
         prompt_table = _table(prompts, n)
         rows = [row for group in groups for row in (*group, *([[]] * (most - len(group))))]
         response_table = _table(rows, n)
         flat = torch.cat([prompt_table.flatten(), response_table.flatten()])
-        home = torch.zeros(n + 1, dtype=torch.long).scatter_(0, flat, torch.arange(len(flat)))[:n]
+        home = torch.full((n + 1,), len(flat)).scatter_(0, flat, torch.arange(len(flat)))[:n]
         return cls(
             torch.tensor([ids]),
             torch.tensor([positions]),
@@ -303,7 +307,8 @@ class _Parts:
         length, shared, d = self.stream.prompts.shape[1], self.k.shape[1], self.k.shape[-1]
         first = prompts.view(m, shared, -1, length, d).permute(0, 3, 1, 2, 4).reshape(m * length, heads, d)
         rest = responses.view(m, shared, most, -1, width, d).permute(0, 2, 4, 1, 3, 5).reshape(-1, heads, d)
-        return torch.cat([first, rest]).index_select(0, self.stream.home)
+        nothing = first.new_zeros(1, heads, d)  # where the filling of the stream lies
+        return torch.cat([first, rest, nothing]).index_select(0, self.stream.home)
 
 
 def _apart(x: Tensor, stream: Stream, shared: int) -> tuple[Tensor, Tensor]:

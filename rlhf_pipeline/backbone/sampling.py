@@ -161,12 +161,15 @@ def draw(
     if temperature == 0:
         tokens = logits.argmax(-1)
         return tokens, torch.log_softmax(logits, -1).gather(-1, tokens[:, None]).squeeze(-1)
-    logits = logits / temperature
+    logits = logits / temperature if temperature != 1 else logits
     if top_p < 1 or (top_k is not None and top_k < logits.shape[-1]):
         return _draw_truncated(logits, uniform, top_p, top_k)
     highest = logits.amax(-1, keepdim=True)
     if not bool(highest.isfinite().all()):
-        raise UserError("the model's logits are not finite: its weights are damaged, or its training went astray.")
+        raise UserError(
+            "the model's logits are not finite: its weights are damaged, or its training went astray. Take other "
+            "weights, or train with a lower learning rate."
+        )
     masses = torch.exp(logits - highest)
     tokens, total = _invert(masses, uniform)
     return tokens, (logits.gather(-1, tokens[:, None]) - highest).squeeze(-1) - total.log()
@@ -178,7 +181,9 @@ def _invert(masses: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, 
     First the block in which that is, by the blocks' sums, then the entry within the block.
     """
     batch, size = masses.shape
-    blocks = torch.nn.functional.pad(masses, (0, -size % _BLOCK)).view(batch, -1, _BLOCK)
+    if size % _BLOCK:
+        masses = torch.nn.functional.pad(masses, (0, -size % _BLOCK))
+    blocks = masses.view(batch, -1, _BLOCK)
     sums = blocks.sum(-1)
     total = sums.sum(-1)
     block, rest = _first_beyond(sums, uniform.to(masses.dtype) * total)

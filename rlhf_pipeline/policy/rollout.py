@@ -18,6 +18,8 @@ from rlhf_pipeline.backbone.sampling import Sample, SamplingConfig, sample
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
 
+_UNTRACKED = 4  # times as many rows fit where no activations are kept for a backward pass
+
 
 class Scorer(Protocol):
     """Whatever judges responses: a reward model, a metric, a mixture."""
@@ -111,7 +113,7 @@ def roll_out(
         logprobs[row, : len(one.logprobs)] = torch.tensor(one.logprobs, device=base.device)
     with timed(clock, "reference"), torch.no_grad(), base.using(None):
         ref_logprobs = torch.zeros_like(mask)
-        for rows_ in batches(prompt_ids, response_ids, micro_batch):
+        for rows_ in batches(prompt_ids, response_ids, _UNTRACKED * micro_batch):
             part = response_logprobs(
                 base, [prompt_ids[r] for r in rows_], [response_ids[r] for r in rows_], sampling.temperature
             ).logprobs

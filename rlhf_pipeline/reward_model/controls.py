@@ -14,14 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.sparse import vstack
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
 
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import read_json, write_text
-from rlhf_pipeline.reward_model.data import Pair
+from rlhf_pipeline.reward_model.rows import Pair
 
 _WORD = r"(?u)\b\w+\b"
 _FOLDS = 5
@@ -47,6 +43,11 @@ class BagOfWords:
         Each pair is shown in both orders and there is no intercept, so that swapping a pair flips the
         prediction exactly. Words in one response only are ignored.
         """
+        # Scoring needs none of these, and together they take 100 MB.
+        from scipy.sparse import vstack
+        from sklearn.feature_extraction.text import CountVectorizer
+        from sklearn.linear_model import LogisticRegression
+
         texts = [p.chosen for p in pairs] + [p.rejected for p in pairs]
         words = CountVectorizer(token_pattern=_WORD, min_df=2, max_features=_MAX_WORDS)
         try:
@@ -88,6 +89,8 @@ def cross_validated(pairs: Sequence[Pair]) -> np.ndarray:
 
     With fewer than two prompts nothing can be learned, and every difference is zero (a tie).
     """
+    from sklearn.model_selection import GroupKFold
+
     differences = np.zeros(len(pairs))
     groups = np.array([p.prompt_key for p in pairs])
     folds = min(_FOLDS, len(set(groups)))

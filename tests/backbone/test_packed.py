@@ -48,7 +48,9 @@ def test_responses_to_one_prompt_do_not_see_one_another(base: SharedBase) -> Non
 def test_a_prompt_lies_in_the_stream_once_for_its_responses() -> None:
     stream = Stream.of(PROMPTS, RESPONSES)
     prompts = 5 + 3 + 4 + 3  # the second prompt comes back later, and is computed again
-    assert stream.input_ids.shape == (1, prompts + sum(map(len, RESPONSES)))
+    used = prompts + sum(map(len, RESPONSES))
+    assert stream.input_ids.shape == (1, -(-used // packed.ROUND) * packed.ROUND)
+    assert not stream.input_ids[0, used:].any()
     assert stream.prompt_ends[:3] == [4, 4, 4]
 
 
