@@ -187,7 +187,6 @@ def _ours(setting: Setting, steps: int, model: str, given: dict[str, Any], folde
             "warmup_steps": 0,
             "learning_rate": 1e-6,
             "merge_for_sampling": True,
-            "micro_batch": 4,
             **given,
         }
     )

@@ -1,9 +1,10 @@
-"""PEFT's LoRA layers, computed with fewer passes over memory.
+"""LoRA layers and norms, computed with fewer passes over memory.
 
 PEFT evaluates W x, then B A x, scales it and adds it, each a new tensor as large as the output. Here the side path is
 added in place, and the backward pass, written out, adds the adapter's share of the gradient in place as well. Weights,
 names and files stay PEFT's. What this does not cover (dropout in training, DoRA, several adapters at once, quantised
-bases) is left to PEFT's own code.
+bases) is left to PEFT's own code. Of an RMS norm, autograd would keep the input in fp32 and go over it a dozen times on
+the way back; written out, it keeps the input as it came and one number a token.
 """
 
 from typing import Any, cast
@@ -12,12 +13,19 @@ import torch
 from peft.tuners.lora import layer as lora
 from torch import Tensor, nn
 
+STEP_ROWS = 32  # responses that decoding takes a step with, about: what `pack` lays weights out for
+
 
 class FusedLinear(lora.Linear):
     """A PEFT LoRA layer whose usual case is one autograd function."""
 
+    packed: Tensor | None = None  # weights from `pack` to compute with instead of all others, without gradients
+
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """W x + scale B A x for (..., in): (..., out), in the base's number format."""
+        if self.packed is not None:
+            bias = cast(nn.Linear, self.base_layer).bias
+            return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.packed, bias, "none", [], ""))
         if self.disable_adapters and not self.merged:
             return cast(Tensor, self.base_layer(x))
         name = self._alone()
@@ -75,6 +83,17 @@ def _sum(
     return y.view(*x.shape[:-1], -1), rows, narrow
 
 
+def pack(weight: Tensor) -> Tensor | None:
+    """(out, in) laid out for oneDNN's products in bf16, which else lay it out anew for every token; None elsewhere."""
+    here = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    operators = torch.ops.mkldnn
+    known = hasattr(operators, "_reorder_linear_weight") and hasattr(operators, "_linear_pointwise")
+    if not (here and built and known and operators._is_mkldnn_bf16_supported()):
+        return None
+    return cast(Tensor, operators._reorder_linear_weight(weight, STEP_ROWS))
+
+
 def fuse_lora(model: nn.Module) -> None:
     """Let every plain LoRA layer in `model` compute this way; layers that already do stay as they are."""
     for module in model.modules():
@@ -87,3 +106,49 @@ def unfuse_lora(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is FusedLinear:
             module.__class__ = lora.Linear  # type: ignore[assignment]
+
+
+class FusedRMSNorm(nn.Module):
+    """w x / sqrt(mean x^2 + eps) (Zhang and Sennrich 2019, eq. 4) for (..., d), in fp32 inside."""
+
+    weight: Tensor
+    variance_epsilon: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rounded to the format of `x` before the product with the weights, as transformers does."""
+        return cast(Tensor, _RMSNorm.apply(x, self.weight, self.variance_epsilon))  # type: ignore[no-untyped-call]
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.to(torch.float32, copy=True)
+        inverse = torch.linalg.vecdot(wide, wide)[..., None].div_(x.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, inverse)
+        return wide.mul_(inverse).to(x.dtype) * weight
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        x, weight, inverse = ctx.saved_tensors
+        wide = x.float()
+        slope = (gradient * weight).float()
+        along = torch.linalg.vecdot(slope, wide)[..., None].mul_(inverse**3).div_(-x.shape[-1])
+        to_weight = None
+        if ctx.needs_input_grad[1]:
+            to_weight = (gradient * wide * inverse).flatten(0, -2).sum(0).to(weight.dtype)
+        return slope.mul_(inverse).addcmul_(wide, along).to(x.dtype), to_weight, None
+
+
+@torch.no_grad()
+def fuse_norms(model: nn.Module) -> None:
+    """Let the RMS norms in `model` that are of this form compute this way; each is tried on random numbers first."""
+    for module in model.modules():
+        kind, weight = type(module), getattr(module, "weight", None)
+        named = kind.__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon")
+        if not named or weight is None or weight.is_meta:
+            continue
+        tried = torch.randn(2, len(weight), device=weight.device, dtype=weight.dtype)
+        expected = module(tried)
+        module.__class__ = FusedRMSNorm
+        if not torch.allclose(module(tried), expected, rtol=0.02, atol=1e-3):
+            module.__class__ = kind

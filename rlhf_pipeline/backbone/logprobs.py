@@ -70,22 +70,21 @@ class _Head(torch.autograd.Function):
     def forward(
         ctx: Any, base: SharedBase, temperature: float, states: torch.Tensor, targets: torch.Tensor, entropic: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = base.lm_head(states).float()
+        table, scores = base.lm_table, base.lm_head(states)
+        logits, weights = base.scratch(len(states), scores.shape[-1])
+        logits.copy_(scores)
         if temperature != 1:
             logits.div_(temperature)
-        logits.sub_(logits.amax(-1, keepdim=True))
-        weights = torch.exp(logits)
-        mass = weights.sum(-1, keepdim=True)
-        total = mass.log().squeeze(-1)
+        torch.softmax(logits, -1, out=weights)
+        total = (logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log()).squeeze(-1)
         chosen = logits.gather(-1, targets[:, None]).squeeze(-1)
-        mean = torch.linalg.vecdot(weights, logits) / mass.squeeze(-1)
+        mean = logits.mul_(weights).sum(-1)
         if ctx.needs_input_grad[2]:
-            table = base.lm_table
-            slope = (table[targets].float() - (weights.to(table.dtype) @ table).float() / mass) / temperature
+            slope = (table[targets].float() - (scores.copy_(weights) @ table).float()) / temperature
             ctx.save_for_backward(slope)
             if entropic:
-                turn = weights.mul_(logits.sub_(mean[:, None])).to(table.dtype) @ table
-                ctx.save_for_backward(slope, turn.float() / -(mass * temperature))
+                turn = scores.copy_(logits.addcmul_(weights, mean[:, None], value=-1)) @ table
+                ctx.save_for_backward(slope, turn.float() / -temperature)
         ctx.dtype = states.dtype
         if not entropic:
             ctx.mark_non_differentiable(entropy := total - mean)

@@ -9,6 +9,7 @@ attention is of another kind go the ordinary way, padded on the right, and give 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -124,6 +125,17 @@ class Stream:
             [row for group in groups for row in group],
         )
 
+    @cached_property
+    def masks(self) -> tuple[Tensor, Tensor]:
+        """Minus infinity where prompts do not look, (P, P), and where responses do not, (m, 1, 1, T, P + T); else 0."""
+        length, width = self.prompts.shape[1], self.responses.shape[2]
+        causal = torch.full((length, length), -torch.inf).triu(1)
+        seen = torch.zeros(len(self.prompts), 1, 1, width, length + width)
+        seen[..., length:] = torch.full((width, width), -torch.inf).triu(1)
+        absent = self.prompts == self.home.shape[0]
+        seen[..., :length].masked_fill_(absent[:, None, None, None], -torch.inf)
+        return causal, seen
+
     def states(self, base: SharedBase) -> Tensor:
         """States after the final norm: (N, hidden)."""
         decoder = getattr(base.base, base.base.base_model_prefix)
@@ -230,7 +242,8 @@ class _Attention(torch.autograd.Function):
         ctx.save_for_backward(query, key, value)
         ctx.stream, ctx.scale = stream, scale
         parts = _Parts.of(query, key, value, stream, scale)
-        p, p1, p2 = parts.probabilities()
+        p, both = parts.probabilities()
+        p1, p2 = parts.split(both)
         prompts = p @ parts.v
         responses = (p1 @ parts.v).view_as(parts.qr) + p2 @ parts.vr
         return parts.gather(prompts, responses, query.shape[0])
@@ -239,16 +252,15 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value = ctx.saved_tensors
         s = _Parts.of(query, key, value, ctx.stream, ctx.scale)
-        p, p1, p2 = s.probabilities()
+        p, both = s.probabilities()
+        p1, p2 = s.split(both)
         g, gr = _apart(gradient, ctx.stream, key.shape[0])
         together = gr.flatten(2, 3)  # (m, KV, k r T, d)
         # Softmax: dS = P (dP - sum P dP).
         dp = g @ s.v.transpose(-1, -2)
-        ds = p * (dp - (p * dp).sum(-1, keepdim=True)) * s.scale
-        dp1, dp2 = (together @ s.v.transpose(-1, -2)).view_as(p1), gr @ s.vr.transpose(-1, -2)
-        inner = (p1 * dp1).sum(-1).view(p2.shape[:-1]) + (p2 * dp2).sum(-1)
-        ds1 = p1 * (dp1 - inner.view(p1.shape[:-1])[..., None]) * s.scale
-        ds2 = p2 * (dp2 - inner[..., None]) * s.scale
+        ds = dp.sub_(torch.linalg.vecdot(p, dp)[..., None]).mul_(p)
+        dp = s.joined(together @ s.v.transpose(-1, -2), gr @ s.vr.transpose(-1, -2), torch.empty_like(both))
+        ds1, ds2 = s.split(dp.sub_(torch.linalg.vecdot(both, dp)[..., None]).mul_(both))
         flat = s.qr.flatten(2, 3)
         to_q = ds @ s.k
         to_k = ds.transpose(-1, -2) @ s.q + ds1.transpose(-1, -2) @ flat
@@ -257,8 +269,8 @@ class _Attention(torch.autograd.Function):
         to_kr, to_vr = ds2.transpose(-1, -2) @ s.qr, p2.transpose(-1, -2) @ gr
         shared = key.shape[0]
         return (
-            s.gather(to_q, to_qr, query.shape[0]).transpose(0, 1),
-            s.gather(to_k, to_kr, shared).transpose(0, 1),
+            s.gather(to_q, to_qr, query.shape[0]).mul_(s.scale).transpose(0, 1),
+            s.gather(to_k, to_kr, shared).mul_(s.scale).transpose(0, 1),
             s.gather(to_v, to_vr, shared).transpose(0, 1),
             None,
             None,
@@ -287,19 +299,30 @@ class _Parts:
         q, k, v = (_apart(x.transpose(0, 1), stream, key.shape[0]) for x in (query, key, value))
         return cls(q[0], k[0], v[0], q[1], k[1], v[1], stream, scale, query.dtype)
 
-    def probabilities(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of prompt tokens over their prompt; of response tokens over their prompt and over their own response."""
+    def probabilities(self) -> tuple[Tensor, Tensor]:
+        """Of prompt tokens over their prompt; of response tokens over their prompt and then their own response."""
         length, width = self.stream.prompts.shape[1], self.stream.responses.shape[2]
-        repeat = self.q.shape[2] // length
-        later = torch.full((length, length), -torch.inf).triu(1).repeat(repeat, 1)
-        p = ((self.q @ self.k.transpose(-1, -2)).float() * self.scale + later).softmax(-1).to(self.dtype)
-        to_prompt = (self.qr.flatten(2, 3) @ self.k.transpose(-1, -2)).float() * self.scale
-        absent = self.stream.prompts == self.stream.home.shape[0]
-        to_prompt.masked_fill_(absent[:, None, None, :], -torch.inf)
-        own = (self.qr @ self.kr.transpose(-1, -2)).float() * self.scale
-        own += torch.full((width, width), -torch.inf).triu(1).repeat(repeat, 1)
-        both = torch.cat([to_prompt.view(*own.shape[:-1], length), own], -1).softmax(-1).to(self.dtype)
-        return p, both[..., :length].flatten(2, 3), both[..., length:]
+        causal, seen = self.stream.masks
+        alone = (self.q @ self.k.transpose(-1, -2)).float().view(*self.k.shape[:2], -1, length, length)
+        torch.add(causal, alone, alpha=self.scale, out=alone)
+        scores = torch.empty(*self.qr.shape[:-1], length + width)
+        self.joined(self.qr.flatten(2, 3) @ self.k.transpose(-1, -2), self.qr @ self.kr.transpose(-1, -2), scores)
+        apart = scores.view(len(scores), self.kr.shape[1], -1, width, length + width)
+        torch.add(seen, apart, alpha=self.scale, out=apart)
+        for each in (alone, scores):
+            torch.softmax(each, -1, out=each)
+        return alone.to(self.dtype).flatten(2, 3), scores.to(self.dtype)
+
+    def joined(self, to_prompt: Tensor, to_own: Tensor, into: Tensor) -> Tensor:
+        """What response tokens have to do with their prompt and with their own response, side by side."""
+        length = self.stream.prompts.shape[1]
+        into[..., :length], into[..., length:] = to_prompt.view(*into.shape[:-1], length), to_own
+        return into
+
+    def split(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """The reverse: (m, KV, k r T, P) and (m, KV, k, r T, T)."""
+        length = self.stream.prompts.shape[1]
+        return both[..., :length].flatten(2, 3), both[..., length:]
 
     def gather(self, prompts: Tensor, responses: Tensor, heads: int) -> Tensor:
         """Tensors laid out as `q` and `qr` (or `k` and `kr`) as a stream again: (N, heads, d)."""

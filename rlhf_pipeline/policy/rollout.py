@@ -18,7 +18,7 @@ from rlhf_pipeline.backbone.sampling import Sample, SamplingConfig, sample
 from rlhf_pipeline.backbone.tokens import Ids
 from rlhf_pipeline.errors import UserError
 
-_UNTRACKED = 4  # times as many rows fit where no activations are kept for a backward pass
+_UNTRACKED = 2  # times as many rows fit where no activations are kept for a backward pass
 
 
 class Scorer(Protocol):

@@ -44,7 +44,7 @@ class RewardScorer:
     base: SharedBase
     name: str = ADAPTER
     max_length: int | None = None
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     bag_of_words: BagOfWords | None = None
     posterior: Laplace | None = None
     temperature: float | None = None

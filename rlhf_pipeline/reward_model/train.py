@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 from trl.trainer.reward_config import RewardConfig as TrainerArguments
 
 from rlhf_pipeline.backbone.adapters import lora_config
-from rlhf_pipeline.backbone.fused import fuse_lora
+from rlhf_pipeline.backbone.fused import fuse_lora, fuse_norms
 from rlhf_pipeline.backbone.loading import choose_device, choose_dtype, load_tokenizer, resolve_model
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
@@ -213,6 +213,7 @@ def _fit(
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
     model = get_peft_model(base, lora)  # adapters and head in float32, whatever the base is in
     fuse_lora(model)
+    fuse_norms(model)
     label_model = LabelModel(scheme, labels.train, head.in_features, effect).to(device)
     model.label_model = label_model
     arguments = _arguments(config, data, dtype, device, checkpoints, seed)

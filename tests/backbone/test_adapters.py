@@ -179,9 +179,13 @@ def test_a_bfloat16_base_comes_back_bit_for_bit(tiny_model: Path) -> None:
     add_random_adapter(base, "policy")
     assert {parameter.dtype for parameter in base.parameters("policy").values()} == {torch.bfloat16}
     before = {name: value.clone() for name, value in base.base.state_dict().items()}
+    with base.using("policy"), torch.no_grad():
+        side = logits(base, IDS)
+    plain = logits(base, IDS)
     with base.merged("policy"):
-        changed = base.base.state_dict()
-        assert any(not torch.equal(changed[name], before[name]) for name in before)
+        merged = logits(base, IDS)
+    assert (merged - side).norm() < 0.05 * (side - plain).norm()
+    assert torch.equal(logits(base, IDS), plain)
     assert all(torch.equal(value, before[name]) for name, value in base.base.state_dict().items())
 
 
