@@ -23,6 +23,7 @@ from rlhf_pipeline.settings import Settings
 FinishReason = Literal["stop", "length"]
 _NUCLEUS = 256
 _BLOCK = 256
+_LEAVING = 4  # finished rows leave so many at a time: each time the cache is copied, and kernels made for a new size
 
 
 class SamplingConfig(Settings):
@@ -95,7 +96,6 @@ def check_room(base: SharedBase, prompts: Sequence[Ids], max_new_tokens: int) ->
             f"{base.renderer.max_length}. Shorten the prompt or lower max_new_tokens."
         )
 
-
 @dataclass
 class _Row:
     place: int
@@ -119,22 +119,29 @@ def _decode(
         logits = base.lm_head(decoder.states).float()
         draws = torch.stack([row.uniforms[step] for row in active]).to(base.device)
         tokens, logprobs = draw(logits, draws, config.temperature, config.top_p, config.top_k)
-        keep = []
-        for place, (row, token, logp) in enumerate(zip(active, tokens.tolist(), logprobs.tolist(), strict=True)):
+        for row, token, logp in zip(active, tokens.tolist(), logprobs.tolist(), strict=True):
+            if row.finish_reason == "stop":
+                continue
             row.tokens.append(token)
             row.logprobs.append(logp)
             if token in base.renderer.eos_ids or _stopped(base, row.tokens, config.stop):
                 row.finish_reason = "stop"
-            else:
-                keep.append(place)
         if on_token:
             on_token([list(row.tokens) for row in rows])
+        keep = _staying(active)
         if not keep or step + 1 == config.max_new_tokens:
             break
         decoder.keep(keep)
         active = [active[place] for place in keep]
         decoder.feed(tokens[keep])
     return [Sample(row.place // group, row.tokens, row.logprobs, row.finish_reason) for row in rows]
+
+
+def _staying(rows: Sequence[_Row]) -> list[int]:
+    """Places of the rows to go on with: those that are not finished, filled up to a multiple of `_LEAVING`."""
+    going = [place for place, row in enumerate(rows) if row.finish_reason != "stop"]
+    done = [place for place, row in enumerate(rows) if row.finish_reason == "stop"]
+    return sorted(going + done[: -len(going) % _LEAVING])
 
 
 def _stopped(base: SharedBase, tokens: Sequence[int], stop: Sequence[str]) -> bool:
