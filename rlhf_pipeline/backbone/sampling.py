@@ -96,6 +96,7 @@ def check_room(base: SharedBase, prompts: Sequence[Ids], max_new_tokens: int) ->
             f"{base.renderer.max_length}. Shorten the prompt or lower max_new_tokens."
         )
 
+
 @dataclass
 class _Row:
     place: int

@@ -369,14 +369,23 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
 
 
 def score(config: Config, console: Console, *, reward_folder: Path, file: Path, out: Path) -> None:
-    """Score `{"prompt", "response"}` rows with a trained reward model."""
+    """Add to `{"prompt", "response"}` rows their score, and where the reward model has them its standard deviation and
+    the scores of rated aspects.
+    """
     scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device)
     rows = [row for _, row in read_jsonl(file, {"prompt": list, "response": str})]
     render = scorer.base.renderer
-    scores = scorer.score(
-        [render.prompt_ids(row["prompt"]) for row in rows], [render.response_ids(row["response"]) for row in rows]
-    )
-    write_jsonl(out, [row | {"score": value} for row, value in zip(rows, scores.tolist(), strict=True)])
+    prompts = [render.prompt_ids(row["prompt"]) for row in rows]
+    responses = [render.response_ids(row["response"]) for row in rows]
+    if scorer.unsure:
+        scores, stds = scorer.score(prompts, responses, return_std=True)
+        found = [{"score": mean, "score_std": std} for mean, std in zip(scores.tolist(), stds.tolist(), strict=True)]
+    else:
+        found = [{"score": mean} for mean in scorer.score(prompts, responses).tolist()]
+    aspects = {name: values.tolist() for name, values in scorer.aspect_scores(prompts, responses).items()}
+    for place, row in enumerate(found if aspects else []):
+        row["aspects"] = {name: values[place] for name, values in aspects.items()}
+    write_jsonl(out, [row | more for row, more in zip(rows, found, strict=True)])
     console.print(f"score: {len(rows)} responses scored to {out}")
 
 

@@ -67,6 +67,11 @@ class Ensemble:
         centred = scores - torch.tensor(self.centres)[:, None]
         return (centred.mean(0), centred.std(0)) if return_std else centred.mean(0)
 
+    def aspect_scores(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> dict[str, torch.Tensor]:
+        """The members' mean scores (n,) by rated aspect, float32."""
+        each = [member.aspect_scores(prompt_ids, response_ids) for member in self.members]
+        return {name: torch.stack([scores[name] for scores in each]).mean(0) for name in each[0]}
+
 
 def load_scorer(
     folder: Path | str, base: SharedBase | None = None, *, dtype: str = "auto", device: str = "auto"

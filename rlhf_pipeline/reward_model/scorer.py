@@ -8,14 +8,15 @@ how it was trained, and what is done with the scores, is not known here.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, overload
 
 import torch
 from peft import PeftConfig
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 
 from rlhf_pipeline.backbone.adapters import CONFIG, WEIGHTS, SharedBase
 from rlhf_pipeline.backbone.packed import batches, last_states, packs
@@ -28,6 +29,7 @@ from rlhf_pipeline.reward_model.uncertainty import Laplace
 ADAPTER = "reward"
 FIGURES = "reward.json"
 WORDS = "bag_of_words.json"
+ASPECTS = "aspects.safetensors"
 
 Ids = Sequence[int]
 
@@ -38,7 +40,7 @@ class RewardScorer:
 
     `bag_of_words` is the control that was fitted on the same training pairs, and `posterior` says how sure the head is,
     each where it was saved. A score difference over `temperature` is the log-odds of a preference (`calibration.py`);
-    scores are never divided by it.
+    scores are never divided by it. `aspects` are the heads (d,) of what annotators rated apart from the whole.
     """
 
     base: SharedBase
@@ -48,6 +50,7 @@ class RewardScorer:
     bag_of_words: BagOfWords | None = None
     posterior: Laplace | None = None
     temperature: float | None = None
+    aspects: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -77,6 +80,7 @@ class RewardScorer:
             bag_of_words=words,
             posterior=Laplace.load(folder),
             temperature=settings.get("temperature"),
+            aspects=_aspects(folder, base.hidden_size),
         )
 
     @overload
@@ -97,11 +101,7 @@ class RewardScorer:
         A score does not depend on what else is in the call. With `return_std`, the posterior standard deviation of each
         score as well. `UserError` names the samples whose score is not a number.
         """
-        fit, completed = self.base.renderer.fit, self.base.renderer.completed
-        longest = min(self.max_length or self.base.renderer.max_length, self.base.renderer.max_length)
-        pairs = zip(prompt_ids, response_ids, strict=True)
-        kept = [fit(prompt, completed(response), longest)[:2] for prompt, response in pairs]
-        features = self._shared_features([prompt for prompt, _ in kept], [response for _, response in kept])
+        features = self._features_of(prompt_ids, response_ids)
         scores = self.scores(features)
         if not return_std:
             return scores
@@ -111,9 +111,23 @@ class RewardScorer:
             )
         return scores, self.posterior.variance(features).sqrt()
 
+    def aspect_scores(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> dict[str, torch.Tensor]:
+        """Scores (n,) by rated aspect, float32 on the CPU; none where no aspect was rated apart from the whole."""
+        if not self.aspects:
+            return {}
+        features = self._features_of(prompt_ids, response_ids)
+        return {name: features @ head for name, head in self.aspects.items()}
+
     def score_sequences(self, sequences: Sequence[Ids]) -> torch.Tensor:
         """As `score`, for whole sequences that were rendered already."""
         return self.scores(self.features(sequences))
+
+    def _features_of(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> torch.Tensor:
+        fit, completed = self.base.renderer.fit, self.base.renderer.completed
+        longest = min(self.max_length or self.base.renderer.max_length, self.base.renderer.max_length)
+        pairs = zip(prompt_ids, response_ids, strict=True)
+        kept = [fit(prompt, completed(response), longest)[:2] for prompt, response in pairs]
+        return self._shared_features([prompt for prompt, _ in kept], [response for _, response in kept])
 
     @torch.no_grad()
     def features(self, sequences: Sequence[Ids]) -> torch.Tensor:
@@ -163,6 +177,18 @@ class RewardScorer:
                 "try dtype=float32, or train it again."
             )
         return scores
+
+
+def _aspects(folder: Path, hidden: int) -> dict[str, torch.Tensor]:
+    if not (folder / ASPECTS).is_file():
+        return {}
+    try:
+        heads = load_file(folder / ASPECTS)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder / ASPECTS} is damaged ({error}). Train the reward model again.") from error
+    if wrong := next((name for name, head in heads.items() if head.shape != (hidden,)), None):
+        raise UserError(f'"{wrong}" in {folder / ASPECTS} is of another size. Train the reward model again.')
+    return heads
 
 
 def check_reward_folder(folder: Path) -> str:

@@ -39,7 +39,7 @@ from rlhf_pipeline.reward_model.label_model import LabelModel
 from rlhf_pipeline.reward_model.losses import length_effect
 from rlhf_pipeline.reward_model.packing import LabelCollator, PackedSet, Scheme, pack
 from rlhf_pipeline.reward_model.rows import OVERALL
-from rlhf_pipeline.reward_model.scorer import FIGURES, WORDS, RewardScorer
+from rlhf_pipeline.reward_model.scorer import ASPECTS, FIGURES, WORDS, RewardScorer
 from rlhf_pipeline.reward_model.selection import Selection, select
 from rlhf_pipeline.reward_model.shared_prompt import agrees
 from rlhf_pipeline.reward_model.trainer import (
@@ -53,7 +53,6 @@ from rlhf_pipeline.reward_model.trainer import (
 from rlhf_pipeline.reward_model.uncertainty import Laplace
 
 CHECKPOINTS = "checkpoints"
-ASPECTS = "aspects.safetensors"
 
 
 def train_reward(

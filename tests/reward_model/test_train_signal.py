@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.reward_model.data import comparisons, to_labels
 from rlhf_pipeline.reward_model.rows import Pair
-from rlhf_pipeline.reward_model.scorer import RewardScorer
-from rlhf_pipeline.reward_model.train import ASPECTS, train_reward
+from rlhf_pipeline.reward_model.scorer import ASPECTS, RewardScorer
+from rlhf_pipeline.reward_model.train import train_reward
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import WORDS, planted
 
@@ -58,6 +58,7 @@ def scores_of(folder: Path, tiny_model: Path) -> torch.Tensor:
     renderer = scorer.base.renderer
     prompts = [renderer.prompt_ids([{"role": "user", "content": f"a {word}"}]) for word in WORDS for _ in range(3)]
     said = [renderer.response_ids(f"the cat {end}") for _ in WORDS for end in (BEST, MIDDLE, WORST)]
+    assert scorer.aspect_scores(prompts, said).keys() == scorer.aspects.keys()
     return scorer.score(prompts, said).view(-1, 3)
 
 
