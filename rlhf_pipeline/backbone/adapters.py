@@ -173,7 +173,8 @@ class SharedBase:
         """Compute without gradients, with this adapter added into the base weights; they come back bit for bit.
 
         Saves two small products a layer while sampling. In a 16-bit base an update smaller than half a unit in the last
-        place vanishes in the sum, so that what is sampled is not quite the adapter; `using` is exact.
+        place vanishes in the sum, so that what is sampled is not quite the adapter; `using` is exact. No other adapter
+        can be used inside.
         """
         assert self._peft is not None
         layers = [module for module in self._peft.modules() if isinstance(module, LoraLayer) and name in module.lora_A]
