@@ -28,6 +28,8 @@ def published(name: str, data: Path) -> list[Row]:
     """The decided pairs of one of `SETS` under the folder `data`; or of NAME=FILE, a file of preferences."""
     if "=" in name:
         return list(read_pairs(Path(name.partition("=")[2]))[0])
+    if name not in SETS:
+        sys.exit(f'"{name}" is none of {", ".join(SETS)}. Give a file of preferences as NAME=FILE.')
     format, file = SETS[name]
     if not (data / file).is_file():
         sys.exit(f"{data / file} is not there. Name the folder of the published data with --data, or give NAME=FILE.")

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rlhf_pipeline.backbone.fused import FusedLinear, fuse_lora, fuse_norms, pack
+from rlhf_pipeline.backbone.fused import FusedLinear, fuse_lora, fuse_mlps, fuse_norms, pack
 from rlhf_pipeline.backbone.loading import load_base, load_tokenizer
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
@@ -35,10 +35,12 @@ class SharedBase:
 
     def __init__(self, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
         fuse_norms(base)
+        fuse_mlps(base)
         self.name = name
         self.base = base
         self.tokenizer = tokenizer
-        declared = base.generation_config.eos_token_id if base.generation_config else None
+        generation = getattr(base, "generation_config", None)  # a model with a score head has none
+        declared = generation.eos_token_id if generation else None
         eos = declared if isinstance(declared, list) else [declared] if declared is not None else []
         longest = int(getattr(base.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
         self.renderer = Renderer.of(tokenizer, longest, eos)

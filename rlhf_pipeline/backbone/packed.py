@@ -20,7 +20,8 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.tokens import Ids, pad_right
 
 NAME = "rlhf_packed"
-ROUND = 32  # streams are filled up to a multiple: for each new length, oneDNN compiles and keeps kernels anew
+# Sizes are filled up to a multiple: for each new one, oneDNN compiles kernels anew and keeps them in memory.
+ROUND, TABLE = 64, 16  # of a stream; of a prompt and of a response in attention
 LONGEST = 1024  # beyond this the attention scores of a group take more memory than sharing saves
 
 
@@ -207,7 +208,8 @@ def _padded(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[
 
 
 def _table(rows: Sequence[Sequence[int]], filler: int) -> Tensor:
-    width = max(1, *map(len, rows))
+    longest = max(1, *map(len, rows))
+    width = longest + -longest % TABLE
     return torch.tensor([[*row, *([filler] * (width - len(row)))] for row in rows])
 
 

@@ -23,7 +23,7 @@ class RewardConfig(Settings):
         0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises from zero"
     )
     batch_size: int = Field(8, ge=1, description="labels in a step, a multiple of micro_batch")
-    micro_batch: int = Field(2, ge=1, description="prompts in one forward and backward pass; the rest accumulates")
+    micro_batch: int = Field(1, ge=1, description="prompts in one forward and backward pass; the rest accumulates")
     max_length: int = Field(512, ge=8, description="tokens of prompt and response; the oldest of the prompt is cut")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
     lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")

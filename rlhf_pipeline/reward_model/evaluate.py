@@ -90,11 +90,12 @@ def measure(scorer: RewardScorer, pairs: Sequence[Pair]) -> Measured:
     renderer = scorer.base.renderer
     longest = min(scorer.max_length or renderer.max_length, renderer.max_length)
     data = to_dataset([pair.row() for pair in pairs], renderer, longest).dataset
-    features = scorer.features([*data["chosen_ids"], *data["rejected_ids"]])
+    sides = zip(data["chosen_ids"], data["rejected_ids"], data["prompt_length"], strict=True)
+    both = [(ids[:start], ids[start:]) for chosen, rejected, start in sides for ids in (chosen, rejected)]
+    features = scorer.shared_features([prompt for prompt, _ in both], [response for _, response in both])
     scores = scorer.scores(features)
-    chosen, rejected = scores.double().chunk(2)
-    one, other = features.chunk(2)
-    return Measured((chosen - rejected).numpy(), one - other, float(scores.mean()))
+    differences = scores[::2].double() - scores[1::2].double()
+    return Measured(differences.numpy(), features[::2] - features[1::2], float(scores.mean()))
 
 
 def score_differences(scorer: RewardScorer, pairs: Sequence[Pair]) -> np.ndarray:

@@ -8,18 +8,20 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset
 from torch import Tensor
 
+from rlhf_pipeline.backbone.packed import Stream
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.reward_model.rows import OVERALL, Label, Pair, Ranking
 
 Rater = tuple[str, int, str]  # aspect, scale, annotator
 _PAIR, _RANKING, _RATING = "pair", "ranking", "rating"
 PADDING, PROMPT = -1, 0  # segments; responses are 1, 2, ...
+Layout = Literal["stream", "rows", "apart"]
 
 
 @dataclass(frozen=True)
@@ -120,29 +122,31 @@ def pack(labels: Sequence[Label], scheme: Scheme, renderer: Renderer, max_length
 
 @dataclass(frozen=True)
 class LabelCollator:
-    """Sequences of `pack` to one batch, padded on the right.
+    """Sequences of `pack` to one batch.
 
-    `input_ids`, `attention_mask` (rows, length); `last` (responses, 2): row and place of each response's last token;
-    `group` (responses,): of which sequence it is; `log_length` (responses,): of its tokens. With `shared`, a row is a
-    sequence, and there are `position_ids` and `segments` (rows, length); else it is a prompt with one response.
+    `input_ids` (rows, length); `last` (responses, 2): row and place of each response's last token; `group`
+    (responses,): of which sequence it is; `log_length` (responses,): of its tokens. By `layout`, all lie in one row,
+    the `stream` (`backbone/packed.py`); or each sequence has a row, with `position_ids` and `segments` (rows, length);
+    or, apart, each response has one with its prompt. Rows are padded on the right: `attention_mask` (rows, length).
     Then what was said: `pairs` (n, 2), places among the responses, with `pair_values` (n, 3), p_chosen, p_tie, margin;
     `rankings` and `ranks` (n, k); `rated`, `ratings`, `raters` (n,); each kind with `KIND_weights`, `KIND_heads` (n,).
     """
 
     pad_id: int
-    shared: bool = True
+    layout: Layout = "rows"
 
-    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Build the batch."""
         responses = [(number, ids) for number, example in enumerate(examples) for ids in example["response_ids"]]
+        lay_out = {"stream": _streamed, "rows": self._rows, "apart": self._apart}[self.layout]
         return {
-            **(self._together(examples) if self.shared else self._apart(examples)),
+            **lay_out(examples),
             "group": torch.tensor([number for number, _ in responses]),
             "log_length": torch.tensor([math.log(len(ids)) for _, ids in responses]),
             **_said(examples),
         }
 
-    def _together(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    def _rows(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         ids, positions, segments, last = [], [], [], []
         for row, example in enumerate(examples):
             start = len(example["prompt_ids"])
@@ -167,6 +171,13 @@ class LabelCollator:
 
     def _padded_ids(self, ids: Sequence[list[int]]) -> dict[str, Tensor]:
         return {"input_ids": _padded(ids, self.pad_id), "attention_mask": _padded([[1] * len(row) for row in ids], 0)}
+
+
+def _streamed(examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    both = [(example["prompt_ids"], response) for example in examples for response in example["response_ids"]]
+    stream = Stream.of([prompt for prompt, _ in both], [response for _, response in both])
+    last = torch.tensor([[0, places[-1]] for places in stream.places])
+    return {"input_ids": stream.input_ids, "stream": stream, "last": last}
 
 
 def _said(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:

@@ -101,7 +101,7 @@ class RewardScorer:
         A score does not depend on what else is in the call. With `return_std`, the posterior standard deviation of each
         score as well. `UserError` names the samples whose score is not a number.
         """
-        features = self._features_of(prompt_ids, response_ids)
+        features = self.features_of(prompt_ids, response_ids)
         scores = self.scores(features)
         if not return_std:
             return scores
@@ -115,19 +115,20 @@ class RewardScorer:
         """Scores (n,) by rated aspect, float32 on the CPU; none where no aspect was rated apart from the whole."""
         if not self.aspects:
             return {}
-        features = self._features_of(prompt_ids, response_ids)
+        features = self.features_of(prompt_ids, response_ids)
         return {name: features @ head for name, head in self.aspects.items()}
 
     def score_sequences(self, sequences: Sequence[Ids]) -> torch.Tensor:
         """As `score`, for whole sequences that were rendered already."""
         return self.scores(self.features(sequences))
 
-    def _features_of(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> torch.Tensor:
+    def features_of(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> torch.Tensor:
+        """What the head sees of each response, rendered and cut as `score` does it: (n, d), float32 on the CPU."""
         fit, completed = self.base.renderer.fit, self.base.renderer.completed
         longest = min(self.max_length or self.base.renderer.max_length, self.base.renderer.max_length)
         pairs = zip(prompt_ids, response_ids, strict=True)
         kept = [fit(prompt, completed(response), longest)[:2] for prompt, response in pairs]
-        return self._shared_features([prompt for prompt, _ in kept], [response for _, response in kept])
+        return self.shared_features([prompt for prompt, _ in kept], [response for _, response in kept])
 
     @torch.no_grad()
     def features(self, sequences: Sequence[Ids]) -> torch.Tensor:
@@ -143,7 +144,7 @@ class RewardScorer:
         return found
 
     @torch.no_grad()
-    def _shared_features(self, prompts: Sequence[Ids], responses: Sequence[Ids]) -> torch.Tensor:
+    def shared_features(self, prompts: Sequence[Ids], responses: Sequence[Ids]) -> torch.Tensor:
         """As `features`, with the prompt of several responses computed once where that is possible."""
         if not prompts or not packs(self.base, prompts, responses):
             return self.features([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])

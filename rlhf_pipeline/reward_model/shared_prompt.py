@@ -1,9 +1,9 @@
 """Score all responses to a prompt in one sequence, so that the prompt is computed once.
 
-A sequence is a prompt and its responses, one after the other. An attention mask hides each response from the others,
-and all continue at the position where the prompt ends, so that every token sees exactly what it would see in a sequence
-of its own. In a conversation most tokens belong to the prompt: on human dialogue data this saves more than a third of
-the work. It holds for models in which tokens meet in attention only; `agrees` measures whether a model is one of them.
+A sequence is a prompt and its responses, one after the other. Each response is hidden from the others, and all continue
+at the position where the prompt ends, so that every token sees exactly what it would see in a sequence of its own. In a
+conversation most tokens belong to the prompt: on human dialogue data this saves more than a third of the work. It holds
+for models in which tokens meet in attention only; `best_layout` measures whether a model is one of them.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlhf_pipeline.reward_model.packing import PROMPT, LabelCollator
+from rlhf_pipeline.backbone.adapters import SharedBase
+from rlhf_pipeline.backbone.packed import LONGEST, swappable
+from rlhf_pipeline.reward_model.packing import PROMPT, LabelCollator, Layout
 
 
-def last_states(model: nn.Module, head: nn.Linear, batch: dict[str, Tensor]) -> Tensor:
+def last_states(model: nn.Module, head: nn.Linear, batch: dict[str, Any]) -> Tensor:
     """Final hidden states of each response's last token under a sequence-classification `model`: (responses, hidden).
 
     The model itself picks one token a row and several are needed, so the states are read off what enters its `head`.
     """
     seen: list[Tensor] = []
     hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    where = {"attention_mask": batch["attention_mask"]}
-    if "segments" in batch:
+    if "stream" in batch:
+        where = {"stream": batch["stream"], "position_ids": batch["stream"].positions}
+    elif "segments" in batch:
         where = {"attention_mask": visible(batch["segments"]), "position_ids": batch["position_ids"]}
+    else:
+        where = {"attention_mask": batch["attention_mask"]}
     try:
         model(input_ids=batch["input_ids"], **where, use_cache=False)
     finally:
@@ -42,6 +47,16 @@ def visible(segments: Tensor) -> Tensor:
     return (((query == key) | (key == PROMPT)) & earlier)[:, None]
 
 
+def best_layout(base: SharedBase, head: nn.Linear, example: dict[str, Any], max_length: int) -> Layout:
+    """How batches are best laid out for this model, whose longest sequence is `example`.
+
+    One stream has no padding; the model has to compute attention by `backbone/packed.py` then.
+    """
+    if base.device.type == "cpu" and max_length <= LONGEST and swappable(base):
+        return "stream"
+    return "rows" if agrees(base.base, head, base.renderer.pad_id, example) else "apart"
+
+
 @torch.no_grad()
 def agrees(model: nn.Module, head: nn.Linear, pad_id: int, example: dict[str, Any], tolerance: float = 0.05) -> bool:
     """Whether one sequence for all responses gives the last hidden states of one for each, on this `example` of `pack`.
@@ -52,8 +67,9 @@ def agrees(model: nn.Module, head: nn.Linear, pad_id: int, example: dict[str, An
     device = head.weight.device
     found = []
     try:
-        for shared in (True, False):
-            batch = LabelCollator(pad_id, shared)([example])
+        layouts: tuple[Layout, Layout] = ("rows", "apart")
+        for layout in layouts:
+            batch = LabelCollator(pad_id, layout)([example])
             found.append(last_states(model, head, {name: value.to(device) for name, value in batch.items()}).float())
     except (TypeError, ValueError, RuntimeError):  # the model takes no such mask
         return False

@@ -9,6 +9,7 @@ Where labels come from and where the folder lies is the pipeline's affair.
 import contextlib
 import gc
 import shutil
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,9 +25,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 from transformers.utils import logging as transformers_logging
 from trl.trainer.reward_config import RewardConfig as TrainerArguments
 
-from rlhf_pipeline.backbone.adapters import lora_config
-from rlhf_pipeline.backbone.fused import fuse_lora, fuse_norms
+from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
+from rlhf_pipeline.backbone.fused import fuse_lora
 from rlhf_pipeline.backbone.loading import choose_device, choose_dtype, load_tokenizer, resolve_model
+from rlhf_pipeline.backbone.packed import NAME, attending
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import content_id, read_json, write_json
@@ -41,7 +43,7 @@ from rlhf_pipeline.reward_model.packing import LabelCollator, PackedSet, Scheme,
 from rlhf_pipeline.reward_model.rows import OVERALL
 from rlhf_pipeline.reward_model.scorer import ASPECTS, FIGURES, WORDS, RewardScorer
 from rlhf_pipeline.reward_model.selection import Selection, select
-from rlhf_pipeline.reward_model.shared_prompt import agrees
+from rlhf_pipeline.reward_model.shared_prompt import best_layout
 from rlhf_pipeline.reward_model.trainer import (
     KeepBest,
     KeepWhole,
@@ -138,26 +140,14 @@ class _Fitted:
 
 def _posterior(scorer: RewardScorer, pairs: Sequence[Pair]) -> Laplace:
     """How sure the head is after the training pairs, whose weights count relative to their mean."""
-    renderer, longest = scorer.base.renderer, scorer.max_length or scorer.base.renderer.max_length
-    place: dict[tuple[str, str], int] = {}
-    sequences: list[list[int]] = []
-    sides: list[int] = []
-    for pair in pairs:
-        for text in pair.responses:
-            key = pair.prompt_key, text
-            if key not in place:
-                place[key] = len(sequences)
-                sequences.append(_sequence(renderer, pair, text, longest))
-            sides.append(place[key])
-    features = scorer.features(sequences)[sides]
+    renderer = replace(scorer.base.renderer, max_length=sys.maxsize)  # the scorer cuts
+    prompts = {pair.prompt_key: renderer.prompt_ids(pair.prompt) for pair in pairs}
+    keys = sorted({(pair.prompt_key, text) for pair in pairs for text in pair.responses})
+    place = {key: number for number, key in enumerate(keys)}
+    found = scorer.features_of([prompts[key] for key, _ in keys], [renderer.response_ids(text) for _, text in keys])
+    features = found[[place[pair.prompt_key, text] for pair in pairs for text in pair.responses]]
     weights = torch.tensor([pair.weight for pair in pairs])
     return Laplace.fit(features[::2] - features[1::2], scorer.head, weights / weights.mean())
-
-
-def _sequence(renderer: Renderer, pair: Pair, text: str, longest: int) -> list[int]:
-    whole = replace(renderer, max_length=1 << 62).prompt_ids(pair.prompt)
-    prompt, response, _ = renderer.fit(whole, renderer.completed(renderer.response_ids(text)), longest)
-    return [*prompt, *response]
 
 
 def _length_effect(config: RewardConfig, labels: Selection, renderer: Renderer) -> float:
@@ -207,12 +197,14 @@ def _fit(
     base = load_untrained(name, dtype, renderer.pad_id)
     sample = max(data.dataset, key=lambda example: example["length"])
     head = cast(torch.nn.Linear, base.get_submodule("score"))
-    shared = agrees(base.to(device).eval(), head, renderer.pad_id, sample)  # type: ignore[arg-type]
+    layout = best_layout(
+        SharedBase(base.to(device).eval(), renderer.tokenizer, name),  # type: ignore[arg-type]
+        head, sample, longest,
+    )  # fmt: skip
     lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
     model = get_peft_model(base, lora)  # adapters and head in float32, whatever the base is in
     fuse_lora(model)
-    fuse_norms(model)
     label_model = LabelModel(scheme, labels.train, head.in_features, effect).to(device)
     model.label_model = label_model
     arguments = _arguments(config, data, dtype, device, checkpoints, seed)
@@ -228,7 +220,7 @@ def _fit(
         train_dataset=data.dataset,
         eval_dataset=pack(labels.validation, scheme, renderer, longest).dataset if best else None,
         processing_class=renderer.tokenizer,
-        data_collator=LabelCollator(renderer.pad_id, shared),
+        data_collator=LabelCollator(renderer.pad_id, layout),
         callbacks=[ReportSteps(on_step), SameOrder(), *([best] if best else []), keep],
     )
     trainer.remove_callback(PrinterCallback)
@@ -237,7 +229,8 @@ def _fit(
     before = last_checkpoint(checkpoints)
     if before:
         keep.restore(Path(before))
-    with narrow:
+    # For as long as training lasts: where activations are recomputed, attention runs in the backward pass as well.
+    with narrow, attending(base.config.get_text_config(), NAME if layout == "stream" else None):
         trainer.train(resume_from_checkpoint=before)
     if best:
         best.put_back()
@@ -259,17 +252,18 @@ def _fit(
 def _arguments(
     config: RewardConfig, data: PackedSet, dtype: torch.dtype, device: torch.device, checkpoints: Path, seed: int
 ) -> TrainerArguments:
-    sequences = max(1, round(config.batch_size * len(data.dataset) / data.labels))  # that hold a batch of labels
-    micro = max(size for size in range(1, config.micro_batch + 1) if sequences % size == 0)
+    sequences = config.batch_size * len(data.dataset) / data.labels  # that hold a batch of labels
+    micro = min(config.micro_batch, max(1, round(sequences)))
+    passes = max(1, round(sequences / micro))
     return TrainerArguments(
         output_dir=str(checkpoints),
         num_train_epochs=config.epochs,
         learning_rate=config.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=int(config.warmup * config.epochs * len(data.dataset) / sequences),
+        warmup_steps=int(config.warmup * config.epochs * len(data.dataset) / (micro * passes)),
         per_device_train_batch_size=micro,
         per_device_eval_batch_size=micro,
-        gradient_accumulation_steps=sequences // micro,
+        gradient_accumulation_steps=passes,
         prediction_loss_only=True,
         train_sampling_strategy="group_by_length",
         length_column_name="length",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.loading import load_tokenizer
+from rlhf_pipeline.backbone.packed import NAME, attending
 from rlhf_pipeline.backbone.tokens import Renderer, pad_left, pad_right
 from rlhf_pipeline.reward_model.label_model import LabelModel
 from rlhf_pipeline.reward_model.packing import LabelCollator, Scheme, pack
@@ -89,13 +90,17 @@ def test_a_comparison_given_twice_is_one_of_twice_the_weight(renderer, scores, w
     assert losses(twice, renderer, scored) == pytest.approx(losses(heavier, renderer, scored), abs=1e-5)
 
 
-def test_apart_and_together_give_the_same_states_in_the_same_order(renderer, tiny_model):
+@pytest.mark.parametrize("layout", ["stream", "rows"])
+def test_every_layout_gives_the_same_states_in_the_same_order(renderer, tiny_model, layout):
     model = load_untrained(str(tiny_model), torch.float32, renderer.pad_id).eval()
     data = pack(MIXED, Scheme.of(MIXED), renderer, 64).dataset
-    batches = [LabelCollator(renderer.pad_id, shared)(list(data)) for shared in (True, False)]
-    with torch.no_grad():
-        together, apart = (last_states(model, model.score, batch) for batch in batches)
-    torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
+    batches = [LabelCollator(renderer.pad_id, one)(list(data)) for one in (layout, "apart")]
+    attention = [NAME if layout == "stream" else None, None]
+    found = []
+    for batch, name in zip(batches, attention, strict=True):
+        with torch.no_grad(), attending(model.config, name):
+            found.append(last_states(model, model.score, batch))
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
     for name in ("group", "log_length", "pairs", "pair_values", "rankings", "ranks", "rated", "raters"):
         assert torch.equal(batches[0][name], batches[1][name])
 
