@@ -97,12 +97,9 @@ def _train(
         print(file=sys.stderr)
         scorer = RewardScorer.load(folder)
         renderer = scorer.base.renderer
-        sequences = [
-            [*renderer.prompt_ids(one.prompt.messages), *renderer.completed(renderer.response_ids(response.response))]
-            for one in test
-            for response in one.responses
-        ]
-        scores = scorer.score_sequences(sequences)
+        asked = [(one.prompt.messages, response.response) for one in test for response in one.responses]
+        prompts = [renderer.prompt_ids(messages) for messages, _ in asked]
+        scores = scorer.score(prompts, [renderer.response_ids(text) for _, text in asked])
     found: dict[str, Any] = {"rows": len(rows), "seconds": seconds, "scores": scores.tolist()}
     return found | ({"right_labels": share_right(rows)} if arm in VOTES else {})
 
