@@ -16,9 +16,10 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.backbone.loading import load_tokenizer
 from rlhf_pipeline.backbone.tokens import Renderer
 from rlhf_pipeline.errors import UserError
+from rlhf_pipeline.reward_model import train as train_module
 from rlhf_pipeline.reward_model.data import to_dataset, to_labels
 from rlhf_pipeline.reward_model.packing import LabelCollator, Scheme, pack
-from rlhf_pipeline.reward_model.shared_prompt import agrees, visible
+from rlhf_pipeline.reward_model.shared_prompt import agrees, best_layout, visible
 from rlhf_pipeline.reward_model.train import RewardConfig, load_untrained, train_reward
 from rlhf_pipeline.reward_model.trainer import last_checkpoint
 from tests.reward_model.conftest import CONFIG
@@ -66,6 +67,30 @@ def test_a_response_does_not_see_the_other():
         [1, 0, 0, 1, 0],
         [1, 0, 0, 1, 1],
     ]
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(256, "stream"), (4096, "rows")])
+def test_a_stream_where_it_pays_else_rows(tiny_model, longest, expected):
+    tokenizer = load_tokenizer(str(tiny_model))
+    model = load_untrained(str(tiny_model), torch.float32, 0).eval()
+    labels = to_labels(planted(2))
+    example = pack(labels, Scheme.of(labels), Renderer.of(tokenizer, 256), 256).dataset[0]
+    assert best_layout(SharedBase(model, tokenizer, str(tiny_model)), model.score, example, longest) == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "recomputed"), [("rows", False), ("apart", False), ("rows", True), ("stream", True)]
+)
+def test_layout_and_recomputing_change_no_weight(tiny_model, tmp_path, monkeypatch, layout, recomputed):
+    rows = planted(12, per_prompt=3)
+    plain = CONFIG.model_copy(update={"epochs": 1.0})
+    train_reward(plain, str(tiny_model), rows, tmp_path / "stream", **CPU)
+    monkeypatch.setattr(train_module, "best_layout", lambda *args: layout)
+    other = plain.model_copy(update={"gradient_checkpointing": recomputed})
+    train_reward(other, str(tiny_model), rows, tmp_path / "other", **CPU)
+    expected, found = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("stream", "other"))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=2e-4, rtol=1e-3)
 
 
 def test_no_preferences_says_how_to_get_some(tmp_path):
