@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 GREY, BLUE, ORANGE, GREEN, RED = "0.45", "#0072b2", "#d55e00", "#009e73", "#b3362b"
 ABOVE: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "frameon": False}
@@ -41,6 +42,10 @@ def draw_uncertainty(results: Mapping[str, Any], members: Sequence[Mapping[str, 
     middle.plot(np.sqrt(members[0]["variances"]), spread, ".", color=BLUE, markersize=3, alpha=0.5)
     middle.set(xlabel="Laplace's standard deviation", ylabel="the ensemble's", xscale="log", yscale="log",
                title=f"rank correlation {results['rank_correlation']:.2f}")  # fmt: skip
+    for axis in (middle.xaxis, middle.yaxis):
+        axis.set_minor_formatter(NullFormatter())  # within one power of ten they would lie on one another
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
 
     chosen = results["selection"]
     for way, label, colour in (("random", "drawn at random", GREY), ("uncertain", "chosen by uncertainty", BLUE)):
