@@ -152,6 +152,7 @@ def test_ctrl_c_is_status_130(tmp_path: Path) -> None:
     interrupted = (
         "import os, signal, sys\n"
         "from rlhf_pipeline.pipeline import stages, cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts tests may have it ignored\n"
         "stages.report = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.argv = ['rlhf', 'report', '--run', sys.argv[1]]\n"
         "cli.main()"
