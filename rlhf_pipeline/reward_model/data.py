@@ -1,7 +1,7 @@
 """Labels as training data: files of them, the split by prompt, what they say of two responses, token ids.
 
 How a row is read is `rows.py`'s business, and how text becomes token ids the renderer's (`backbone.tokens`). How the
-trainer takes labels of every kind in is in `shared_prompt.py`.
+trainer takes labels of every kind in is in `packing.py`.
 """
 
 import hashlib
