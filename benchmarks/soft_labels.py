@@ -2,9 +2,10 @@
 
 Simulated annotators with a known hidden preference label through the label store; nothing here is a human judgement.
 
-- a mixed crowd (three of different care, one who guesses, one who answers the opposite) gives three votes on each pair.
-  Three reward models learn from these votes: raw majority as hard labels, the share of the votes as soft labels, and
-  soft labels and rows weighed by skill as the label store estimates it from the same votes
+- a mixed crowd (careful and hasty annotators, one who guesses, one who answers the opposite) gives three votes on each
+  pair; once most of the crowd is of use, once only half of it. Three reward models learn from the votes of each crowd:
+  raw majority as hard labels, the share of the votes as soft labels, and soft labels and rows weighed by skill as the
+  label store estimates it from the same votes
 - careful annotators label the same responses as all pairs of four, as rankings of four, and as single ratings: one
   reward model each
 
@@ -38,23 +39,31 @@ from rlhf_pipeline.reward_model.accuracy import credit
 from rlhf_pipeline.reward_model.scorer import RewardScorer
 from rlhf_pipeline.reward_model.train import RewardConfig, train_reward
 
+Arm = tuple[str, str]
+"""Who labelled, and what was made of it."""
+CROWDS: dict[str, tuple[float, ...]] = {"five": (4, 2, 1, 0, -2), "four": (2, 1, 0, -2)}
+"""Annotators by their skills: one guesses, one says the opposite, and the others are three or two."""
 VOTES = ("majority", "votes", "weighed")
 KINDS = ("pairs", "rankings", "ratings")
+ARMS: tuple[Arm, ...] = (*((crowd, arm) for crowd in CROWDS for arm in VOTES), *(("careful", kind) for kind in KINDS))
 
 
 def main() -> None:
     """Train every arm with every seed, and write the figures."""
     options = _options()
     kept = ("model", "questions", "ranked", "test", "overlap", "set")
-    runs = Runs(options.json, {key: getattr(options, key) for key in kept}, options.seeds * len(VOTES + KINDS))
+    runs = Runs(options.json, {key: getattr(options, key) for key in kept}, options.seeds * len(ARMS))
     seeds = []
     for seed in range(options.seeds):
         asked = questions(options.data, options.test + options.questions, seed)
         test, train = asked[: options.test], asked[options.test :]
-        rows: dict[str, list[Row]] = pair_rows(train, seed, options.overlap, each=3)
-        rows |= {kind: rows_of_kind(train[: options.ranked], kind, seed) for kind in KINDS}
+        rows = {("careful", kind): rows_of_kind(train[: options.ranked], kind, seed) for kind in KINDS}
+        for crowd, skills in CROWDS.items():
+            votes = pair_rows(train, seed, options.overlap, 3, skills)
+            rows |= {(crowd, arm): found for arm, found in votes.items()}
         one = {
-            arm: runs.once(f"seed {seed}, {arm}", partial(_train, arm, rows[arm], test, seed, options)) for arm in rows
+            arm: runs.once(f"seed {seed}, {': '.join(arm)}", partial(_train, arm, rows[arm], test, seed, options))
+            for arm in ARMS
         }
         seeds.append((test, one))
         results = _figures(seeds)
@@ -75,18 +84,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--test", type=int, default=60, help="held-out questions")
     parser.add_argument("--overlap", type=int, default=3, help="votes on each pair")
     parser.add_argument("--model", default="demo", help='"demo", a folder, or a hub id')
-    parser.add_argument("--set", action="append", default=["learning_rate=5e-4", "margin=false"], metavar="FIELD=VALUE",
+    parser.add_argument("--set", action="append", default=["margin=false"], metavar="FIELD=VALUE",
                         help="a setting of the training")  # fmt: skip
     return parser.parse_args()
 
 
 def _train(
-    arm: str, rows: list[Row], test: Sequence[Question], seed: int, options: argparse.Namespace
+    arm: Arm, rows: list[Row], test: Sequence[Question], seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """One reward model: its scores of the held-out responses, in order."""
 
     def show(row: Row) -> None:
-        print(f"\r{arm}: step {row['step']}/{row['steps']}", end="", file=sys.stderr, flush=True)
+        print(f"\r{': '.join(arm)}: step {row['step']}/{row['steps']}", end="", file=sys.stderr, flush=True)
 
     config = RewardConfig.model_validate(dict(entry.split("=", 1) for entry in options.set))
     start = time.monotonic()
@@ -101,14 +110,14 @@ def _train(
         prompts = [renderer.prompt_ids(messages) for messages, _ in asked]
         scores = scorer.score(prompts, [renderer.response_ids(text) for _, text in asked])
     found: dict[str, Any] = {"rows": len(rows), "seconds": seconds, "scores": scores.tolist()}
-    return found | ({"right_labels": share_right(rows)} if arm in VOTES else {})
+    return found | ({"right_labels": share_right(rows)} if arm[0] in CROWDS else {})
 
 
-def _figures(seeds: Sequence[tuple[Sequence[Question], Mapping[str, Any]]]) -> dict[str, Any]:
+def _figures(seeds: Sequence[tuple[Sequence[Question], Mapping[Arm, Any]]]) -> dict[str, Any]:
     """Accuracies by arm over all seeds, the gains over the majority, and how far the kinds of label agree."""
     prompts: list[str] = []
-    differences: dict[str, list[np.ndarray]] = {arm: [] for arm in VOTES + KINDS}
-    by_seed: dict[str, list[float]] = {arm: [] for arm in VOTES + KINDS}
+    differences: dict[Arm, list[np.ndarray]] = {arm: [] for arm in ARMS}
+    by_seed: dict[Arm, list[float]] = {arm: [] for arm in ARMS}
     for test, one in seeds:
         pairs = [
             (question.prompt.id, better.id, worse.id) for question in test for better, worse in question.clear_pairs()
@@ -121,27 +130,35 @@ def _figures(seeds: Sequence[tuple[Sequence[Question], Mapping[str, Any]]]) -> d
             by_seed[arm].append(float(credit(differences[arm][-1]).mean()))
     pooled = {arm: np.concatenate(found) for arm, found in differences.items()}
     right = {arm: credit(found) for arm, found in pooled.items()}
-    labels = {
+    accuracies = {
         arm: {
             "accuracy": _mean(right[arm], prompts),
             "by_seed": by_seed[arm],
-            "right_labels": float(np.mean([one[arm]["right_labels"] for _, one in seeds])),
             "rows": [one[arm]["rows"] for _, one in seeds],
-            "gain_over_majority": _mean(right[arm] - right["majority"], prompts),
         }
-        for arm in VOTES
+        for arm in ARMS
     }
-    orders = {
+    labels = {
+        crowd: {
+            arm: {
+                **accuracies[crowd, arm],
+                "right_labels": float(np.mean([one[crowd, arm]["right_labels"] for _, one in seeds])),
+                "gain_over_majority": _mean(right[crowd, arm] - right[crowd, "majority"], prompts),
+            }
+            for arm in VOTES
+        }
+        for crowd in CROWDS
+    }
+    orders = {kind: np.sign(pooled["careful", kind]) for kind in KINDS}
+    kinds = {
         kind: {
-            "accuracy": _mean(right[kind], prompts),
-            "by_seed": by_seed[kind],
-            "rows": [one[kind]["rows"] for _, one in seeds],
-            "tau_with_pairs": _mean(np.sign(pooled[kind]) * np.sign(pooled["pairs"]), prompts),
-            "tau_with_truth": _mean(np.sign(pooled[kind]), prompts),
+            **accuracies["careful", kind],
+            "tau_with_pairs": _mean(orders[kind] * orders["pairs"], prompts),
+            "tau_with_truth": _mean(orders[kind], prompts),
         }
         for kind in KINDS
     }
-    return {"votes": labels, "kinds": orders, "seeds": len(seeds), "judged_pairs": len(prompts)}
+    return {"votes": labels, "kinds": kinds, "seeds": len(seeds), "judged_pairs": len(prompts)}
 
 
 def _mean(values: np.ndarray, prompts: Sequence[str]) -> dict[str, float]:

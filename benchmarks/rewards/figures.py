@@ -62,13 +62,14 @@ def draw_uncertainty(results: Mapping[str, Any], members: Sequence[Mapping[str, 
 def draw_soft_labels(results: Mapping[str, Any], path: Path) -> None:
     """Accuracy by what is made of the same votes, and agreement of the orders that kinds of label teach."""
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(8.5, 3.6), layout="constrained")
-    for at, arm in enumerate(("majority", "votes", "weighed")):
-        found = results["votes"][arm]
-        _point(left, at, found["accuracy"], BLUE, "reward model")
-        left.plot([at] * len(found["by_seed"]), 100 * np.array(found["by_seed"]), ".", color=BLUE, alpha=0.4)
-        left.plot(
-            at, 100 * found["right_labels"], "_", color=GREY, markersize=18, label="" if at else "labels learned from"
-        )
+    for crowd, colour, aside in (("five", BLUE, -0.15), ("four", ORANGE, 0.15)):
+        for at, arm in enumerate(("majority", "votes", "weighed")):
+            found = results["votes"][crowd][arm]
+            _point(left, at + aside, found["accuracy"], colour, f"reward model, crowd of {crowd}")
+            seeds = found["by_seed"]
+            left.plot([at + aside] * len(seeds), 100 * np.array(seeds), ".", color=colour, alpha=0.4)
+            label = "" if at or aside > 0 else "labels learned from"
+            left.plot(at + aside, 100 * found["right_labels"], "_", color=GREY, markersize=18, label=label)
     names = ["raw majority", "soft labels", "soft labels,\nweighed by skill"]
     left.set(xlim=(-0.5, 2.5), xticks=range(3), xticklabels=names, ylabel="in the true order, %")
     left.legend(**ABOVE)

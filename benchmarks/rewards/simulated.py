@@ -23,13 +23,6 @@ from rlhf_pipeline.labeling_ui.store import Store
 from rlhf_pipeline.labeling_ui.voting import majority, read_labels, votes_of
 from rlhf_pipeline.pipeline.simulate import SimulatedAnnotator, hidden_preference, simulate
 
-CROWD = (
-    SimulatedAnnotator("simulated-careful", skill=4.0),
-    SimulatedAnnotator("simulated-steady", skill=2.0),
-    SimulatedAnnotator("simulated-hasty", skill=1.0),
-    SimulatedAnnotator("simulated-random", skill=0.0),
-    SimulatedAnnotator("simulated-adversarial", skill=-2.0),
-)
 CAREFUL = (SimulatedAnnotator("simulated-careful", skill=6.0), SimulatedAnnotator("simulated-steady", skill=4.0))
 CLEAR = 0.2
 """Two responses whose hidden preferences differ by less are as good as each other, and not judged on."""
@@ -79,16 +72,19 @@ def questions(data: Path, count: int, seed: int) -> list[Question]:
     return found
 
 
-def pair_rows(asked: Sequence[Question], seed: int, overlap: int, each: int) -> dict[str, list[Row]]:
-    """The same votes by the mixed crowd on `each` pairs a question as three sets of preferences.
+def pair_rows(
+    asked: Sequence[Question], seed: int, overlap: int, each: int, skills: Sequence[float]
+) -> dict[str, list[Row]]:
+    """The same votes on `each` pairs a question, by annotators of these skills, as three sets of preferences.
 
     `majority`: one hard label where more votes prefer one, all votes alike. `votes`: the same, with the share of the
     votes as a soft label. `weighed`: as the label store exports it, votes and rows weighed by estimated skill.
     """
     draw = random.Random(seed)
     pairs = [draw.sample(list(combinations(one.responses, 2)), each) for one in asked]
+    crowd = [SimulatedAnnotator(f"simulated-{number}", skill) for number, skill in enumerate(skills, 1)]
     with tempfile.TemporaryDirectory() as scratch:
-        store = _judged(Path(scratch), Campaign(overlap=overlap), asked, [p for one in pairs for p in one], CROWD, seed)
+        store = _judged(Path(scratch), Campaign(overlap=overlap), asked, [p for one in pairs for p in one], crowd, seed)
         labels = replace(read_labels(store), weights={})
         weighed = export(store, "preferences")
         store.close()

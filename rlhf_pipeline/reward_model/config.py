@@ -18,7 +18,7 @@ class RewardConfig(Settings):
     )
     validation: float = Field(0.1, gt=0, lt=1, description="with patience: share of the training prompts to check on")
     checks_per_epoch: float = Field(2.0, gt=0, description="with patience: how often to check")
-    learning_rate: float = Field(2e-4, gt=0, description="of AdamW, falling along a cosine after the warm-up")
+    learning_rate: float = Field(5e-4, gt=0, description="of AdamW, falling along a cosine after the warm-up")
     warmup: float = Field(
         0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises from zero"
     )

@@ -156,7 +156,8 @@ def sign_in(page: Page, site: Site, name: str) -> None:
 
 
 def settle(page: Page) -> None:
-    """A press sooner than this was meant for the card before."""
+    """Wait for the next card, or the end: a press sooner than this was meant for the card before."""
+    expect(page.locator("[data-card], main.done h2")).to_be_visible()
     page.wait_for_timeout(170)
 
 
