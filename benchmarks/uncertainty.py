@@ -81,8 +81,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the published data")
     which = f"{', '.join(SETS)}, or a name of yours for a file of preferences; may be repeated"
     parser.add_argument("--pairs", action="append", metavar="NAME[=FILE]", help=which)
-    parser.add_argument("--members", type=int, default=4, help="reward models, two or more")
-    parser.add_argument("--limit", type=int, default=300, help="pairs to train on, of all data sets together")
+    parser.add_argument("--members", type=int, default=3, help="reward models, two or more")
+    parser.add_argument("--limit", type=int, default=480, help="pairs to train on, of all data sets together")
     parser.add_argument("--test", type=int, default=450, help="pairs to judge on, likewise")
     parser.add_argument("--longest", type=int, default=256, help="tokens of the longest side that takes part")
     parser.add_argument("--labels", type=int, nargs="+", default=[30, 60, 90, 120, 180, 240, 300, 360])

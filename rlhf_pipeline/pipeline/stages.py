@@ -52,11 +52,10 @@ from rlhf_pipeline.policy.export import export_adapter, load_snippet, model_card
 from rlhf_pipeline.policy.export import merge as merge_policy
 from rlhf_pipeline.policy.state import ADAPTER
 from rlhf_pipeline.reward_model.data import held_out_prompts, read_pairs
-from rlhf_pipeline.reward_model.ensemble import load_scorer, train_ensemble
+from rlhf_pipeline.reward_model.ensemble import Ensemble, load_scorer, train_ensemble
 from rlhf_pipeline.reward_model.evaluate import evaluate_reward as measure_reward
 from rlhf_pipeline.reward_model.evaluate import older_scorer
 from rlhf_pipeline.reward_model.metrics import LEARNED_ONLY
-from rlhf_pipeline.reward_model.scorer import RewardScorer
 from rlhf_pipeline.reward_model.selection import select
 from rlhf_pipeline.reward_model.serving import is_reward_folder, merge_reward
 
@@ -394,8 +393,11 @@ def evaluate_reward(
 ) -> Row:
     """How good a reward model is on pairs that it was not trained on, and what has changed since an `older` one."""
     rows, left_out = read_pairs(pairs)
-    scorer = RewardScorer.load(reward_folder, dtype=config.dtype, device=config.device)
-    figures = measure_reward(scorer, rows, older=older_scorer(scorer, older) if older else None)
+    scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device)
+    first = scorer.members[0] if isinstance(scorer, Ensemble) else scorer
+    figures = measure_reward(first, rows, older=older_scorer(first, older) if older else None)
+    if isinstance(scorer, Ensemble):
+        figures["ensemble_accuracy"] = scorer.accuracy(rows)
     if out:
         write_json(out, figures)
     console.print(f"{len(left_out)} lines compare nothing and were left out." if left_out else "")

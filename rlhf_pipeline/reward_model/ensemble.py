@@ -22,7 +22,7 @@ from rlhf_pipeline.files import content_id, read_json, write_json
 from rlhf_pipeline.reward_model.accuracy import credit
 from rlhf_pipeline.reward_model.config import RewardConfig
 from rlhf_pipeline.reward_model.data import Pair, Row, split_by_prompt
-from rlhf_pipeline.reward_model.evaluate import measure
+from rlhf_pipeline.reward_model.evaluate import decided, measure
 from rlhf_pipeline.reward_model.scorer import ADAPTER, FIGURES, Ids, RewardScorer
 from rlhf_pipeline.reward_model.selection import select
 from rlhf_pipeline.reward_model.train import train_reward
@@ -71,6 +71,10 @@ class Ensemble:
         """The members' mean scores (n,) by rated aspect, float32."""
         each = [member.aspect_scores(prompt_ids, response_ids) for member in self.members]
         return {name: torch.stack([scores[name] for scores in each]).mean(0) for name in each[0]}
+
+    def accuracy(self, rows: Sequence[Row]) -> float:
+        """Share of the preferences in `rows` that the members' mean score has in the right order."""
+        return _together(self.members, decided(rows)[1])["accuracy"]
 
 
 def load_scorer(
@@ -125,7 +129,7 @@ def train_ensemble(
             )
             write_json(folder / FILE, {"basis": basis, "finished": number + 1})
         figures.append(read_json(path / FIGURES))
-    found = _together(folder, count, measured_on, dtype, device)
+    found = _together(_members(folder, count, None, dtype, device), measured_on)
     write_json(folder / FILE, {"basis": basis, "finished": count, "centres": found["centres"]})
     result = {
         **figures[0],
@@ -136,9 +140,9 @@ def train_ensemble(
     return {name: value for name, value in result.items() if not isinstance(value, list)}
 
 
-def _together(folder: Path, count: int, pairs: Sequence[Pair], dtype: str, device: str) -> dict[str, Any]:
-    """The members' mean scores of the held-out responses, and the accuracy of their mean."""
-    measured = [measure(member, pairs) for member in _members(folder, count, None, dtype, device)]
+def _together(members: Sequence[RewardScorer], pairs: Sequence[Pair]) -> dict[str, Any]:
+    """The members' mean scores of all these responses, and the accuracy of their mean."""
+    measured = [measure(member, pairs) for member in members]
     mean = np.mean([each.differences for each in measured], axis=0)
     return {"accuracy": float(credit(mean).mean()), "centres": [each.centre for each in measured]}
 

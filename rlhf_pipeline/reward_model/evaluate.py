@@ -44,10 +44,7 @@ def evaluate_reward(
     of words is the one saved beside the reward model at training; where there is none, it is fitted on `rows` by
     cross-validation over prompts. With an `older` reward model, the figures have `against`: what has changed since.
     """
-    decided = [(row, pair) for row, pair in zip(rows, to_pairs(rows), strict=True) if abs(pair.p_chosen - 0.5) > _EVEN]
-    if not decided:
-        raise UserError("there are no pairs to evaluate the reward model on. Give at least one preference.")
-    rows, pairs = [row for row, _ in decided], [pair for _, pair in decided]
+    rows, pairs = decided(rows)
     scorer = reward if isinstance(reward, RewardScorer) else RewardScorer.load(Path(reward))
     measured = measure(scorer, pairs)
     differences = measured.differences
@@ -59,6 +56,14 @@ def evaluate_reward(
     if older is not None:
         found["against"] = against(differences, score_differences(older, pairs), prompts)
     return found | reliabilities(pairs, differences)
+
+
+def decided(rows: Sequence[Row]) -> tuple[list[Row], list[Pair]]:
+    """The rows in which people preferred one response, and what they compare."""
+    both = [(row, pair) for row, pair in zip(rows, to_pairs(rows), strict=True) if abs(pair.p_chosen - 0.5) > _EVEN]
+    if not both:
+        raise UserError("there are no pairs to evaluate the reward model on. Give at least one preference.")
+    return [row for row, _ in both], [pair for _, pair in both]
 
 
 def older_scorer(scorer: RewardScorer, folder: Path) -> RewardScorer:

@@ -1,4 +1,4 @@
-"""`rlhf score` adds what a reward model says to the rows of a file."""
+"""`rlhf score` adds what a reward model says to the rows of a file; several are measured as a whole as well."""
 
 import shutil
 from pathlib import Path
@@ -10,10 +10,11 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.files import read_jsonl, write_jsonl
+from rlhf_pipeline.files import read_jsonl, write_json, write_jsonl
 from rlhf_pipeline.pipeline import stages
 from rlhf_pipeline.pipeline.config import Config
 from rlhf_pipeline.reward_model.scorer import ASPECTS, RewardScorer
+from tests.reward_model.planted import planted
 
 ROWS = [
     {"prompt": [{"role": "user", "content": "a cat"}], "response": text, "id": text} for text in ("on the mat", "no")
@@ -60,3 +61,18 @@ def test_damaged_heads_of_aspects_are_one_message(reward: Path, damage: str, tmp
         (reward / ASPECTS).write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"aspects\.safetensors.*[Tt]rain the reward model again"):
         scored(reward, tmp_path)
+
+
+def test_an_ensemble_is_measured_as_a_whole_as_well(reward: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    write_jsonl(pairs, planted(12))
+
+    def figures() -> dict[str, Any]:
+        return stages.evaluate_reward(CPU, Console(quiet=True), reward_folder=reward, pairs=pairs, out=None)
+
+    alone = figures()
+    assert "ensemble_accuracy" not in alone
+    shutil.copytree(reward, tmp_path / "member")
+    shutil.move(tmp_path / "member", reward / "ensemble" / "1")
+    write_json(reward / "ensemble.json", {"centres": [0.0, 0.0]})
+    assert figures() == alone | {"ensemble_accuracy": alone["accuracy"]}  # its members are the same

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,7 +13,9 @@ from rlhf_pipeline.backbone.adapters import SharedBase
 from rlhf_pipeline.errors import UserError
 from rlhf_pipeline.files import read_json
 from rlhf_pipeline.reward_model import ensemble as module
+from rlhf_pipeline.reward_model.data import to_pairs
 from rlhf_pipeline.reward_model.ensemble import Ensemble, load_scorer, train_ensemble
+from rlhf_pipeline.reward_model.evaluate import score_differences
 from rlhf_pipeline.reward_model.scorer import RewardScorer
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted
@@ -68,6 +71,18 @@ def test_the_score_is_the_mean_and_the_spread_knows_no_zero(
     shifted = Ensemble(found.members, (found.centres[0] + 5, found.centres[1] + 5))
     torch.testing.assert_close(shifted.score(prompts, responses, return_std=True)[1], std)
     torch.testing.assert_close(found.score(prompts, responses), mean)
+
+
+def test_accuracy_is_of_the_mean_score_and_leaves_ties_out(
+    made: tuple[Path, dict[str, Any], list[int]], base: SharedBase
+) -> None:
+    found = load_scorer(made[0], base)
+    assert isinstance(found, Ensemble)
+    rows = planted(30, seed=5)
+    differences = np.mean([score_differences(member, to_pairs(rows)) for member in found.members], axis=0)
+    assert found.accuracy(rows) == pytest.approx((differences > 0).mean())
+    ties = [{**row, "p_chosen": 0.5} for row in rows[:10]]
+    assert found.accuracy([*ties, *rows]) == found.accuracy(rows)
 
 
 def test_a_folder_with_an_ensemble_is_still_an_ordinary_reward_model(
