@@ -74,7 +74,7 @@ class Ensemble:
 
     def accuracy(self, rows: Sequence[Row]) -> float:
         """Share of the preferences in `rows` that the members' mean score has in the right order."""
-        return _together(self.members, decided(rows)[1])["accuracy"]
+        return float(_together(self.members, decided(rows)[1])["accuracy"])
 
 
 def load_scorer(
