@@ -138,7 +138,8 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
         return
     left = waiting(run, config)
     with label_store(run, config) as store, progress(console, "simulate", max(left, 1)) as advance:
-        new = simulate(store, default_annotators(), config.seed, lambda made: advance(1))
+        # Repeats come on top of what waits.
+        new = simulate(store, default_annotators(), config.seed, lambda made: advance(int(made <= left)))
     console.print(f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked.")
 
 

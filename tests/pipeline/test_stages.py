@@ -1,6 +1,7 @@
 """The joined pipeline on a tiny model: the whole loop, further rounds, imported labels, and kill -9 in every stage."""
 
 import json
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -96,6 +97,17 @@ def test_without_judges_the_loop_stops_and_says_what_to_do(tiny_settings: list[s
     stages.loop(run, config, console)
     assert f"rlhf label --run {run.path}" in tiny.printed(console)
     assert list(run.manifest().stages) == ["prompts", "collect"]
+
+
+def test_repeats_are_not_counted_as_more_than_there_is_to_do(tiny_settings: list[str], tmp_path: Path) -> None:
+    run, config, console = tiny.opened(tmp_path / "run", [*tiny_settings, "label.repeat_share=0.5"])
+    stages.loop(run, config, console)
+    stages.label(run, config, console, simulated=True)
+    shown = tiny.printed(console)
+    counts = [(int(made), int(total)) for made, total in re.findall(r"simulate: (\d+)/(\d+)", shown)]
+    judgements = int(re.findall(r"label: (\d+) judgements", shown)[0])
+    assert max(made for made, _ in counts) == counts[-1][1] < judgements
+    assert len(counts) == len(set(counts))
 
 
 # --- further rounds ---
