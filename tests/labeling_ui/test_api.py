@@ -199,7 +199,8 @@ def test_what_is_no_answer_at_all_is_refused_plainly(client: TestClient, body: s
 def test_a_ticket_is_good_for_its_annotator_and_its_server_only(client: TestClient, store: Store) -> None:
     card = desk(client)["cards"][0]
     assert "someone else" in judge(client, card, TIE, status=409, who="Bob")["detail"]
-    forged = {"ticket": card["ticket"][:-1] + ("A" if card["ticket"][-1] != "A" else "B")}
+    body, _, signature = card["ticket"].rpartition(".")
+    forged = {"ticket": f"{body}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"}
     assert "out of date" in judge(client, forged, TIE, status=409)["detail"]
     assert "out of date" in judge(client_of(store, secret="another"), card, TIE, status=409)["detail"]
     assert not said(store)
