@@ -79,8 +79,10 @@ def test_accuracy_is_of_the_mean_score_and_leaves_ties_out(
     found = load_scorer(made[0], base)
     assert isinstance(found, Ensemble)
     rows = planted(30, seed=5)
+    found.members[1].head.mul_(-10)  # so that the mean is not of the first one's mind
     differences = np.mean([score_differences(member, to_pairs(rows)) for member in found.members], axis=0)
     assert found.accuracy(rows) == pytest.approx((differences > 0).mean())
+    assert found.accuracy(rows) < Ensemble(found.members[:1], found.centres[:1]).accuracy(rows)
     ties = [{**row, "p_chosen": 0.5} for row in rows[:10]]
     assert found.accuracy([*ties, *rows]) == found.accuracy(rows)
 
