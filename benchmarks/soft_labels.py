@@ -12,7 +12,7 @@ Simulated annotators with a known hidden preference label through the label stor
 All are judged on the same held-out questions, without any noise: the share of the clearly different responses that they
 put in the true order, and how far the orders of two models agree (Kendall's tau within questions).
 
-    python benchmarks/soft_labels.py --json soft_labels.json --figure docs/figures/soft_labels.svg
+    python benchmarks/soft_labels.py --json soft_labels.json --figure docs/figures/soft-labels.svg
 """
 
 import argparse

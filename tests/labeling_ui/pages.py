@@ -1,4 +1,4 @@
-"""What the tests of the labeling page share: tasks to judge, and the page's routes with a stand-in for the session."""
+"""What the tests of the labeling page share: tasks to judge, forged tickets, and its routes with a stand-in session."""
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
@@ -52,3 +52,9 @@ def client_of(store: Store, generate: Generate | None = None, secret: str = "sec
     app.dependency_overrides[access.person] = person
     app.include_router(build_router(store, secret, generate))
     return TestClient(app, headers={"x-who": "Ann"}, raise_server_exceptions=False)
+
+
+def forged(ticket: str) -> str:
+    """The ticket with another signature; not another last character, which has bits to spare."""
+    body, _, signature = ticket.rpartition(".")
+    return f"{body}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
