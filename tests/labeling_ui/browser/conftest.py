@@ -10,7 +10,9 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -80,6 +82,16 @@ class Site:
         store = Store(self.database)
         Accounts(store.database).add(name, password=PASSWORD)
         store.close()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The stand-in for the model does not come to its last word until the end of this."""
+        hold = self.database.with_suffix(".hold")
+        hold.touch()
+        try:
+            yield
+        finally:
+            hold.unlink()
 
     def sign_out(self, name: str) -> None:
         """End the person's sessions behind their back."""
@@ -173,7 +185,27 @@ def finish(page: Page, *keys: str, done: int) -> None:
         press(page, *keys)
     assert saved.value.ok, saved.value.text()
     expect(page.locator(".progress span")).to_have_text(re.compile(rf"^{done} "))
+    acknowledged(page)
     settle(page)
+
+
+def waiting(page: Page) -> list[dict[str, Any]]:
+    """The answers that the browser keeps because the server has not acknowledged them."""
+    kept = page.evaluate("Object.entries(localStorage).filter(([key]) => key.includes('outbox'))")
+    return [json.loads(value) for _, value in sorted(kept)]
+
+
+def acknowledged(page: Page) -> None:
+    """Wait until the server has all answers: the page's own count includes those on their way."""
+    until(page, lambda: not waiting(page))
+
+
+def until(page: Page, holds: Callable[[], bool]) -> None:
+    """Wait until something that a locator cannot see holds."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come to hold in 10 seconds"
+        page.wait_for_timeout(20)
 
 
 @pytest.fixture(scope="package")

@@ -3,7 +3,7 @@
     python -m tests.labeling_ui.browser.serving a.db b.db
 
 prints the address of each, one a line, and serves until it is ended. Typed prompts are answered by a stand-in that
-counts, slowly enough to be watched.
+counts, and that waits before its last word for as long as there is a file `a.hold` beside the database `a.db`.
 """
 
 import socket
@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -23,31 +24,28 @@ WORDS = ("one", "two", "three", "four", "five", "six")
 
 
 class Counting:
-    """Two responses that grow by a word at a time."""
+    """Two responses that grow by a word at a time, the last one not while the file `hold` is there."""
 
-    def __init__(self, pause: float = 0.15) -> None:
-        self.pause = pause
-        self.running = 0
+    def __init__(self, hold: Path) -> None:
+        self.hold = hold
 
     @property
     def source(self) -> Mapping[str, Any]:
         return {"model": "counting"}
 
     def __call__(self, messages: Sequence[Message], seed: int) -> Iterator[tuple[str, str]]:
-        self.running += 1
-        try:
-            for number in range(1, len(WORDS) + 1):
-                time.sleep(self.pause)
-                yield " ".join(WORDS[:number]), " ".join(reversed(WORDS[-number:]))
-        finally:
-            self.running -= 1
+        for number in range(1, len(WORDS) + 1):
+            time.sleep(0.05)
+            while number == len(WORDS) and self.hold.exists():
+                time.sleep(0.05)
+            yield " ".join(WORDS[:number]), " ".join(reversed(WORDS[-number:]))
 
 
 def main(paths: Sequence[str]) -> None:
     """Serve each database on a port of its own."""
     for path in paths:
         listener = socket.create_server(("127.0.0.1", 0))
-        app = build_app(Store(path), kept_secret(path), Counting())
+        app = build_app(Store(path), kept_secret(path), Counting(Path(path).with_suffix(".hold")))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

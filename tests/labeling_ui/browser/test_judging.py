@@ -3,7 +3,7 @@
 from playwright.sync_api import Page, expect
 
 from rlhf_pipeline.labeling_ui.records import Judgement
-from tests.labeling_ui.browser.conftest import PAYLOAD, Site, Visit, finish, press, settle
+from tests.labeling_ui.browser.conftest import PAYLOAD, Site, Visit, acknowledged, finish, press, settle
 
 Sites = dict[str, Site]
 
@@ -211,8 +211,8 @@ def test_keys_pressed_at_once_answer_one_pair(visit: Visit, sites: Sites) -> Non
         "for (const key of '1616') document.body.dispatchEvent("
         "new KeyboardEvent('keydown', {key, code: `Digit${key}`, bubbles: true}))"
     )
-    page.wait_for_timeout(500)
-    assert done(page) == "1 of 8"
+    acknowledged(page)
+    expect(page.locator(".progress span")).to_have_text("1 of 8")
     assert len(said(sites["pairwise"], page)) == 1
 
 
@@ -224,7 +224,7 @@ def test_the_mouse_answers_too(visit: Visit, sites: Sites) -> None:
     page.get_by_role("button", name="Skip").click()
     page.get_by_role("button", name="I do not understand it").click()
     expect(page.locator(".progress span")).to_have_text("2 of 8")
-    page.wait_for_timeout(300)
+    acknowledged(page)
     assert [judgement.answer.verdict for judgement in said(sites["pairwise"], page)] == ["tie", "skip"]
 
 

@@ -1,11 +1,10 @@
 """Nothing that an annotator does is lost: reloads, lost connections, failures, expired sessions."""
 
-import json
 import re
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.labeling_ui.browser.conftest import PASSWORD, Site, Visit, finish, press, settle
+from tests.labeling_ui.browser.conftest import PASSWORD, Site, Visit, acknowledged, finish, press, settle, waiting
 
 Sites = dict[str, Site]
 SAVE = "**/api/judgements"
@@ -17,12 +16,6 @@ def texts(page: Page) -> list[str]:
 
 def name_of(page: Page) -> str:
     return str(page.name)  # type: ignore[attr-defined]
-
-
-def waiting(page: Page) -> list[dict[str, object]]:
-    """What the browser keeps because it is not acknowledged."""
-    kept = page.evaluate("Object.entries(localStorage).filter(([key]) => key.includes('outbox'))")
-    return [json.loads(value) for _, value in sorted(kept)]
 
 
 def reload(page: Page) -> None:
@@ -63,10 +56,10 @@ def test_an_answer_that_was_not_acknowledged_is_sent_again_and_counts_once(visit
     assert texts(page) != first  # the next one is there nevertheless
     expect(page.locator(".alert")).to_contain_text("Not saved yet: 1. The server cannot be reached.")
     page.get_by_role("button", name="Try now").click()
+    acknowledged(page)
     expect(page.locator(".alert")).to_be_empty()
-    assert page.locator(".progress span").inner_text() == "1 of 8"
+    expect(page.locator(".progress span")).to_have_text("1 of 8")
     assert len(sites["pairwise"].said(name_of(page))) == 1
-    assert not waiting(page)
 
 
 def test_a_store_that_fails_is_told_and_the_answers_wait_over_a_reload(visit: Visit, sites: Sites) -> None:
@@ -77,16 +70,16 @@ def test_a_store_that_fails_is_told_and_the_answers_wait_over_a_reload(visit: Vi
     expect(page.locator(".alert")).to_contain_text("nothing was saved. Your answers are kept in this browser")
     settle(page)
     press(page, "6")
-    assert [item["answer"]["winner"] for item in waiting(page)] == [0, 1]  # type: ignore[index]
+    assert [item["answer"]["winner"] for item in waiting(page)] == [0, 1]
     press(page, "u")
     expect(page.locator(".toast")).to_contain_text("earlier answers are not saved yet")
     assert sites["pairwise"].said(name_of(page)) == []
     page.unroute(SAVE)
     reload(page)
     expect(page.locator(".progress span")).to_have_text("2 of 8")
+    acknowledged(page)
     expect(page.locator(".alert")).to_be_empty()
     assert [judgement.side for judgement in sites["pairwise"].said(name_of(page))] == ["left", "right"]
-    assert not waiting(page)
 
 
 def test_an_expired_session_keeps_the_answer_until_one_has_signed_in_again(visit: Visit, sites: Sites) -> None:
@@ -101,6 +94,7 @@ def test_an_expired_session_keeps_the_answer_until_one_has_signed_in_again(visit
     page.keyboard.press("Enter")
     expect(page.locator("[data-card]")).to_be_visible(timeout=20_000)
     expect(page.locator(".progress span")).to_have_text("1 of 8")
+    acknowledged(page)
     expect(page.locator(".alert")).to_be_empty()
     assert [judgement.side for judgement in sites["pairwise"].said(name_of(page))] == ["right"]
 
@@ -122,6 +116,7 @@ def test_answers_are_not_sent_as_somebody_else(visit: Visit, sites: Sites) -> No
     page.context.request.post(f"{site.address}/sign-in", form={"name": name_of(page), "password": PASSWORD})
     reload(page)
     expect(page.locator(".progress span")).to_have_text("1 of 8")
+    acknowledged(page)
     assert [judgement.side for judgement in site.said(name_of(page))] == ["right"]
 
 
@@ -161,10 +156,12 @@ def test_without_a_connection_the_page_says_so_when_cards_run_out(visit: Visit, 
     settle(page)
     press(page, "2")
     expect(page.locator(".done")).to_contain_text("Loading the next one")
+    expect(page.locator(".unsaved")).to_be_visible()
     expect(page.locator(".unsaved")).to_have_text("Not saved yet: 2")
     page.context.set_offline(False)
     expect(page.locator("[data-card]")).to_be_visible(timeout=10_000)
-    expect(page.locator(".unsaved")).to_be_hidden()  # the progress counts what is on its way as well
+    acknowledged(page)
+    expect(page.locator(".unsaved")).to_be_hidden()
     expect(page.locator(".progress span")).to_have_text("2 of 8")
     assert [judgement.answer.strength for judgement in sites["pairwise"].said(name_of(page))] == [3, 2]
 

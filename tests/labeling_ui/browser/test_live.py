@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
-from tests.labeling_ui.browser.conftest import Site, Visit, finish, press, settle
+from tests.labeling_ui.browser.conftest import Site, Visit, acknowledged, finish, press, settle
 from tests.labeling_ui.browser.test_looks import check
 
 Sites = dict[str, Site]
@@ -24,10 +24,11 @@ def test_two_responses_are_streamed_and_judged(visit: Visit, sites: Sites, shoot
     shoot(page, "live-ask")
     check(page)
     page.keyboard.type("Count, please: 1, 2 <b>3</b>")
-    press(page, "Enter")
-    expect(page.locator(".live .response .text").first).to_contain_text("one two")
-    shoot(page, "live-writing")
-    check(page)
+    with sites["pairwise"].held():
+        press(page, "Enter")
+        expect(page.locator(".live .response .text").first).to_have_text("one two three four five")
+        shoot(page, "live-writing")
+        check(page)
     expect(page.locator("[data-card]")).to_be_visible()
     assert page.locator(".response .text").first.inner_text() == "one two three four five six"
     shoot(page, "live-judge")
@@ -36,6 +37,7 @@ def test_two_responses_are_streamed_and_judged(visit: Visit, sites: Sites, shoot
         press(page, "2")
     expect(page.locator("#live-prompt")).to_be_focused()
     assert page.locator("#live-prompt").input_value() == ""
+    acknowledged(page)
     (judgement,) = sites["pairwise"].said(page.name)  # type: ignore[attr-defined]
     texts = sites["pairwise"].texts()
     assert texts[judgement.answer.winner or ""] == "one two three four five six"
@@ -44,13 +46,14 @@ def test_two_responses_are_streamed_and_judged(visit: Visit, sites: Sites, shoot
 
 def test_labeling_goes_on_while_the_model_writes(visit: Visit, sites: Sites) -> None:
     page, other = visit("pairwise", "Ann"), visit("pairwise", "Bob")
-    ask(page, "Count")
-    ask(other, "Count too")
-    expect(other.locator(".state")).to_have_text("Waiting for the model. Ahead of you: 1.")
-    press(page, "l")
-    expect(page.locator("[data-card]")).to_be_visible()
-    settle(page)
-    finish(page, "1", done=1)
+    with sites["pairwise"].held():
+        ask(page, "Count")
+        ask(other, "Count too")
+        expect(other.locator(".state")).to_have_text("Waiting for the model. Ahead of you: 1.")
+        press(page, "l")
+        expect(page.locator("[data-card]")).to_be_visible()
+        settle(page)
+        finish(page, "1", done=1)
     expect(page.locator(".toast")).to_contain_text("Your two responses are ready")
     page.reload()  # and they stay ready
     page.get_by_role("button", name="Show them").click(timeout=20_000)
@@ -58,11 +61,12 @@ def test_labeling_goes_on_while_the_model_writes(visit: Visit, sites: Sites) -> 
     expect(other.locator("[data-card]")).to_be_visible(timeout=10_000)
 
 
-def test_a_prompt_can_be_stopped_and_is_kept(visit: Visit) -> None:
+def test_a_prompt_can_be_stopped_and_is_kept(visit: Visit, sites: Sites) -> None:
     page = visit("pairwise", "Ann")
-    ask(page, "Count slowly")
-    expect(page.locator(".live .response .text").first).to_contain_text("one")
-    page.get_by_role("button", name="Stop").click()
+    with sites["pairwise"].held():
+        ask(page, "Count slowly")
+        expect(page.locator(".live .response .text").first).to_contain_text("one")
+        page.get_by_role("button", name="Stop").click()
     assert page.locator("#live-prompt").input_value() == "Count slowly"
 
 

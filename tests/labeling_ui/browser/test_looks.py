@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.labeling_ui.browser.conftest import Site, Visit, finish, keep_times, press, settle
+from tests.labeling_ui.browser.conftest import Site, Visit, finish, keep_times, press, settle, until
 
 Shoot = Callable[[Page, str], None]
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -179,6 +179,6 @@ def test_the_next_pair_does_not_wait_for_the_server(visit: Visit, sites: dict[st
     page.route("**/api/judgements", lambda route: held.append(route))
     press(page, "1")
     assert page.locator(".response .text").all_inner_texts() != first
-    assert len(held) == 1
+    until(page, lambda: len(held) == 1)
     held[0].continue_()
     expect(page.locator(".progress span")).to_have_text("1 of 8")
