@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +136,11 @@ def test_a_mistyped_command_suggests_the_nearest() -> None:
     assert "Did you mean 'loop'" in invoke("lop", status=2)
 
 
-def test_help_lists_every_command_quickly() -> None:
-    start = time.monotonic()
+def test_help_lists_every_command_without_loading_torch() -> None:
     result = rlhf("--help", env=os.environ | {"COLUMNS": "120"})
     assert result.returncode == 0
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert all(f"\n  {name} " in result.stdout for name in commands)
-    assert time.monotonic() - start < 5
     loaded = "import sys, rlhf_pipeline.pipeline.cli; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", loaded], timeout=60).returncode == 0
 
