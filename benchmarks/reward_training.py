@@ -47,7 +47,7 @@ def main() -> None:
         return
     names = {name.partition("=")[0]: name for name in options.pairs or SETS}
     rows = {name: published(source, options.data) for name, source in names.items()}
-    kept = ("model", "epochs", "rank", "held_out", "limit", "test", "longest", "set")
+    kept = ("model", "epochs", "rank", "held_out", "limit", "test", "longest", "set", "trl_learning_rate")
     settings = {key: getattr(options, key) for key in kept}
     runs = Runs(options.json, settings, options.seeds * len(names) * len(WORKERS))
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
@@ -80,6 +80,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a setting of our training")
+    parser.add_argument("--trl-learning-rate", type=float, help="as a control, instead of TRL's default")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -91,7 +92,9 @@ def _train(worker: str, one: Row, options: argparse.Namespace) -> dict[str, Any]
         folder = Path(scratch)
         settings = {"epochs": options.epochs, "lora_rank": options.rank, "max_length": options.longest}
         settings |= dict(entry.split("=", 1) for entry in options.set)
-        write_json(folder / "task.json", {**{key: one[key] for key in ("seed", "train", "test")}, "settings": settings})
+        task = {key: one[key] for key in ("seed", "train", "test")}
+        task |= {"settings": settings, "trl_learning_rate": options.trl_learning_rate}
+        write_json(folder / "task.json", task)
         command = [sys.executable, __file__, "--worker", worker, "--folder", scratch, "--model", options.model]
         subprocess.run(command, check=True)
         return dict(read_json(folder / "figures.json"))
@@ -147,6 +150,7 @@ def _trl(model: str, task: Row, folder: Path) -> dict[str, Any]:
         num_train_epochs=float(task["settings"]["epochs"]),
         seed=task["seed"],
         report_to="none",
+        **({"learning_rate": rate} if (rate := task["trl_learning_rate"]) else {}),
         use_cpu=not torch.cuda.is_available(),
     )
     columns = ("prompt", "chosen", "rejected")

@@ -43,10 +43,23 @@ def prompt_source(run: Run, config: Config) -> str:
 
 def imported(run: Run, config: Config) -> bool:
     """Whether the judgements came from elsewhere: there are some, and nothing was collected."""
-    if not has_labels(run, config) or run.at(0).record("collect"):
+    return judged(run, config) and not run.at(0).record("collect")
+
+
+def judged(run: Run, config: Config) -> bool:
+    """Whether there are judgements."""
+    if not has_labels(run, config):
         return False
     with label_store(run, config) as store:
         return store.counts().judgements > 0
+
+
+def asks_people(run: Run, config: Config) -> bool:
+    """Whether the loop goes by way of judgements. Without a learned reward or DPO only those that are there count: of
+    them comes another judge for the evaluation.
+    """
+    needed = needs_learned(config.rewards) or config.policy.algorithm in OFFLINE
+    return needed or judged(run, config)
 
 
 def check_overlap(config: Config) -> None:

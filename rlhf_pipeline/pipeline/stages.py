@@ -26,6 +26,7 @@ from rlhf_pipeline.pipeline.joints import (
     artifact,
     asked_of,
     asking,
+    asks_people,
     base_of,
     by_hidden_preference,
     check_overlap,
@@ -344,17 +345,19 @@ def report(run: Run, config: Config, console: Console) -> Path:
 
 
 def loop(run: Run, config: Config, console: Console, *, simulated: bool = False, rounds: int = 1) -> None:
-    """Every stage in turn, until the run has so many rounds; stops where people are needed to label.
+    """Every stage in turn, until the run has so many rounds; stops where people are needed to label. Where they are
+    not, because all rewards are programmatic, nothing is collected and no reward model is trained.
 
     A round that was followed by another is closed: labels and settings that came later are not carried back into it.
     """
     if simulated:
         check_overlap(config)
+    people = simulated or asks_people(run, config)
     latest = run.latest_round()
     for number in range(latest, max(rounds, latest + 1)):
         now = run.at(number)
         console.rule(f"round {number}")
-        if not (number == 0 and imported(run, config)):
+        if people and not (number == 0 and imported(run, config)):
             collect(now, config, console)
             if simulated:
                 label(now, config, console, simulated=True)
@@ -363,7 +366,9 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
                     f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run this again."
                 )
                 return
-        for stage in (reward, policy, evaluate, export):
+        if people:
+            reward(now, config, console)
+        for stage in (policy, evaluate, export):
             stage(now, config, console)
     report(now, config, console)
 

@@ -155,7 +155,7 @@ def test_the_figures_of_reward_training(
 ) -> None:
     file = tmp_path / "training.json"
     small = ("--pairs", pairs, "--model", tiny_model, "--seeds", 1, "--limit", 12, "--test", 12, "--rank", 2)
-    run(reward_training, monkeypatch, *small, "--json", file)
+    run(reward_training, monkeypatch, *small, "--trl-learning-rate", 1e-3, "--json", file)
     found = json.loads(file.read_text())
     assert list(found) == ["planted"]
     assert set(found["planted"]) >= {

@@ -87,17 +87,27 @@ def test_a_run_with_programmed_rewards_goes_from_prompts_to_export_without_a_lab
     tiny_settings: list[str], tmp_path: Path, engine: str
 ) -> None:
     run, config, console = tiny.opened(tmp_path / "run", [*tiny_settings, PROGRAMMED, f"policy.engine={engine}"])
-    stages.policy(run, config, console)
-    record = stages.evaluate(run, config, console)
+    stages.loop(run, config, console)
+    assert list(run.manifest().stages) == ["prompts", "policy", "evaluate", "export"]
+    record = run.manifest().stages["evaluate"]
     assert record.figures["judge"] == stages.PROGRAMMED
     assert record.basis.config["rewards"] == stages.dumped(config.rewards)
     assert list(read_json(run.folder / "evaluation.json")["sampled"]["win_rates"]) == [stages.PROGRAMMED]
-    stages.export(run, config, console)
     card = (run.folder / "export" / "README.md").read_text()
     assert "tuned by policy gradients towards programmed rewards (length)" in card
     assert "| preference pairs | 0 |" in card
-    stages.report(run, config, console)
-    assert run.record("reward") is None
+    assert (run.path / "report.html").exists()
+
+
+def test_judgements_that_are_there_give_programmed_rewards_another_judge(
+    tiny_settings: list[str], tmp_path: Path
+) -> None:
+    run, config, console = tiny.opened(tmp_path / "run", [*tiny_settings, PROGRAMMED, "policy.steps=1"])
+    stages.collect(run, config, console)
+    stages.label(run, config, console, simulated=True)
+    stages.loop(run, config, console)
+    assert run.record("reward") is not None
+    assert run.manifest().stages["evaluate"].figures["judge"] == stages.SIMULATED
 
 
 def test_a_judge_does_not_depend_on_what_it_judged_before(tiny_model: Path) -> None:
