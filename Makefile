@@ -8,7 +8,7 @@ WORKERS ?= logical
 
 VENV := .venv
 BIN  := $(VENV)/bin
-RLHF  = $(BIN)/python -m rlhf_pipeline
+RLHF  = $(BIN)/python -m pipeline
 FLAGS = --run $(RUN) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
 PIP   = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt
 

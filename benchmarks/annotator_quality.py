@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from rlhf_pipeline.files import write_json
-from rlhf_pipeline.labeling_ui.agreement import Unit, krippendorff
-from rlhf_pipeline.labeling_ui.measures import share
-from rlhf_pipeline.labeling_ui.skill import Choice, estimate, weights
+from foundation.files import write_json
+from labeling_ui.quality.agreement import Unit, krippendorff
+from labeling_ui.quality.intervals import share
+from labeling_ui.quality.skill import Choice, estimate, weights
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "blimp_human_choices"
 WEIGHTED = {"these votes": ("#0072b2", "s"), "and checks": ("#009e73", "D"), "other pairs": ("#d55e00", "^")}

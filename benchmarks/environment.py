@@ -26,9 +26,9 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from rlhf_pipeline.files import write_json
-from rlhf_pipeline.policy.environment import TextGenerationEnv
-from rlhf_pipeline.reward_model.metrics import RewardSpec, build
+from foundation.files import write_json
+from policy.textbook.environment import TextGenerationEnv
+from reward_model.rewards.registry import RewardSpec, build
 
 ID = "rlhf_pipeline/TextGeneration-v0"
 WORDS = ["the", "cat", "sat", "on", "mat", "a", "dog", "ran", "to", "it"]

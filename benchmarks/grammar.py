@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.files import read_jsonl, write_json
-from rlhf_pipeline.reward_model.accuracy import clustered_interval
-from rlhf_pipeline.reward_model.metrics import build
+from backbone.adapters import SharedBase
+from foundation.files import read_jsonl, write_json
+from reward_model.evaluation.accuracy import clustered_interval
+from reward_model.rewards.registry import build
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SCORES = {"errors": ("#0072b2", "o"), "base": ("#d55e00", "s"), "both": ("#009e73", "^")}

@@ -24,11 +24,11 @@ from benchmarks.crowd.annotators import crowd
 from benchmarks.crowd.audit import audit
 from benchmarks.crowd.machine import machine
 from benchmarks.crowd.server import Server, database, fill
-from rlhf_pipeline.files import write_json
-from rlhf_pipeline.labeling_ui import tables
-from rlhf_pipeline.labeling_ui.campaign import Campaign
-from rlhf_pipeline.labeling_ui.records import Answer, Judgement
-from rlhf_pipeline.labeling_ui.store import Store
+from foundation.files import write_json
+from labeling_ui.store import tables
+from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.records import Answer, Judgement
+from labeling_ui.store.store import Store
 
 THINK = 0.4
 LEASE_MINUTES = 1.0

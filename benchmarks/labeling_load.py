@@ -22,8 +22,8 @@ from benchmarks.crowd.annotators import crowd
 from benchmarks.crowd.audit import audit
 from benchmarks.crowd.machine import machine
 from benchmarks.crowd.server import Server, database, fill
-from rlhf_pipeline.files import write_json
-from rlhf_pipeline.labeling_ui.campaign import Campaign
+from foundation.files import write_json
+from labeling_ui.campaigns.campaign import Campaign
 
 
 def main() -> None:

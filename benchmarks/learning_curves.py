@@ -27,11 +27,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.rewards.runs import Runs
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.tokens import Ids, Renderer
-from rlhf_pipeline.files import read_jsonl, write_json
-from rlhf_pipeline.pipeline.collect import EVERYDAY
-from rlhf_pipeline.policy.config import PolicyConfig, check_config
+from backbone.adapters import SharedBase
+from backbone.tokens import Ids, Renderer
+from foundation.files import read_jsonl, write_json
+from pipeline.collection.candidates import EVERYDAY
+from policy.config import PolicyConfig, check_config
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "reinforce_none": {"algorithm": "reinforce", "baseline": "none"},
@@ -113,8 +113,8 @@ def by_algorithm(done: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
 
 def learn(name: str, seed: int, options: argparse.Namespace) -> Curve:
     """One run: reward, KL, seconds and samples after each step. Seconds are those of the steps, without loading."""
-    from rlhf_pipeline.policy.train import train_policy
-    from rlhf_pipeline.policy.trl_engine import train_with_trl
+    from policy.native.train import train_policy
+    from policy.trl.rloo_grpo import train_with_trl
 
     base, config = SharedBase.load(options.model), config_of(name, options)
     curve: Curve = {key: [] for key in ("samples", "seconds", "reward", "kl")}

@@ -29,15 +29,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.optimising.curves import at_same_kl, fit, turning
 from benchmarks.optimising.figures import draw_overoptimisation, draw_pessimism
 from benchmarks.rewards.runs import Runs
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.sampling import SamplingConfig, sample
-from rlhf_pipeline.backbone.tokens import Ids
-from rlhf_pipeline.files import read_jsonl, write_json
-from rlhf_pipeline.pipeline.collect import EVERYDAY
-from rlhf_pipeline.pipeline.simulate import hidden_preference, prompt_text
-from rlhf_pipeline.policy.best_of_n import chances, measured_kl
-from rlhf_pipeline.policy.objectives import best_of_n_kl
-from rlhf_pipeline.reward_model.scorer import FIGURES, RewardScorer
+from backbone.adapters import SharedBase
+from backbone.sampling import SamplingConfig, sample
+from backbone.tokens import Ids
+from foundation.files import read_jsonl, write_json
+from pipeline.collection.candidates import EVERYDAY
+from pipeline.simulation.annotators import hidden_preference, prompt_text
+from policy.best_of_n import chances, measured_kl
+from policy.algorithms.objectives import best_of_n_kl
+from reward_model.scorer import FIGURES, RewardScorer
 
 Found = dict[str, Any]
 LONGEST_PROMPT = 48  # tokens, with the chat template
@@ -145,7 +145,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def train_proxy(folder: Path, seed: int, options: argparse.Namespace) -> Found:
     """A reward model from a few noisy labels of pairs of the base's responses; its accuracy on labels without noise."""
-    from rlhf_pipeline.reward_model.train import RewardConfig, train_reward
+    from reward_model.training.train import RewardConfig, train_reward
 
     base = SharedBase.load(options.model)
     gold, draw = Gold(base), random.Random(seed)
@@ -196,8 +196,8 @@ def best_of_n_curve(proxy: Path, seed: int, options: argparse.Namespace) -> Foun
 
 def optimise(proxy: Path, seed: int, pessimism: float, options: argparse.Namespace) -> Found:
     """RLOO against the proxy without a KL penalty: KL, proxy, gold and the alarms that were on, a step each."""
-    from rlhf_pipeline.policy.config import PolicyConfig
-    from rlhf_pipeline.policy.train import train_policy
+    from policy.config import PolicyConfig
+    from policy.native.train import train_policy
 
     base = SharedBase.load(options.model)
     gold = Gold(base)

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.crowd.machine import machine
-from rlhf_pipeline.files import read_json, write_json
+from foundation.files import read_json, write_json
 
 NEVER = "<jupyter_output>"  # a token that the demo model does not write: as the end of a turn it never comes
 
@@ -162,10 +162,10 @@ def _peak_bytes() -> int:
 def _ours(setting: Setting, steps: int, model: str, given: dict[str, Any], folder: Path) -> dict[str, Any]:
     import torch
 
-    from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
-    from rlhf_pipeline.policy.config import PolicyConfig
-    from rlhf_pipeline.policy.train import train_policy
-    from rlhf_pipeline.reward_model.scorer import RewardScorer
+    from backbone.adapters import SharedBase, lora_config
+    from policy.config import PolicyConfig
+    from policy.native.train import train_policy
+    from reward_model.scorer import RewardScorer
 
     base = SharedBase.load(model, setting.dtype)
     prompts = [base.renderer.prompt_ids(prompt) for prompt in _prompts(setting.prompts)]
@@ -231,7 +231,7 @@ def _trl(setting: Setting, steps: int, model: str, given: dict[str, Any], folder
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
     from trl import RLOOConfig, RLOOTrainer
 
-    from rlhf_pipeline.backbone.loading import resolve_model
+    from backbone.loading import resolve_model
 
     name = resolve_model(model)
     tokenizer = AutoTokenizer.from_pretrained(name)
@@ -327,8 +327,8 @@ def _rates(setting: Setting, *_: Any) -> dict[str, Any]:
 
 
 def _prompts(count: int) -> list[list[dict[str, str]]]:
-    from rlhf_pipeline.files import read_jsonl
-    from rlhf_pipeline.pipeline.collect import EVERYDAY
+    from foundation.files import read_jsonl
+    from pipeline.collection.candidates import EVERYDAY
 
     return [row["prompt"] for _, row in read_jsonl(EVERYDAY)][:count]
 

@@ -30,11 +30,11 @@ import numpy as np
 from benchmarks.rewards.published import DATA, SETS, Row, parts, published
 from benchmarks.rewards.resampling import interval
 from benchmarks.rewards.runs import Runs
-from rlhf_pipeline.files import read_json, write_json
-from rlhf_pipeline.reward_model.accuracy import clustered_interval, credit
-from rlhf_pipeline.reward_model.calibration import calibration_error, cross_fitted
-from rlhf_pipeline.reward_model.controls import BagOfWords, longer_wins
-from rlhf_pipeline.reward_model.data import Pair, to_pairs
+from foundation.files import read_json, write_json
+from reward_model.evaluation.accuracy import clustered_interval, credit
+from reward_model.evaluation.calibration import calibration_error, cross_fitted
+from reward_model.evaluation.baselines import BagOfWords, longer_wins
+from reward_model.labels.data import Pair, to_pairs
 
 WORKERS = ("ours", "trl")
 
@@ -111,9 +111,9 @@ def _work(worker: str, folder: Path, model: str) -> None:
 
 
 def _ours(model: str, task: Row, folder: Path) -> dict[str, Any]:
-    from rlhf_pipeline.reward_model.evaluate import score_differences
-    from rlhf_pipeline.reward_model.scorer import RewardScorer
-    from rlhf_pipeline.reward_model.train import RewardConfig, train_reward
+    from reward_model.evaluation.evaluate import score_differences
+    from reward_model.scorer import RewardScorer
+    from reward_model.training.train import RewardConfig, train_reward
 
     def show(row: Row) -> None:
         print(f"\rours: step {row['step']}/{row['steps']}", end="", file=sys.stderr, flush=True)
@@ -134,8 +134,8 @@ def _trl(model: str, task: Row, folder: Path) -> dict[str, Any]:
     from peft import LoraConfig
     from trl import RewardConfig, RewardTrainer
 
-    from rlhf_pipeline.backbone.loading import resolve_model
-    from rlhf_pipeline.reward_model.scorer import RewardScorer
+    from backbone.loading import resolve_model
+    from reward_model.scorer import RewardScorer
 
     name = resolve_model(model)
     start = time.monotonic()

@@ -29,11 +29,11 @@ import torch
 from matplotlib.figure import Figure
 from torch.func import functional_call, grad, vmap
 
-from rlhf_pipeline.files import read_jsonl, write_json
-from rlhf_pipeline.policy.environment import TextGenerationEnv, TextGenerationVectorEnv
-from rlhf_pipeline.policy.objectives import policy_gradient_loss
-from rlhf_pipeline.policy.textbook import Episodes, Learner, ReinforceConfig, advantages_of, collect, update
-from rlhf_pipeline.reward_model.composite import compose
+from foundation.files import read_jsonl, write_json
+from policy.textbook.environment import TextGenerationEnv, TextGenerationVectorEnv
+from policy.algorithms.objectives import policy_gradient_loss
+from policy.textbook.policy_gradient import Episodes, Learner, ReinforceConfig, advantages_of, collect, update
+from reward_model.rewards.mixture import compose
 
 SENTENCE = "the cat sat on the mat"
 WORDS = ("the", "cat", "sat", "on", "mat", "<end>")
@@ -200,11 +200,11 @@ def gradient_variance(learner: Learner, episodes: Episodes, advantages: torch.Te
 
 def language_model(options: argparse.Namespace) -> dict[str, Any]:
     """A few steps of REINFORCE on the demo model, and the reward on prompts that it did not train on."""
-    from rlhf_pipeline.backbone.adapters import SharedBase
-    from rlhf_pipeline.policy.config import PolicyConfig
-    from rlhf_pipeline.policy.language_model import EnvironmentScorer, env_prompts
-    from rlhf_pipeline.policy.state import ADAPTER
-    from rlhf_pipeline.policy.train import train_policy
+    from backbone.adapters import SharedBase
+    from policy.config import PolicyConfig
+    from policy.textbook.language_model import EnvironmentScorer, env_prompts
+    from policy.native.training_state import ADAPTER
+    from policy.native.train import train_policy
 
     base = SharedBase.load(options.model)
     prompts, references = _tasks(options.tasks)
@@ -277,7 +277,7 @@ def _tasks(files: Sequence[str]) -> tuple[list[list[dict[str, str]]], list[list[
 
 def _judged(base: Any, adapter: str | None, scorer: Any, prompts: Any, config: Any) -> dict[str, np.ndarray]:
     """Mean reward and its parts on each prompt: four samples, the same random numbers before and after."""
-    from rlhf_pipeline.backbone.sampling import SamplingConfig, sample
+    from backbone.sampling import SamplingConfig, sample
 
     sampling = SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
     with base.using(adapter):

@@ -36,15 +36,15 @@ from benchmarks.rewards.figures import draw_uncertainty
 from benchmarks.rewards.published import DATA, SETS, Row, parts, published
 from benchmarks.rewards.resampling import resampled
 from benchmarks.rewards.runs import Runs
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.tokens import pad_right
-from rlhf_pipeline.files import write_json
-from rlhf_pipeline.reward_model.accuracy import credit
-from rlhf_pipeline.reward_model.data import to_dataset, to_pairs
-from rlhf_pipeline.reward_model.evaluate import measure
-from rlhf_pipeline.reward_model.scorer import RewardScorer
-from rlhf_pipeline.reward_model.train import RewardConfig, train_reward
-from rlhf_pipeline.reward_model.uncertainty import FILE, preference_probability
+from backbone.adapters import SharedBase
+from backbone.tokens import pad_right
+from foundation.files import write_json
+from reward_model.evaluation.accuracy import credit
+from reward_model.labels.data import to_dataset, to_pairs
+from reward_model.evaluation.evaluate import measure
+from reward_model.scorer import RewardScorer
+from reward_model.training.train import RewardConfig, train_reward
+from reward_model.uncertainty import FILE, preference_probability
 
 FIFTHS = 5
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
+from backbone.adapters import SharedBase, lora_config
 
 PROMPTS = [[1, 5, 6, 7, 8], [1, 200, 30], [1, 9, 10, 11, 12, 13, 14, 15, 16], [1, 44]]
 

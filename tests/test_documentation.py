@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import typer
 
-from rlhf_pipeline.pipeline.cli import app
-from rlhf_pipeline.pipeline.config import Config
-from rlhf_pipeline.pipeline.layers import field_names
-from rlhf_pipeline.pipeline.play import PlayConfig
+from pipeline.cli.commands import app
+from pipeline.config.config import Config
+from pipeline.config.sources import field_names
+from pipeline.play import PlayConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -49,7 +49,7 @@ def command(words: list[str]) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_documented_command_and_option_exists(page: Path) -> None:
-    for words in uses(page, "rlhf|-m rlhf_pipeline"):
+    for words in uses(page, "rlhf|-m pipeline"):
         name = command(words)
         if name in OTHER_COMMANDS or not re.fullmatch(r"[a-z -]+", name):
             continue

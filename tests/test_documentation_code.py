@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_pipeline.labeling_ui.exchange import import_file
-from rlhf_pipeline.labeling_ui.store import Store
-from rlhf_pipeline.pipeline.collect import read_prompts
-from rlhf_pipeline.pipeline.config import load_config
+from labeling_ui.exchange.imports import import_file
+from labeling_ui.store.store import Store
+from pipeline.collection.candidates import read_prompts
+from pipeline.config.config import load_config
 from tests.shared_base import add_random_adapter, load
 from tests.test_documentation import PAGES, ROOT
 

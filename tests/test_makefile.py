@@ -49,8 +49,8 @@ class Clone:
                 steps.append("venv")
             elif "pip" in line and "install" in line:
                 steps.append("install dev" if ".[dev]" in line else "install")
-            elif line.startswith("-m rlhf_pipeline"):
-                steps.append(line.removeprefix("-m rlhf_pipeline "))
+            elif line.startswith("-m pipeline"):
+                steps.append(line.removeprefix("-m pipeline "))
         return steps
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from benchmarks.crowd.annotators import Log
-from rlhf_pipeline.labeling_ui.store import Store
+from labeling_ui.store.store import Store
 
 
 def audit(url: str, log: Log) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import httpx
 
-from rlhf_pipeline.labeling_ui.accounts import Accounts
-from rlhf_pipeline.labeling_ui.campaign import Campaign
-from rlhf_pipeline.labeling_ui.records import Candidate, Prompt, Task
-from rlhf_pipeline.labeling_ui.store import Store
+from labeling_ui.people.accounts import Accounts
+from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.records import Candidate, Prompt, Task
+from labeling_ui.store.store import Store
 
 # Modules are imported once, by a process from which the servers are forked: a restart takes no imports.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["rlhf_pipeline.labeling_ui.server"])
+_PROCESSES.set_forkserver_preload(["labeling_ui.web.server"])
 WORDS = "the answer names what was asked, gives one reason for it and says where it would not hold "
 
 
@@ -90,6 +90,6 @@ class Server:
 def _serve(url: str, port: int) -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
-    from rlhf_pipeline.labeling_ui.server import serve
+    from labeling_ui.web.server import serve
 
     serve(url, port=port)

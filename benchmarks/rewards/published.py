@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlhf_pipeline.backbone.loading import load_tokenizer, resolve_model
-from rlhf_pipeline.backbone.tokens import Renderer
-from rlhf_pipeline.labeling_ui.exchange import import_file
-from rlhf_pipeline.labeling_ui.exports import preferences
-from rlhf_pipeline.labeling_ui.store import Store
-from rlhf_pipeline.reward_model.data import read_pairs, split_by_prompt, to_dataset
+from backbone.loading import load_tokenizer, resolve_model
+from backbone.tokens import Renderer
+from labeling_ui.exchange.imports import import_file
+from labeling_ui.exchange.exports import preferences
+from labeling_ui.store.store import Store
+from reward_model.labels.data import read_pairs, split_by_prompt, to_dataset
 
 Row = Mapping[str, Any]
 

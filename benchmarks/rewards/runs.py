@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.crowd.machine import machine
-from rlhf_pipeline.files import read_json, write_json
+from foundation.files import read_json, write_json
 
 
 class Runs:

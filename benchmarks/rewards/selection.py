@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from rlhf_pipeline.reward_model.uncertainty import Laplace
+from reward_model.uncertainty import Laplace
 
 WAYS = ("random", "uncertain")
 

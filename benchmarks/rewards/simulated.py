@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rewards.published import SETS, Row
-from rlhf_pipeline.labeling_ui.campaign import Campaign
-from rlhf_pipeline.labeling_ui.exports import export
-from rlhf_pipeline.labeling_ui.records import Candidate, Message, Prompt, Task
-from rlhf_pipeline.labeling_ui.store import Store
-from rlhf_pipeline.labeling_ui.voting import majority, read_labels, votes_of
-from rlhf_pipeline.pipeline.simulate import SimulatedAnnotator, hidden_preference, simulate
+from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.exchange.exports import export
+from labeling_ui.records import Candidate, Message, Prompt, Task
+from labeling_ui.store.store import Store
+from labeling_ui.exchange.votes import majority, read_labels, votes_of
+from pipeline.simulation.annotators import SimulatedAnnotator, hidden_preference, simulate
 
 CAREFUL = (SimulatedAnnotator("simulated-careful", skill=6.0), SimulatedAnnotator("simulated-steady", skill=4.0))
 CLEAR = 0.2

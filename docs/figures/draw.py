@@ -16,8 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from rlhf_pipeline.policy import objectives
-from rlhf_pipeline.reward_model.uncertainty import Laplace
+from policy.algorithms import objectives
+from reward_model.uncertainty import Laplace
 
 HERE = Path(__file__).parent
 POLICIES = 200

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.loading import resolve_model
-from rlhf_pipeline.errors import UserError
+from backbone.adapters import SharedBase
+from backbone.loading import resolve_model
+from foundation.errors import UserError
 from tests import shared_base
 
 

@@ -7,8 +7,8 @@ from peft import LoraConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
-from rlhf_pipeline.backbone.adapters import CONFIG, WEIGHTS, SharedBase, lora_config
-from rlhf_pipeline.errors import UserError
+from backbone.adapters import CONFIG, WEIGHTS, SharedBase, lora_config
+from foundation.errors import UserError
 from tests.shared_base import add_random_adapter, load, logits
 
 IDS = [1, 5, 6, 7, 200, 9, 2]

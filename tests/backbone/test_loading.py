@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from rlhf_pipeline.backbone import loading
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.sampling import SamplingConfig, sample
-from rlhf_pipeline.errors import UserError
+from backbone import loading
+from backbone.adapters import SharedBase
+from backbone.sampling import SamplingConfig, sample
+from foundation.errors import UserError
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.logprobs import response_logprobs, response_mask
-from rlhf_pipeline.backbone.tokens import pad_right
+from backbone.adapters import SharedBase
+from backbone.logprobs import response_logprobs, response_mask
+from backbone.tokens import pad_right
 from tests.shared_base import PROMPTS, add_random_adapter
 
 RESPONSES = [[30, 31, 2], [7], [9, 9, 9, 200, 2], [100, 2]]
@@ -76,7 +76,7 @@ def test_a_row_does_not_depend_on_its_batch(base: SharedBase) -> None:
 def test_what_padding_holds_does_not_matter(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
     base.packs = False  # a packed stream has no padding
     before = response_logprobs(base, PROMPTS, RESPONSES)
-    monkeypatch.setattr("rlhf_pipeline.backbone.packed.pad_right", lambda sequences, pad_id: pad_right(sequences, 77))
+    monkeypatch.setattr("backbone.cpu.shared_prompts.pad_right", lambda sequences, pad_id: pad_right(sequences, 77))
     after = response_logprobs(base, PROMPTS, RESPONSES)
     assert torch.equal(before.logprobs, after.logprobs)
     assert torch.equal(before.entropy, after.entropy)

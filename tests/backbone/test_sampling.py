@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.logprobs import response_logprobs
-from rlhf_pipeline.backbone.sampling import Sample, SamplingConfig, draw, sample, uniforms
-from rlhf_pipeline.errors import UserError
+from backbone.adapters import SharedBase
+from backbone.logprobs import response_logprobs
+from backbone.sampling import Sample, SamplingConfig, draw, sample, uniforms
+from foundation.errors import UserError
 from tests.shared_base import PROMPTS, add_random_adapter
 
 CONFIG = SamplingConfig(max_new_tokens=12, temperature=1.0)

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlhf_pipeline.backbone.loading import load_tokenizer
-from rlhf_pipeline.backbone.tokens import Renderer, pad_left, pad_right
-from rlhf_pipeline.errors import UserError
+from backbone.loading import load_tokenizer
+from backbone.tokens import Renderer, pad_left, pad_right
+from foundation.errors import UserError
 
 CONVERSATION = [
     {"role": "user", "content": "the cat sat"},

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks import learning_curves
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.policy.config import check_config
+from backbone.adapters import SharedBase
+from policy.config import check_config
 
 CURVE = {
     "samples": [32.0, 64.0, 96.0, 128.0, 160.0, 192.0],

@@ -13,8 +13,8 @@ from benchmarks import reward_training, soft_labels, uncertainty
 from benchmarks.rewards import selection, simulated
 from benchmarks.rewards.resampling import interval, resampled
 from benchmarks.rewards.runs import Runs
-from rlhf_pipeline.files import write_json, write_jsonl
-from rlhf_pipeline.reward_model.uncertainty import Laplace
+from foundation.files import write_json, write_jsonl
+from reward_model.uncertainty import Laplace
 from tests.reward_model.planted import planted
 
 # --- by hand ---

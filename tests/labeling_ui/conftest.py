@@ -13,7 +13,7 @@ import pytest
 from argon2 import PasswordHasher
 from sqlalchemy import make_url
 
-from rlhf_pipeline.labeling_ui import accounts
+from labeling_ui.people import accounts
 
 _numbers = count()
 

@@ -1,9 +1,9 @@
 """Small label stores for tests."""
 
-from rlhf_pipeline.labeling_ui.assignment import judgement_of
-from rlhf_pipeline.labeling_ui.campaign import Campaign
-from rlhf_pipeline.labeling_ui.records import Answer, Assignment, Candidate, Judgement, Message, Prompt, Task
-from rlhf_pipeline.labeling_ui.store import Store
+from labeling_ui.campaigns.assignment import judgement_of
+from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.records import Answer, Assignment, Candidate, Judgement, Message, Prompt, Task
+from labeling_ui.store.store import Store
 
 TIE = Answer("tie")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from rlhf_pipeline.labeling_ui.accounts import Accounts
-from rlhf_pipeline.labeling_ui.records import Role
-from rlhf_pipeline.labeling_ui.server import build_app
-from rlhf_pipeline.labeling_ui.store import Store
+from labeling_ui.people.accounts import Accounts
+from labeling_ui.records import Role
+from labeling_ui.web.server import build_app
+from labeling_ui.store.store import Store
 from tests.labeling_ui.pages import add_pairs
 
 HTML = {"accept": "text/html"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_pipeline.pipeline import stages
+from pipeline import stages
 from tests.pipeline import tiny
 
 

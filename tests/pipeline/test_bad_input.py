@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.files import sha256_of, write_jsonl
-from rlhf_pipeline.pipeline.cli import app
-from rlhf_pipeline.reward_model.scorer import RewardScorer
+from backbone.adapters import SharedBase
+from foundation.files import sha256_of, write_jsonl
+from pipeline.cli.commands import app
+from reward_model.scorer import RewardScorer
 from tests.conftest import make_tiny_model
 from tests.pipeline import tiny
 

@@ -8,9 +8,9 @@ from huggingface_hub import constants
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rlhf_pipeline.pipeline import doctor
-from rlhf_pipeline.pipeline.cli import app
-from rlhf_pipeline.pipeline.config import Config
+from pipeline import doctor
+from pipeline.cli.commands import app
+from pipeline.config.config import Config
 
 
 def test_findings_name_the_machine_and_the_choices_with_reasons() -> None:
@@ -29,7 +29,7 @@ def test_findings_name_the_machine_and_the_choices_with_reasons() -> None:
 def test_the_number_format_follows_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, speedup: float, chosen: str
 ) -> None:
-    monkeypatch.setattr("rlhf_pipeline.backbone.loading.cpu_bf16_speedup", lambda: speedup)
+    monkeypatch.setattr("backbone.loading.cpu_bf16_speedup", lambda: speedup)
     monkeypatch.setattr(doctor, "cpu_bf16_speedup", lambda: speedup)
     choice = doctor.diagnose(Config(device="cpu")).dtype
     assert choice.value == chosen

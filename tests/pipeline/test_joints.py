@@ -2,7 +2,7 @@
 
 import pytest
 
-from rlhf_pipeline.pipeline.joints import last_figures
+from pipeline.joints import last_figures
 
 
 def test_the_last_tenth_of_a_log_is_averaged_and_its_alarms_are_named() -> None:

@@ -8,10 +8,10 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.pipeline.cli import app
-from rlhf_pipeline.pipeline.play import PlayConfig, Played, Remembered, load, play
-from rlhf_pipeline.reward_model.metrics import RewardSpec
+from foundation.errors import UserError
+from pipeline.cli.commands import app
+from pipeline.play import PlayConfig, Played, Remembered, load, play
+from reward_model.rewards.registry import RewardSpec
 
 TASKS = Path(__file__).parent.parent.parent / "configs" / "play"
 WRITTEN = {

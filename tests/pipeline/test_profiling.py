@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlhf_pipeline.pipeline import stages
-from rlhf_pipeline.pipeline.profiling import OPERATORS, TRACE, profiled
-from rlhf_pipeline.policy.rollout import timed
+from pipeline import stages
+from pipeline.profiling import OPERATORS, TRACE, profiled
+from policy.native.rollout import timed
 from tests.pipeline import tiny
 
 

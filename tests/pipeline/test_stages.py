@@ -10,15 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.sampling import sample
-from rlhf_pipeline.files import read_json, sha256_of, write_jsonl
-from rlhf_pipeline.labeling_ui.store import Store
-from rlhf_pipeline.pipeline import stages, tuning
-from rlhf_pipeline.pipeline.config import Config
-from rlhf_pipeline.pipeline.manifest import Manifest
-from rlhf_pipeline.policy.instruments import OF_THE_MACHINE
-from rlhf_pipeline.reward_model.data import split_by_prompt
+from backbone.adapters import SharedBase
+from backbone.sampling import sample
+from foundation.files import read_json, sha256_of, write_jsonl
+from labeling_ui.store.store import Store
+from pipeline import stages
+from pipeline import tuning
+from pipeline.config.config import Config
+from pipeline.runs.manifest import Manifest
+from policy.monitoring import OF_THE_MACHINE
+from reward_model.labels.data import split_by_prompt
 from tests.pipeline import tiny
 
 ADAPTER = "adapter_model.safetensors"
@@ -230,12 +231,12 @@ def test_judgements_of_other_pairs_do_not_stand_for_those_that_wait(tiny_setting
 # --- kill -9 ---
 
 KILLS = {
-    "collect": ("rlhf_pipeline.pipeline.collect:sample", 2),
-    "preferences": ("rlhf_pipeline.labeling_ui.store:Store.record", 9),
-    "reward": ("rlhf_pipeline.reward_model.trainer:ReportSteps.on_step_end", 4),
-    "policy": ("rlhf_pipeline.policy.train:train_step", 4),
-    "evaluate": ("rlhf_pipeline.pipeline.evaluate:sample", 3),
-    "export": ("rlhf_pipeline.policy.export:PreTrainedTokenizerBase.save_pretrained", 1),
+    "collect": ("pipeline.collection.candidates:sample", 2),
+    "preferences": ("labeling_ui.store.store:Store.record", 9),
+    "reward": ("reward_model.training.label_trainer:ReportSteps.on_step_end", 4),
+    "policy": ("policy.native.train:train_step", 4),
+    "evaluate": ("pipeline.comparison:sample", 3),
+    "export": ("policy.export:PreTrainedTokenizerBase.save_pretrained", 1),
 }
 """A function and the call before which to die; the second one dies while labels are given."""
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.files import read_json, write_jsonl
-from rlhf_pipeline.pipeline import stages
-from rlhf_pipeline.pipeline.joints import how_tuned
-from rlhf_pipeline.pipeline.rewards import programmed_judge
-from rlhf_pipeline.reward_model.metrics import RewardSpec
+from backbone.adapters import WEIGHTS, SharedBase
+from foundation.errors import UserError
+from foundation.files import read_json, write_jsonl
+from pipeline import stages
+from pipeline.joints import how_tuned
+from pipeline.scorers import programmed_judge
+from reward_model.rewards.registry import RewardSpec
 from tests import shared_base
 from tests.pipeline import tiny
 
@@ -76,7 +76,7 @@ def test_dpo_leaves_held_out_prompts_alone(
     known = [row["id"] for row in prompts if row["split"] == "train"]
     source = copied / "prompts.jsonl"
     write_jsonl(source, [row | {"split": "held_out"} if row["id"] == known[1] else row for row in prompts])
-    monkeypatch.setattr("rlhf_pipeline.policy.dpo.train_dpo", train)
+    monkeypatch.setattr("policy.trl.dpo.train_dpo", train)
     overrides = [*tiny_settings, f"collect.prompts={source}", "policy.algorithm=dpo"]
     with pytest.raises(Begun):
         stages.policy(*tiny.opened(copied, overrides))

@@ -13,9 +13,9 @@ from typing import Any
 
 from rich.console import Console
 
-from rlhf_pipeline.files import write_jsonl
-from rlhf_pipeline.pipeline.config import Config, load_config
-from rlhf_pipeline.pipeline.run import Run
+from foundation.files import write_jsonl
+from pipeline.config.config import Config, load_config
+from pipeline.runs.folder import Run
 
 TOPICS = [
     "cat", "dog", "mat", "rain", "tea", "bread", "train", "moon", "garden", "chair", "river", "winter", "lamp",
@@ -24,7 +24,7 @@ TOPICS = [
 TRAINING = 20
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["rlhf_pipeline.pipeline.stages", "rlhf_pipeline.pipeline.cli"])
+_processes.set_forkserver_preload(["pipeline.stages", "pipeline.cli.commands"])
 
 
 def ask(text: str) -> list[dict[str, str]]:
@@ -87,7 +87,7 @@ def _main(arguments: list[str], log: str, kill: tuple[str, int] | None) -> None:
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     if kill:
         _kill_at(*kill)
-    from rlhf_pipeline.pipeline import cli
+    from pipeline.cli import commands as cli
 
     sys.argv = ["rlhf", *arguments]
     cli.main()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rlhf_pipeline.backbone.adapters import SharedBase
+from backbone.adapters import SharedBase
 from tests import shared_base
 
 

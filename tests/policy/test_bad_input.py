@@ -10,12 +10,12 @@ from peft import IA3Config, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from rlhf_pipeline.backbone.adapters import CONFIG as ADAPTER_CONFIG
-from rlhf_pipeline.backbone.adapters import WEIGHTS, SharedBase, read_adapter
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.policy.config import PolicyConfig, check_config
-from rlhf_pipeline.policy.rollout import scores_of
-from rlhf_pipeline.policy.train import train_policy
+from backbone.adapters import CONFIG as ADAPTER_CONFIG
+from backbone.adapters import WEIGHTS, SharedBase, read_adapter
+from foundation.errors import UserError
+from policy.config import PolicyConfig, check_config
+from policy.native.rollout import scores_of
+from policy.native.train import train_policy
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
 

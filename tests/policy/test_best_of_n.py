@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.backbone.sampling import SamplingConfig, sample
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.policy.best_of_n import best_of_n, chances, measured_kl
-from rlhf_pipeline.policy.objectives import best_of_n_kl
+from backbone.adapters import SharedBase
+from backbone.sampling import SamplingConfig, sample
+from foundation.errors import UserError
+from policy.best_of_n import best_of_n, chances, measured_kl
+from policy.algorithms.objectives import best_of_n_kl
 from tests.shared_base import PROMPTS
 
 SAMPLING = SamplingConfig(max_new_tokens=6, temperature=1.0)

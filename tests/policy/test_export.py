@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.policy.export import CARD, export_adapter, load_snippet, merge, model_card
+from backbone.adapters import SharedBase
+from foundation.errors import UserError
+from policy.export import CARD, export_adapter, load_snippet, merge, model_card
 from tests.shared_base import add_random_adapter, load, logits
 
 IDS = [1, 5, 6, 7, 200, 9, 2]

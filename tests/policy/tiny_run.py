@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.policy import state as training
-from rlhf_pipeline.policy.config import PolicyConfig
-from rlhf_pipeline.policy.train import train_policy
-from rlhf_pipeline.policy.weights import Trained
+from backbone.adapters import SharedBase
+from policy.native import training_state as training
+from policy.config import PolicyConfig
+from policy.native.train import train_policy
+from policy.native.master_weights import Trained
 from tests import shared_base
 
 PROMPTS = [[1, 5 + i, 6, *range(40, 40 + i % 4), 8] for i in range(12)]

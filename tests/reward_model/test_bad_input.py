@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.reward_model.config import RewardConfig
-from rlhf_pipeline.reward_model.evaluate import evaluate_reward
-from rlhf_pipeline.reward_model.metrics import build
-from rlhf_pipeline.reward_model.scorer import RewardScorer
-from rlhf_pipeline.reward_model.selection import select
-from rlhf_pipeline.reward_model.train import train_reward
+from foundation.errors import UserError
+from reward_model.config import RewardConfig
+from reward_model.evaluation.evaluate import evaluate_reward
+from reward_model.rewards.registry import build
+from reward_model.scorer import RewardScorer
+from reward_model.labels.selection import select
+from reward_model.training.train import train_reward
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlhf_pipeline.backbone.adapters import SharedBase
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.files import read_json
-from rlhf_pipeline.reward_model import ensemble as module
-from rlhf_pipeline.reward_model.data import to_pairs
-from rlhf_pipeline.reward_model.ensemble import Ensemble, load_scorer, train_ensemble
-from rlhf_pipeline.reward_model.evaluate import score_differences
-from rlhf_pipeline.reward_model.scorer import RewardScorer
+from backbone.adapters import SharedBase
+from foundation.errors import UserError
+from foundation.files import read_json
+from reward_model import ensemble as module
+from reward_model.labels.data import to_pairs
+from reward_model.ensemble import Ensemble, load_scorer, train_ensemble
+from reward_model.evaluation.evaluate import score_differences
+from reward_model.scorer import RewardScorer
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted
 

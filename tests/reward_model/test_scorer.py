@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rlhf_pipeline.backbone.adapters import SharedBase, lora_config
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.reward_model.data import to_dataset
-from rlhf_pipeline.reward_model.scorer import RewardScorer
+from backbone.adapters import SharedBase, lora_config
+from foundation.errors import UserError
+from reward_model.labels.data import to_dataset
+from reward_model.scorer import RewardScorer
 from tests.conftest import make_tiny_model
 from tests.reward_model.planted import planted
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlhf_pipeline.errors import UserError
-from rlhf_pipeline.reward_model.uncertainty import FILE, Laplace, log_evidence, preference_probability
+from foundation.errors import UserError
+from reward_model.uncertainty import FILE, Laplace, log_evidence, preference_probability
 
 
 def bradley_terry(pairs: int, d: int, seed: int = 0, scale: float = 2.0) -> tuple[torch.Tensor, torch.Tensor]:

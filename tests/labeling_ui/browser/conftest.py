@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from rlhf_pipeline.labeling_ui.accounts import Accounts
-from rlhf_pipeline.labeling_ui.records import Judgement
-from rlhf_pipeline.labeling_ui.store import Store
+from labeling_ui.people.accounts import Accounts
+from labeling_ui.records import Judgement
+from labeling_ui.store.store import Store
 from tests.labeling_ui.pages import fill_kind
 
 ROOT = Path(__file__).parents[3]

@@ -16,9 +16,9 @@ from typing import Any
 
 import uvicorn
 
-from rlhf_pipeline.labeling_ui.records import Message
-from rlhf_pipeline.labeling_ui.server import build_app, kept_secret
-from rlhf_pipeline.labeling_ui.store import Store
+from labeling_ui.records import Message
+from labeling_ui.web.server import build_app, kept_secret
+from labeling_ui.store.store import Store
 
 WORDS = ("one", "two", "three", "four", "five", "six")
 

@@ -10,9 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from rlhf_pipeline.labeling_ui.accounts import Accounts
-from rlhf_pipeline.labeling_ui.records import Answer, Judgement
-from rlhf_pipeline.labeling_ui.store import Store
+from labeling_ui.people.accounts import Accounts
+from labeling_ui.records import Answer, Judgement
+from labeling_ui.store.store import Store
 from tests.labeling_ui.browser.conftest import PASSWORD, PAYLOAD, ROOT
 from tests.labeling_ui.pages import add_pairs
 

@@ -1,0 +1,303 @@
+"""One frozen base model that carries many named LoRA adapters and small heads.
+
+The policy, the reward model and the value function are adapters on the same weights; the reference
+is the base with every adapter off. Knows PEFT's folder format; knows nothing of rewards or policies.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.lora import LoraLayer, LoraModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from backbone.cpu.fused_layers import FusedLinear, fuse_lora, fuse_mlps, fuse_norms, pack
+from backbone.loading import load_base, load_tokenizer
+from backbone.tokens import Renderer
+from foundation.errors import UserError
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+_HEAD_KEYS = ("base_model.model.score.weight", "base_model.model.score.modules_to_save.weight")
+
+
+class SharedBase:
+    """A causal language model in memory once, whoever uses it.
+
+    Exactly one adapter is active inside `using(name)`; outside, and inside `using(None)`, the model is the
+    untouched base. Only the adapter named by `trainable` ever requires gradients.
+    """
+
+    def __init__(self, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+        fuse_norms(base)
+        fuse_mlps(base)
+        self.name = name
+        self.base = base
+        self.tokenizer = tokenizer
+        generation = getattr(base, "generation_config", None)  # a model with a score head has none
+        declared = generation.eos_token_id if generation else None
+        eos = declared if isinstance(declared, list) else [declared] if declared is not None else []
+        longest = int(getattr(base.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
+        self.renderer = Renderer.of(tokenizer, longest, eos)
+        self.heads: dict[str, torch.nn.Linear] = {}
+        self.trainable: str | None = None
+        self.packs: bool | None = None  # whether `packed` streams suit this model; found out when first needed
+        self._peft: PeftModel | None = None
+        self._active: str | None = None
+        self._scratch: torch.Tensor | None = None
+        self._owned: dict[str, dict[str, tuple[torch.nn.Module, str]]] = {}
+
+    @classmethod
+    def load(cls, model: str, dtype: str = "auto", device: str = "auto") -> "SharedBase":
+        """Load base and tokenizer by the rules of `loading.py`."""
+        tokenizer = load_tokenizer(model)
+        base = load_base(model, dtype, device)
+        return cls(base, tokenizer, str(base.config.name_or_path))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base lives."""
+        return self.base.device
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the hidden states."""
+        return int(self.base.config.get_text_config().hidden_size)
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters on this base."""
+        return list(self._peft.peft_config) if self._peft else []
+
+    @property
+    def peft_model(self) -> PeftModel:
+        """The base with all its adapters as PEFT's model, for trainers of other libraries."""
+        assert self._peft is not None
+        return self._peft
+
+    def add_adapter(self, name: str, config: LoraConfig, *, trainable: bool = False) -> None:
+        """Put a new adapter on the base. Its weights have the base's dtype; B is zero, so it changes nothing yet."""
+        config.task_type = TaskType.CAUSAL_LM
+        config.base_model_name_or_path = self.name
+        try:
+            if self._peft is None:
+                self._peft = PeftModel(self.base, config, adapter_name=name, autocast_adapter_dtype=False)
+                self._peft.eval()
+            else:
+                self._peft.add_adapter(name, config, autocast_adapter_dtype=False)
+            self._owned.clear()
+            fuse_lora(self._peft)
+        except ValueError as error:
+            raise UserError(f'cannot put the adapter "{name}" on {self.name}: {str(error).splitlines()[0]}') from error
+        if trainable:
+            self.trainable = name
+        self._activate(None)
+
+    def load_adapter(self, name: str, folder: Path, *, trainable: bool = False) -> None:
+        """Read a PEFT LoRA folder; a saved `score` head goes to `heads[name]`.
+
+        `UserError` where the folder is missing, is no LoRA, is damaged, or was made for another base.
+        """
+        config, weights = read_adapter(folder)
+        made_for = config.base_model_name_or_path
+        self.add_adapter(name, config)
+        head = next((weights.pop(key) for key in _HEAD_KEYS if key in weights), None)
+        expected = {key: value.shape for key, value in self._state(name).items()}
+        wrong = [key for key in expected if key not in weights or weights[key].shape != expected[key]]
+        extra = [key for key in weights if key not in expected]
+        if wrong or extra:
+            self._remove(name)
+            raise UserError(
+                f"the adapter in {folder} does not fit {self.name}: {len(wrong)} of its weights are missing or of "
+                f'another size and {len(extra)} are unknown, for instance "{(wrong + extra)[0]}". It was made for '
+                f"{made_for or 'another base model'}; name that base, or another adapter."
+            )
+        if head is not None:
+            if head.shape[-1] != self.hidden_size:
+                self._remove(name)
+                raise UserError(
+                    f"the score head in {folder} is {head.shape[-1]} wide, {self.name} is {self.hidden_size}."
+                )
+            self.heads[name] = torch.nn.Linear(head.shape[1], head.shape[0], bias=False, device=self.device)
+            self.heads[name].weight.data.copy_(head)
+            self.heads[name].requires_grad_(False)
+        set_peft_model_state_dict(self._peft, weights, adapter_name=name)
+        if trainable:
+            self.trainable = name
+        self._activate(None)
+
+    def save_adapter(self, name: str, folder: Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+        """Write the adapter as an ordinary PEFT folder, in fp32; `weights` are master copies to write instead."""
+        assert self._peft is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            key: (weights or {}).get(key, value).detach().float().contiguous().cpu()
+            for key, value in self._state(name).items()
+        }
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+        config = self._peft.peft_config[name]
+        config.inference_mode = True
+        config.save_pretrained(str(folder))
+
+    def parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
+        """The adapter's own weights by their names in its PEFT folder."""
+        assert self._peft is not None
+        if name not in self._owned:  # walking through all modules takes longer than a layer's forward pass
+            self._owned[name] = {
+                f"{path}.".replace(f".{name}.", ".") + kind: (module, kind)
+                for path, module in self._peft.named_modules()
+                for kind, _ in module.named_parameters(recurse=False)
+                if f".{name}." in f"{path}." and "lora_" in path
+            }
+        # FSDP puts other parameters in place of these, so they are looked up in their modules.
+        return {key: module.get_parameter(kind) for key, (module, kind) in self._owned[name].items()}
+
+    @contextmanager
+    def using(self, name: str | None) -> Iterator[None]:
+        """Compute with this adapter, or with none (the reference)."""
+        before = self._active
+        if name == before:
+            yield
+            return
+        try:
+            self._activate(name)
+            yield
+        finally:
+            self._activate(before)
+
+    @contextmanager
+    def merged(self, name: str) -> Iterator[None]:
+        """Compute without gradients, with this adapter added into the base weights; they come back bit for bit.
+
+        Saves two small products a layer while sampling. In a 16-bit base an update smaller than half a unit in the last
+        place vanishes in the sum, so that what is sampled is not quite the adapter; `using` is exact. No other adapter
+        can be used inside.
+        """
+        assert self._peft is not None
+        layers = [module for module in self._peft.modules() if isinstance(module, LoraLayer) and name in module.lora_A]
+        kept = [_weight(layer).data for layer in layers]  # set aside, not copied: the sums are new tensors
+        try:
+            for layer in layers:
+                weight = _weight(layer)
+                total = (weight.float() + layer.get_delta_weight(name).float()).to(weight.dtype)  # type: ignore[operator]
+                if isinstance(layer, FusedLinear) and (packed := pack(total)) is not None:
+                    layer.packed = packed
+                else:
+                    weight.data = total
+            with self.using(None), torch.no_grad():
+                yield
+        finally:
+            for layer, original in zip(layers, kept, strict=True):
+                _weight(layer).data = original
+                if isinstance(layer, FusedLinear):
+                    layer.packed = None
+
+    def hidden_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """States after the final norm under the active adapter: (batch, length, hidden)."""
+        decoder = getattr(self.base, self.base.base_model_prefix)
+        states: torch.Tensor = decoder(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        ).last_hidden_state
+        return states
+
+    def lm_head(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits over the vocabulary for (..., hidden) states."""
+        head = self.base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        assert head is not None
+        logits: torch.Tensor = head(states)
+        return logits
+
+    @property
+    def lm_table(self) -> torch.Tensor:
+        """The LM head's weights: (vocabulary, hidden)."""
+        head = self.base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        assert head is not None
+        return cast(torch.Tensor, head.weight)
+
+    def scratch(self, rows: int, width: int) -> torch.Tensor:
+        """The same room at every call, (2, rows, width) in fp32: to get it anew takes longer than to use it."""
+        if self._scratch is None or self._scratch.numel() < 2 * rows * width or self._scratch.device != self.device:
+            self._scratch = torch.empty(2 * rows * width, device=self.device)
+        return self._scratch[: 2 * rows * width].view(2, rows, width)
+
+    def check_trainable(self, name: str) -> None:
+        """Assert that this adapter, all of it and nothing else, will be trained."""
+        wanted = {id(parameter) for parameter in self.parameters(name).values()}
+        found = {id(parameter) for parameter in self.base.parameters() if parameter.requires_grad}
+        if not wanted or wanted != found:
+            raise AssertionError(f"trainable weights are not those of {name}: {len(found)} found, {len(wanted)} wanted")
+
+    def _activate(self, name: str | None) -> None:
+        if self._peft is None:
+            return
+        if name is None:
+            self._tuner.disable_adapter_layers()
+        else:
+            self._tuner.enable_adapter_layers()
+            self._peft.set_adapter(name, inference_mode=True)
+        self._active = name
+        # PEFT flips requires_grad whenever it switches: say again who is trained.
+        for adapter in self.adapters:
+            for parameter in self.parameters(adapter).values():
+                parameter.requires_grad_(adapter == self.trainable)
+
+    @property
+    def _tuner(self) -> LoraModel:
+        assert self._peft is not None
+        return cast(LoraModel, self._peft.base_model)
+
+    def _remove(self, name: str) -> None:
+        assert self._peft is not None
+        self._owned.pop(name, None)
+        if len(self.adapters) > 1:
+            self._peft.delete_adapter(name)
+        else:
+            self._tuner.unload()
+            self._peft = self._active = None
+        self._activate(None)
+
+    def _state(self, name: str) -> dict[str, torch.Tensor]:
+        # Left to itself, PEFT asks the hub whether the vocabulary was changed; adapters here never change it.
+        state: dict[str, torch.Tensor] = get_peft_model_state_dict(
+            self._peft, adapter_name=name, save_embedding_layers=False
+        )
+        return state
+
+
+def _weight(layer: LoraLayer) -> torch.nn.Parameter:
+    return cast(torch.nn.Parameter, layer.get_base_layer().weight)
+
+
+def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
+    """The configuration and the weights of a LoRA folder, checked to be one."""
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        raise UserError(f"{folder} is not an adapter folder: it needs {CONFIG} and {WEIGHTS}.")
+    try:
+        config = LoraConfig.from_pretrained(str(folder))
+        weights = load_file(folder / WEIGHTS)
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"the adapter in {folder} cannot be read ({error}). It is damaged, or no LoRA.") from error
+    if not isinstance(config, LoraConfig):
+        raise UserError(f"the adapter in {folder} is a {type(config).__name__}; only LoRA adapters are supported.")
+    config.modules_to_save = None
+    config.inference_mode = False
+    return config, weights
+
+
+def lora_config(
+    rank: int, alpha: float, targets: str | Sequence[str] = "all-linear", dropout: float = 0.0
+) -> LoraConfig:
+    """A LoRA of this rank on these linear layers (Hu et al. 2021); scale alpha/rank."""
+    modules = targets if isinstance(targets, str) else list(targets)
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        target_modules=modules,
+        lora_dropout=dropout,
+        bias="none",
+    )

@@ -1,0 +1,103 @@
+"""Log-probabilities of given responses, without ever holding the full logits.
+
+Only positions that predict a response token go through the LM head, a chunk at a time, and of each chunk only its
+gradient by the hidden states is kept. Memory is chunk x vocabulary, not batch x length x vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from backbone.adapters import SharedBase
+from backbone.cpu.shared_prompts import states_before
+from backbone.tokens import Ids
+
+CHUNK_BYTES = 24 << 20
+
+
+class TokenLogprobs(NamedTuple):
+    """Each (batch, longest response), fp32, zero where `mask` is 0.
+
+    `logprobs` in nats, `entropy` of the whole next-token distribution in nats, `mask` 1.0 on response tokens.
+    """
+
+    logprobs: torch.Tensor
+    entropy: torch.Tensor
+    mask: torch.Tensor
+
+
+def response_logprobs(
+    base: SharedBase,
+    prompt_ids: Sequence[Ids],
+    response_ids: Sequence[Ids],
+    temperature: float = 1.0,
+    chunk: int | None = None,
+    differentiable_entropy: bool = False,
+) -> TokenLogprobs:
+    """Return log pi(token | prompt, tokens before it) for every response token, under the base's active adapter.
+
+    `temperature` divides the logits, as it did while sampling. Differentiable where gradients are enabled, the
+    entropy only if asked for. `chunk` is how many positions go through the LM head at once; by default as many as keep
+    its logits small enough to stay in the cache. Responses in a row that answer the same prompt share its computation.
+    """
+    mask = response_mask(response_ids)
+    rows, columns = mask.nonzero(as_tuple=True)
+    targets = torch.tensor([token for response in response_ids for token in response], device=base.device)
+    states = states_before(base, prompt_ids, response_ids)
+    chunk = chunk or max(16, CHUNK_BYTES // (4 * base.lm_table.shape[0]))
+    parts = [
+        _Head.apply(  # type: ignore[no-untyped-call]
+            base, temperature, states[start : start + chunk], targets[start : start + chunk], differentiable_entropy
+        )
+        for start in range(0, len(targets), chunk)
+    ]
+    logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
+    index = (rows.to(base.device), columns.to(base.device))
+    zeros = torch.zeros(mask.shape, device=base.device)
+    return TokenLogprobs(zeros.index_put(index, logprobs), zeros.index_put(index, entropies), mask.to(base.device))
+
+
+class _Head(torch.autograd.Function):
+    """Hidden states (n, hidden) and the tokens that followed (n,) to log-probabilities and entropies (n,).
+
+    Of y = log softmax(z)[token] and of the entropy H of softmax(z), the derivatives by z are onehot - p and
+    -p (log p + H). Both are taken back through the frozen LM head at once, while the logits are at hand, so that
+    the backward pass only scales them: no logits are kept, and none are computed twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, base: SharedBase, temperature: float, states: torch.Tensor, targets: torch.Tensor, entropic: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        table, scores = base.lm_table, base.lm_head(states)
+        logits, weights = base.scratch(len(states), scores.shape[-1])
+        logits.copy_(scores)
+        if temperature != 1:
+            logits.div_(temperature)
+        torch.softmax(logits, -1, out=weights)
+        total = (logits.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log()).squeeze(-1)
+        chosen = logits.gather(-1, targets[:, None]).squeeze(-1)
+        mean = logits.mul_(weights).sum(-1)
+        if ctx.needs_input_grad[2]:
+            slope = (table[targets].float() - (scores.copy_(weights) @ table).float()) / temperature
+            ctx.save_for_backward(slope)
+            if entropic:
+                turn = scores.copy_(logits.addcmul_(weights, mean[:, None], value=-1)) @ table
+                ctx.save_for_backward(slope, turn.float() / -temperature)
+        ctx.dtype = states.dtype
+        if not entropic:
+            ctx.mark_non_differentiable(entropy := total - mean)
+            return chosen - total, entropy
+        return chosen - total, total - mean
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None, torch.Tensor, None, None]:
+        gradient = sum(slope * along[:, None] for slope, along in zip(ctx.saved_tensors, gradients, strict=False))
+        return None, None, torch.as_tensor(gradient).to(ctx.dtype), None, None
+
+
+def response_mask(response_ids: Sequence[Ids]) -> torch.Tensor:
+    """1.0 on the tokens of each response: (batch, longest response), fp32."""
+    lengths = torch.tensor([len(response) for response in response_ids])
+    return (torch.arange(int(lengths.max()))[None, :] < lengths[:, None]).float()

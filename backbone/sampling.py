@@ -1,0 +1,234 @@
+"""Batched sampling that returns what training needs: token ids, their log-probabilities, why each response ended.
+
+Each prompt is prefilled once for its whole group, and a finished response leaves the batch. A token is drawn by
+inverting the cumulative distribution at one uniform number, and every response has its own stream of uniform
+numbers, named by `(seed, row)`: what is sampled does not depend on how responses are batched or which process
+draws them. Knows nothing of rewards.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import Field, field_validator
+
+from backbone.adapters import SharedBase
+from backbone.cpu.decoding import Decoder
+from backbone.tokens import Ids
+from foundation.errors import UserError
+from foundation.settings import Settings
+
+FinishReason = Literal["stop", "length"]
+_NUCLEUS = 256
+_BLOCK = 256
+_LEAVING = 4  # finished rows leave so many at a time: each time the cache is copied, and kernels made for a new size
+
+
+class SamplingConfig(Settings):
+    """How responses are drawn. `temperature` 0 is greedy; `top_p` below 1 keeps the smallest set of that mass."""
+
+    max_new_tokens: int = Field(96, ge=1, description="longest response, in tokens")
+    temperature: float = Field(0.8, ge=0, description="divides the logits; 0 is greedy decoding")
+    top_k: int | None = Field(None, ge=1, description="sampling among the k likeliest tokens; null keeps everything")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling (Holtzman et al. 2020); 1 keeps everything")
+    stop: tuple[str, ...] = Field((), description="texts that end a response, which keeps them")
+
+    @field_validator("stop")
+    @classmethod
+    def _not_empty(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in stop:
+            raise ValueError("an empty text would end every response at once: leave it out")
+        return stop
+
+
+class Sample(NamedTuple):
+    """One response. `logprobs[t]` is the log-probability of `response_ids[t]` under the distribution it was drawn from
+    (tempered, and renormalised within the nucleus; for greedy decoding the model's own)."""
+
+    prompt: int
+    response_ids: list[int]
+    logprobs: list[float]
+    finish_reason: FinishReason
+
+
+@torch.no_grad()
+def sample(
+    base: SharedBase,
+    prompts: Sequence[Ids],
+    config: SamplingConfig,
+    *,
+    group: int = 1,
+    seed: int = 0,
+    rows: Sequence[int] | None = None,
+    batch: int = 64,
+    progress: Callable[[int], None] | None = None,
+    on_token: Callable[[list[list[int]]], None] | None = None,
+) -> list[Sample]:
+    """`group` responses to each prompt under the active adapter, in prompt order.
+
+    `rows[i]` names the random stream of prompt i's first response (its j-th uses `rows[i] + j`); by default
+    `i * group`. At most `batch` responses are decoded at once; `progress` is told how many are done, and `on_token`,
+    after each step, the token ids so far of all responses that are decoded together.
+    """
+    check_room(base, prompts, config.max_new_tokens)
+    rows = rows if rows is not None else range(0, len(prompts) * group, group)
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    found: dict[int, list[Sample]] = {}
+    step = max(1, batch // group)
+    for start in range(0, len(order), step):
+        chosen = order[start : start + step]
+        drawn = _decode(base, [prompts[i] for i in chosen], [rows[i] for i in chosen], config, group, seed, on_token)
+        for place, index in enumerate(chosen):
+            found[index] = [one._replace(prompt=index) for one in drawn[place * group : (place + 1) * group]]
+        if progress:
+            progress(len(chosen) * group)
+    return [one for index in range(len(prompts)) for one in found[index]]
+
+
+def check_room(base: SharedBase, prompts: Sequence[Ids], max_new_tokens: int) -> None:
+    """Refuse prompts after which the model's context has not room for so many new tokens."""
+    longest = max(map(len, prompts), default=0) + max_new_tokens
+    if longest > base.renderer.max_length:
+        raise UserError(
+            f"a prompt and {max_new_tokens} new tokens need {longest} tokens; the model's context has "
+            f"{base.renderer.max_length}. Shorten the prompt or lower max_new_tokens."
+        )
+
+
+@dataclass
+class _Row:
+    place: int
+    tokens: list[int]
+    logprobs: list[float]
+    uniforms: torch.Tensor
+    finish_reason: FinishReason = "length"
+
+
+def _decode(
+    base: SharedBase, prompts: Sequence[Ids], streams: Sequence[int], config: SamplingConfig, group: int, seed: int,
+    on_token: Callable[[list[list[int]]], None] | None,
+) -> list[Sample]:  # fmt: skip
+    decoder = Decoder(base, prompts, group, config.max_new_tokens)
+    rows = [
+        _Row(index, [], [], uniforms(seed, streams[index // group] + index % group, config.max_new_tokens))
+        for index in range(len(prompts) * group)
+    ]
+    active = rows
+    for step in range(config.max_new_tokens):
+        logits = base.lm_head(decoder.states).float()
+        draws = torch.stack([row.uniforms[step] for row in active]).to(base.device)
+        tokens, logprobs = draw(logits, draws, config.temperature, config.top_p, config.top_k)
+        for row, token, logp in zip(active, tokens.tolist(), logprobs.tolist(), strict=True):
+            if row.finish_reason == "stop":
+                continue
+            row.tokens.append(token)
+            row.logprobs.append(logp)
+            if token in base.renderer.eos_ids or _stopped(base, row.tokens, config.stop):
+                row.finish_reason = "stop"
+        if on_token:
+            on_token([list(row.tokens) for row in rows])
+        keep = _staying(active)
+        if not keep or step + 1 == config.max_new_tokens:
+            break
+        decoder.keep(keep)
+        active = [active[place] for place in keep]
+        decoder.feed(tokens[keep])
+    return [Sample(row.place // group, row.tokens, row.logprobs, row.finish_reason) for row in rows]
+
+
+def _staying(rows: Sequence[_Row]) -> list[int]:
+    """Places of the rows to go on with: those that are not finished, filled up to a multiple of `_LEAVING`."""
+    going = [place for place, row in enumerate(rows) if row.finish_reason != "stop"]
+    done = [place for place, row in enumerate(rows) if row.finish_reason == "stop"]
+    return sorted(going + done[: -len(going) % _LEAVING])
+
+
+def _stopped(base: SharedBase, tokens: Sequence[int], stop: Sequence[str]) -> bool:
+    """Whether the last token completed a stop string: every token spells a byte at least, so the end is enough."""
+    return any(text in base.renderer.tokenizer.decode(list(tokens[-len(text.encode()) :])) for text in stop)
+
+
+def uniforms(seed: int, row: int, count: int) -> torch.Tensor:
+    """The first `count` numbers in [0, 1) of the stream named by `(seed, row)`: (count,), float64."""
+    name = hashlib.sha256(f"{seed}/{row}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(name[:8], "little", signed=True))
+    return torch.rand(count, generator=generator, dtype=torch.float64)
+
+
+def draw(
+    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float = 1.0, top_k: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token a row by inverting the cumulative distribution: exact, and far cheaper than `torch.multinomial`.
+
+    logits: (batch, vocabulary) fp32; uniform: (batch,) in [0, 1). Returns tokens (batch,) int64 and their
+    log-probabilities (batch,) under the distribution that was drawn from: of the `top_k` likeliest tokens the smallest
+    set whose share of their mass reaches `top_p`.
+    """
+    if temperature == 0:
+        tokens = logits.argmax(-1)
+        return tokens, torch.log_softmax(logits, -1).gather(-1, tokens[:, None]).squeeze(-1)
+    logits = logits / temperature if temperature != 1 else logits
+    if top_p < 1 or (top_k is not None and top_k < logits.shape[-1]):
+        return _draw_truncated(logits, uniform, top_p, top_k)
+    masses = torch.softmax(logits, -1)  # on a CPU far faster than `torch.exp`
+    tokens, total = _invert(masses, uniform)
+    if not bool(total.isfinite().all()):
+        raise UserError(
+            "the model's logits are not finite: its weights are damaged, or its training went astray. Take other "
+            "weights, or train with a lower learning rate."
+        )
+    return tokens, masses.gather(-1, tokens[:, None]).squeeze(-1).log() - total.log()
+
+
+def _invert(masses: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Index of the first entry at which the running sum of a row exceeds `uniform` of its total, and the total.
+
+    First the block in which that is, by the blocks' sums, then the entry within the block.
+    """
+    batch, size = masses.shape
+    if size % _BLOCK:
+        masses = torch.nn.functional.pad(masses, (0, -size % _BLOCK))
+    blocks = masses.view(batch, -1, _BLOCK)
+    sums = blocks.sum(-1)
+    total = sums.sum(-1)
+    block, rest = _first_beyond(sums, uniform.to(masses.dtype) * total)
+    within = blocks.gather(1, block[:, None, None].expand(-1, 1, _BLOCK)).squeeze(1)
+    return block * _BLOCK + _first_beyond(within, rest)[0], total
+
+
+def _first_beyond(masses: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The entry of each row at which its running sum exceeds `target`, and what of the target is left before it."""
+    cumulative = masses.cumsum(-1)
+    index = torch.searchsorted(cumulative, target[:, None], right=True).squeeze(-1)
+    # Rounding may push the target to the very end; the last entry with any probability is meant.
+    last = masses.shape[-1] - 1 - (masses > 0).to(torch.int8).flip(-1).argmax(-1)
+    index = index.minimum(last)
+    before = cumulative.gather(-1, index[:, None]) - masses.gather(-1, index[:, None])
+    return index, (target - before.squeeze(-1)).clamp(min=0)
+
+
+def _log_mass(logits: torch.Tensor) -> torch.Tensor:
+    """The log of the sum of exp of each row, (batch, 1): `torch.logsumexp` is an order of magnitude slower on a CPU."""
+    highest = logits.amax(-1, keepdim=True)
+    return highest + torch.exp(logits - highest).sum(-1, keepdim=True).log()
+
+
+def _draw_truncated(
+    logits: torch.Tensor, uniform: torch.Tensor, top_p: float, top_k: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `draw` among the likeliest tokens; sorts the whole vocabulary only if it must."""
+    vocabulary = logits.shape[-1]
+    size = min(top_k or _NUCLEUS, vocabulary)
+    top, ids = logits.topk(size, dim=-1)
+    # With top_k the mass to share is that of the k tokens, else that of all.
+    whole = _log_mass(top if top_k else logits)
+    if not top_k and size < vocabulary and bool(((top - whole).exp().sum(-1) < top_p).any()):
+        top, ids = logits.sort(dim=-1, descending=True)
+    masses = (top - whole).exp()
+    before = masses.cumsum(-1) - masses
+    kept = masses.masked_fill(before >= top_p, 0.0)
+    choice, total = _invert(kept, uniform)
+    chosen = (top - whole).gather(-1, choice[:, None]).squeeze(-1)
+    return ids.gather(-1, choice[:, None]).squeeze(-1), chosen - total.log()

@@ -1,0 +1,140 @@
+"""Reading and writing whole files.
+
+What is written here is either complete under its final name or not there at all, also after a
+power cut: contents are synced before the rename, the folder after it. JSON Lines are read with
+errors that name the line and the field. Which files exist, and when, only `pipeline` knows.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+
+Row = dict[str, Any]
+
+_TYPE_NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}. Nothing was changed; "
+            "free some space or choose another folder, then run the command again."
+        ) from error
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write one JSON object a line, whole or not at all; returns how many."""
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    write_text(path, "".join(f"{line}\n" for line in lines))
+    return len(lines)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; `UserError` where it is missing or malformed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 text ({error.reason}, byte {error.start}). Save the file as UTF-8."
+        ) from error
+    except (ValueError, RecursionError) as error:  # the latter: nested too deeply
+        raise UserError(f"{path} is not valid JSON: {error}") from error
+
+
+def read_jsonl(path: Path, required: Mapping[str, type] | None = None) -> Iterator[tuple[int, Row]]:
+    """Yield `(line number, object)` for each non-blank line.
+
+    `required` maps field names to the Python type that their JSON value must have. Anything
+    malformed raises `UserError` with the file, the line and the field.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}.") from error
+    with file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+            except UnicodeDecodeError as error:
+                raise UserError(f"{where}: not UTF-8 text ({error.reason}). Save the file as UTF-8.") from error
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"{where}: not valid JSON ({error.msg}, column {error.colno}). Each line must be one JSON object."
+                ) from error
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits; nested too deeply
+                raise UserError(f"{where}: not valid JSON ({error}).") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}.")
+            for field, kind in (required or {}).items():
+                if field not in row:
+                    raise UserError(f'{where}: the field "{field}" is missing.')
+                if not isinstance(row[field], kind):
+                    raise UserError(
+                        f'{where}: the field "{field}" must be {_TYPE_NAMES.get(kind, kind.__name__)}, '
+                        f"found {type(row[field]).__name__}."
+                    )
+            yield number, row
+
+
+def content_id(*parts: object) -> str:
+    """A short id made from the content itself, so that the same record always gets the same id."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file, or of a folder's relative names and contents."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    for file in files:
+        if file is not path:
+            digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename inside `path` survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish_folder(partial: Path, final: Path) -> None:
+    """Give a finished folder its final name in one step, after syncing what is in it."""
+    for file in partial.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+    partial.rename(final)
+    sync_folder(final.parent)

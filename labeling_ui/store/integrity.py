@@ -1,0 +1,57 @@
+"""Looking for what could never be: whether a label store is whole, and its parts agree with one another."""
+
+from collections import Counter
+
+import sqlalchemy as sa
+
+from labeling_ui.store import tables
+
+
+def problems(connection: sa.Connection) -> list[str]:
+    """One line for each problem of the store that the (reading) transaction sees."""
+    found = _damage(connection) if connection.dialect.name == "sqlite" else []
+    return found or [*_judgements(connection), *_leases(connection), *_counters(connection)]
+
+
+def _damage(connection: sa.Connection) -> list[str]:
+    """What SQLite itself says; PostgreSQL enforces its foreign keys, and has tools of its own for damaged pages."""
+    said = [str(line) for line in connection.exec_driver_sql("PRAGMA integrity_check").scalars() if line != "ok"]
+    for table, number, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        said.append(f"row {number} of {table} refers to a row of {parent} that is not there")
+    return said
+
+
+def _judgements(connection: sa.Connection) -> list[str]:
+    """Every judgement in force is its annotator's newest event on the task, and none is in force after an undo."""
+    events = connection.execute(sa.select(tables.events).order_by(tables.events.c.number))
+    newest = {(row.task_id, row.annotator_id): (row.number, row.action) for row in events}
+    in_force = {(row.task_id, row.annotator_id): row.event for row in connection.execute(sa.select(tables.judgements))}
+    said = []
+    for task_id, annotator_id in newest.keys() | in_force.keys():
+        number, action = newest.get((task_id, annotator_id), (None, "undo"))
+        expected = None if action == "undo" else number
+        if in_force.get((task_id, annotator_id)) != expected:
+            said.append(f"the judgement of task {task_id} by annotator {annotator_id} is not what was last said")
+    return sorted(said)
+
+
+def _leases(connection: sa.Connection) -> list[str]:
+    leases, judgements = tables.leases.c, tables.judgements.c
+    both = (judgements.task_id == leases.task_id) & (judgements.annotator_id == leases.annotator_id)
+    judged = sa.select(leases.task_id, leases.annotator_id).join(tables.judgements, both)
+    return [
+        f"task {task_id} is leased to annotator {annotator_id}, who has judged it"
+        for task_id, annotator_id in connection.execute(judged.order_by(leases.task_id))
+    ]
+
+
+def _counters(connection: sa.Connection) -> list[str]:
+    taken: Counter[str] = Counter()
+    for table in (tables.leases, tables.judgements):
+        taken.update(connection.execute(sa.select(table.c.task_id)).scalars())
+    rows = connection.execute(sa.select(tables.tasks.c.id, tables.tasks.c.taken).order_by(tables.tasks.c.id))
+    return [
+        f"task {row.id} counts {row.taken} places as taken; it has {taken[row.id]} judgements and leases"
+        for row in rows
+        if row.taken != taken[row.id]
+    ]

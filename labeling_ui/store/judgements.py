@@ -1,0 +1,188 @@
+"""Taking judgements and withdrawing them: each function works in the writing transaction that it is given.
+
+Everything is appended to the log of events. An answer takes the place that its lease held. One that comes after its
+lease was taken back is kept as well: nobody's work is thrown away. It then takes a free place of the task, or that of
+an annotator who holds a lease and has not answered yet; only where all places are judged is the task judged once more
+than its overlap.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from secrets import token_hex
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from foundation.errors import UserError
+from labeling_ui.campaigns import assignment
+from labeling_ui.store import leases as leasing
+from labeling_ui.store import tables
+from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.records import Assignment, Judgement
+
+Outcome = Literal["taken", "edited", "repeated", "answered"]
+"""Taken; put in the place of an earlier one; the same key again; or an answer where there was one already."""
+
+_Pair = tuple[str, str]
+
+
+def take(connection: sa.Connection, judgements: Sequence[Judgement], now: float, time: str) -> list[Outcome]:
+    """Sort out what becomes of each judgement and store what is new; `UserError` where one is impossible."""
+    known = _look_up(connection, judgements)
+    sorted_out = [(judgement, _outcome(judgement, known)) for judgement in judgements]
+    new = [judgement for judgement, outcome in sorted_out if outcome in ("taken", "edited")]
+    first = _last_number(connection) + 1 if new else 0
+    events = [
+        tables.event_row(replace(each, key=each.key or token_hex(16), created_at=each.created_at or time), number)
+        for number, each in enumerate(new, start=first)
+    ]
+    in_force = [
+        {"task_id": row["task_id"], "annotator_id": row["annotator_id"], "event": row["number"]} for row in events
+    ]
+    taken = [row for row, each in zip(in_force, new, strict=True) if each.action == "answer"]
+    edited = [row for row, each in zip(in_force, new, strict=True) if each.action == "edit"]
+    if events:
+        connection.execute(sa.insert(tables.events), events)
+    if taken:
+        connection.execute(sa.insert(tables.judgements), taken)
+        _take_places(connection, [(row["task_id"], row["annotator_id"]) for row in taken], known, now)
+    if edited:
+        changed = sa.update(tables.judgements).where(_pair_of(tables.judgements)).values(event=sa.bindparam("to"))
+        connection.execute(
+            changed, [{"of": row["task_id"], "by": row["annotator_id"], "to": row["event"]} for row in edited]
+        )
+    return [outcome for _, outcome in sorted_out]
+
+
+def undo(connection: sa.Connection, annotator_id: str, key: str, now: float, time: str) -> Assignment | None:
+    """Withdraw the annotator's newest judgement and lease them its task again, as their first."""
+    leases, judgements, events = tables.leases, tables.judgements, tables.events
+    done = connection.execute(sa.select(events).where(events.c.key == key)).first()
+    if done is not None:
+        if done.annotator_id != annotator_id or done.action != "undo":
+            raise UserError(f'the key "{key}" was used for a judgement. Reload the page and try again.')
+        held = leasing.leased_to(connection, annotator_id, leasing.campaigns_of(connection))
+        return next((each for each in held if each.previous and each.previous.key == key), None)
+    mine = sa.select(events).join(judgements, judgements.c.event == events.c.number)
+    mine = mine.where(judgements.c.annotator_id == annotator_id).order_by(judgements.c.event.desc()).limit(1)
+    row = connection.execute(mine).first()
+    if row is None:
+        return None
+    newest, number = tables.judgement_of(row), _last_number(connection) + 1
+    undone = replace(newest, action="undo", key=key, created_at=time)
+    connection.execute(sa.insert(events), [tables.event_row(undone, number)])
+    ours = (judgements.c.task_id == newest.task_id) & (judgements.c.annotator_id == annotator_id)
+    connection.execute(sa.delete(judgements).where(ours))
+    leasing.change_taken(connection, {newest.task_id: -1})
+    first = sa.select(sa.func.coalesce(sa.func.min(leases.c.granted), 1)).where(leases.c.annotator_id == annotator_id)
+    place = connection.execute(first).scalar_one() - 1
+    seen = leasing.judged_assignment(connection, undone)
+    leasing.lease(connection, seen.task, annotator_id, seen.campaign, now, place, newest.shown, number)
+    return seen
+
+
+def erase(connection: sa.Connection, annotator_id: str) -> int:
+    """Delete all that the annotator said, and what was reserved for them; returns how many judgements there were."""
+    leasing.release(connection, annotator_id)
+    judgements = tables.judgements
+    ended = sa.delete(judgements).where(judgements.c.annotator_id == annotator_id).returning(judgements.c.task_id)
+    freed = connection.execute(ended).scalars().all()
+    leasing.change_taken(connection, {task_id: -1 for task_id in freed})
+    connection.execute(sa.delete(tables.events).where(tables.events.c.annotator_id == annotator_id))
+    connection.execute(sa.delete(tables.tasks).where(tables.tasks.c.reserved_for == annotator_id))
+    return len(freed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the store holds of the tasks and keys of some judgements; goes along with what is taken."""
+
+    tasks: dict[str, sa.Row[Any]]
+    annotators: set[str]
+    campaigns: dict[str, Campaign]
+    leases: dict[_Pair, sa.Row[Any]]
+    keys: dict[str, tuple[_Pair, str]]
+    shown: dict[_Pair, Sequence[str]]
+    """Of the judgements in force."""
+
+
+def _look_up(connection: sa.Connection, judgements: Sequence[Judgement]) -> _Known:
+    task_ids = {judgement.task_id for judgement in judgements}
+    people = {judgement.annotator_id for judgement in judgements}
+    keys = {judgement.key for judgement in judgements if judgement.key}
+    events, in_force = tables.events, tables.judgements
+    rows_in = leasing.rows_in
+    shown = sa.select(in_force.c.task_id, in_force.c.annotator_id, events.c.shown)
+    shown = shown.join(events, events.c.number == in_force.c.event)
+    return _Known(
+        tasks={row.id: row for row in rows_in(connection, tables.tasks.c.id, task_ids)},
+        annotators={row.id for row in rows_in(connection, tables.annotators.c.id, people)},
+        campaigns=leasing.campaigns_of(connection),
+        leases={_pair(row): row for row in rows_in(connection, tables.leases.c.task_id, task_ids)},
+        keys={row.key: (_pair(row), row.action) for row in rows_in(connection, events.c.key, keys)},
+        shown={_pair(row): row.shown for row in rows_in(connection, in_force.c.task_id, task_ids, shown)},
+    )
+
+
+def _outcome(judgement: Judgement, known: _Known) -> Outcome:
+    """What becomes of a judgement after those before it; `UserError` where it is impossible."""
+    pair = (judgement.task_id, judgement.annotator_id)
+    if judgement.task_id not in known.tasks:
+        raise UserError(f'there is no task "{judgement.task_id}" in this label store.')
+    if judgement.annotator_id not in known.annotators:
+        raise UserError(f'there is no annotator "{judgement.annotator_id}" in this label store. Sign in again.')
+    task = tables.task_of(known.tasks[judgement.task_id])
+    if task.reserved_for not in (None, judgement.annotator_id):
+        raise UserError(f"the task {task.id} is another annotator's.")
+    if judgement.action not in ("answer", "edit"):
+        raise UserError(f'a judgement is an answer or an edit, not "{judgement.action}".')
+    is_edit = judgement.action == "edit"
+    lease = known.leases.get(pair)
+    shown = known.shown.get(pair) if is_edit else lease.shown if lease else None
+    assignment.check(judgement, task, known.campaigns[task.campaign], shown)
+    if judgement.key in known.keys:
+        if known.keys[judgement.key] != (pair, judgement.action):
+            raise UserError(f'the key "{judgement.key}" was used for another judgement. Reload the page.')
+        return "repeated"
+    if is_edit and pair not in known.shown:
+        raise UserError(f"there is no judgement of task {task.id} to edit: it was withdrawn, or never given.")
+    if not is_edit and pair in known.shown:
+        return "answered"
+    known.shown[pair] = judgement.shown
+    if judgement.key:
+        known.keys[judgement.key] = (pair, judgement.action)
+    return "edited" if is_edit else "taken"
+
+
+def _take_places(connection: sa.Connection, answered: Sequence[_Pair], known: _Known, now: float) -> None:
+    """Turn leases into judgements; where there was no lease, find another place for the judgement."""
+    ended = [pair for pair in answered if pair in known.leases]
+    late = Counter(task_id for task_id, annotator_id in answered if (task_id, annotator_id) not in known.leases)
+    change = dict(late)
+    for task_id, number in late.items():
+        task = known.tasks[task_id]
+        if task.gold is None:
+            # Lapsed leases give way first, then those that were given last.
+            others = [row for pair, row in known.leases.items() if pair[0] == task_id and pair not in ended]
+            others.sort(key=lambda row: (row.leased_until > now, -row.leased_until))
+            yielding = others[: max(task.taken + number - task.overlap, 0)]
+            ended += [_pair(row) for row in yielding]
+            change[task_id] -= len(yielding)
+    if ended:
+        over = sa.delete(tables.leases).where(_pair_of(tables.leases))
+        connection.execute(over, [{"of": task_id, "by": annotator_id} for task_id, annotator_id in ended])
+    leasing.change_taken(connection, {task_id: number for task_id, number in change.items() if number})
+
+
+def _pair(row: sa.Row[Any]) -> _Pair:
+    return row.task_id, row.annotator_id
+
+
+def _pair_of(table: sa.Table) -> sa.ColumnElement[bool]:
+    """The row of a task and an annotator that the parameters `of` and `by` name."""
+    return (table.c.task_id == sa.bindparam("of")) & (table.c.annotator_id == sa.bindparam("by"))
+
+
+def _last_number(connection: sa.Connection) -> int:
+    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(tables.events.c.number), 0))).scalar_one())

@@ -1,0 +1,227 @@
+"""The label store's tables, as the newest migration leaves them, and their rows as records.
+
+`leases` promise a task to an annotator for a while. `events` is append-only: every answer, edit and undo, in the order
+of arrival; `judgements` points to the one event of an annotator on a task that is in force. `tasks.taken` counts a
+task's judgements in force and its leases; it is kept in the transaction that changes either, so that finding the next
+task needs no counting.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from labeling_ui.records import Annotator, Answer, Candidate, Judgement, Prompt, Task
+
+metadata = sa.MetaData()
+
+campaigns = sa.Table(
+    "campaigns",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("settings", sa.JSON, nullable=False),
+)
+
+prompts = sa.Table(
+    "prompts",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("messages", sa.JSON, nullable=False),
+    sa.Column("references", sa.JSON, nullable=False),
+)
+
+candidates = sa.Table(
+    "candidates",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False),
+    sa.Column("response", sa.Text, nullable=False),
+    sa.Column("source", sa.JSON, nullable=False),
+)
+
+annotators = sa.Table(
+    "annotators",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("role", sa.Text, nullable=False, server_default="annotator"),
+    sa.Column("password_hash", sa.Text),
+    sa.Column("email", sa.Text, unique=True),
+    sa.Column("session_version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    sa.Column("token_hash", sa.Text, primary_key=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("name", sa.Text),
+    sa.Column("expires_at", sa.Double, nullable=False),  # this and the next: seconds since 1970
+    sa.Column("used_at", sa.Double),
+)
+
+sign_in_attempts = sa.Table(
+    "sign_in_attempts",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("locked_until", sa.Double, nullable=False),  # seconds since 1970
+)
+
+server_secrets = sa.Table(
+    "server_secrets",
+    metadata,
+    sa.Column("purpose", sa.Text, primary_key=True),
+    sa.Column("secret", sa.Text, nullable=False),
+)
+
+# The same words stand in the indexes and in the statements that are to use them.
+OPEN = "taken < overlap AND gold IS NULL AND reserved_for IS NULL"
+GOLD = "gold IS NOT NULL"
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("campaign", sa.Text, sa.ForeignKey("campaigns.name"), nullable=False),
+    sa.Column("prompt_id", sa.Text, sa.ForeignKey("prompts.id"), nullable=False),
+    sa.Column("candidates", sa.JSON, nullable=False),
+    sa.Column("overlap", sa.Integer, nullable=False),
+    sa.Column("priority", sa.Double, nullable=False, server_default="0"),
+    sa.Column("gold", sa.JSON(none_as_null=True)),
+    sa.Column("repeat_of", sa.Text, sa.ForeignKey("tasks.id")),
+    sa.Column("reserved_for", sa.Text, sa.ForeignKey("annotators.id")),
+    sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
+    sa.CheckConstraint("overlap >= 1", name="overlap_at_least_one"),
+    sa.CheckConstraint("taken >= 0", name="taken_at_least_none"),
+)
+sa.Index(
+    "open_tasks_by_priority",
+    tasks.c.campaign, tasks.c.priority.desc(), tasks.c.taken, tasks.c.id,
+    sqlite_where=sa.text(OPEN), postgresql_where=sa.text(OPEN),
+)  # fmt: skip
+sa.Index(
+    "open_tasks", tasks.c.campaign, tasks.c.taken, tasks.c.id,
+    sqlite_where=sa.text(OPEN), postgresql_where=sa.text(OPEN),
+)  # fmt: skip
+sa.Index("gold_tasks", tasks.c.campaign, tasks.c.id, sqlite_where=sa.text(GOLD), postgresql_where=sa.text(GOLD))
+sa.Index("repeats", tasks.c.reserved_for, tasks.c.repeat_of)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("shown", sa.JSON, nullable=False),
+    sa.Column("leased_until", sa.Double, nullable=False),  # seconds since 1970, by the server's clock
+    sa.Column("lasts", sa.Double, nullable=False),  # seconds; no lease reaches further than this from now
+    sa.Column("granted", sa.Integer, nullable=False),  # the order in which the annotator sees them
+    sa.Column("undone", sa.Integer, sa.ForeignKey("events.number")),  # what they said before they withdrew it
+    sa.Index("leases_by_annotator", "annotator_id", "granted"),
+    sa.Index("leases_by_end", "leased_until"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # the order of arrival
+    sa.Column("key", sa.Text, nullable=False, unique=True),
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), nullable=False),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), nullable=False),
+    sa.Column("action", sa.Text, nullable=False),  # answer, edit or undo; an undo repeats what it withdraws
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("answer", sa.JSON, nullable=False),
+    sa.Column("shown", sa.JSON, nullable=False),
+    sa.Column("seconds", sa.Double),
+    sa.Column("created_at", sa.Text, nullable=False),
+    sa.Index("events_by_task", "task_id", "annotator_id"),
+)
+
+judgements = sa.Table(
+    "judgements",
+    metadata,
+    sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
+    sa.Column("annotator_id", sa.Text, sa.ForeignKey("annotators.id"), primary_key=True),
+    sa.Column("event", sa.Integer, sa.ForeignKey("events.number"), nullable=False, unique=True),
+    sa.Index("judgements_by_annotator", "annotator_id", "event"),
+)
+
+
+def prompt_of(row: sa.Row[Any]) -> Prompt:
+    """A row of `prompts` as a record."""
+    return Prompt(id=row.id, messages=tuple(row.messages), references=tuple(row.references))
+
+
+def candidate_of(row: sa.Row[Any]) -> Candidate:
+    """A row of `candidates` as a record."""
+    return Candidate(id=row.id, prompt_id=row.prompt_id, response=row.response, source=row.source)
+
+
+def task_of(row: sa.Row[Any]) -> Task:
+    """A row of `tasks` as a record."""
+    return Task(
+        id=row.id,
+        prompt_id=row.prompt_id,
+        candidates=tuple(row.candidates),
+        campaign=row.campaign,
+        gold=None if row.gold is None else answer_of(row.gold),
+        repeat_of=row.repeat_of,
+        reserved_for=row.reserved_for,
+    )
+
+
+def annotator_of(row: sa.Row[Any]) -> Annotator:
+    """A row of `annotators` as a record."""
+    return Annotator(id=row.id, name=row.name, simulated=row.simulated, role=row.role)
+
+
+def judgement_of(row: sa.Row[Any]) -> Judgement:
+    """A row of `events` as a record."""
+    return Judgement(
+        task_id=row.task_id,
+        annotator_id=row.annotator_id,
+        shown=tuple(row.shown),
+        answer=answer_of(row.answer),
+        seconds=row.seconds,
+        created_at=row.created_at,
+        key=row.key,
+        action=row.action,
+    )
+
+
+def event_row(judgement: Judgement, number: int) -> dict[str, Any]:
+    """A record as a row of `events`."""
+    return {
+        "number": number,
+        "key": judgement.key,
+        "task_id": judgement.task_id,
+        "annotator_id": judgement.annotator_id,
+        "action": judgement.action,
+        "verdict": judgement.answer.verdict,
+        "answer": said(judgement.answer),
+        "shown": list(judgement.shown),
+        "seconds": judgement.seconds,
+        "created_at": judgement.created_at,
+    }
+
+
+def said(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON, without what it leaves out."""
+    fields = {
+        "verdict": answer.verdict,
+        "winner": answer.winner,
+        "strength": answer.strength,
+        "ranking": [list(group) for group in answer.ranking],
+        "ratings": {aspect: dict(given) for aspect, given in answer.ratings.items()},
+        "reason": answer.reason,
+        "rationale": answer.rationale,
+        "rewrite": answer.rewrite,
+    }
+    return {name: value for name, value in fields.items() if value not in (None, "", [], {})}
+
+
+def answer_of(fields: dict[str, Any]) -> Answer:
+    """An answer from its JSON."""
+    return Answer(**{**fields, "ranking": tuple(tuple(group) for group in fields.get("ranking", ()))})

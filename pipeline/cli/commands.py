@@ -1,0 +1,256 @@
+"""The `rlhf` command: parsing, and nothing else.
+
+Each command calls its function in `stages.py`, which is imported only then, so that `--help` does not
+wait for torch. What the user did wrong is one message on standard error and exit status 2; what is a bug keeps its
+traceback; Ctrl-C is status 130.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from foundation import __version__
+from foundation.errors import UserError
+from pipeline.cli import users_and_labels as label_commands
+from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, complain, open_run
+
+
+class _Commands(TyperGroup):
+    """Turns the two ways of stopping that are no bugs into exit statuses."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            complain(f"error: {error}")
+            raise typer.Exit(2) from None
+        except (KeyboardInterrupt, typer.Abort):
+            complain("Stopped. Nothing finished is lost; the same command goes on from here.")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From human judgements to a LoRA adapter that people prefer, with the evidence that they do.",
+)
+
+FORMATS = "trl, hh, finegrained, oasst, pandalm, argilla, labelstudio, arena, answers, ratings"
+SimulateOption = Annotated[bool, typer.Option("--simulate", help="Let simulated annotators answer; marked as such.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rlhf-pipeline {__version__}")
+        raise typer.Exit
+
+
+app.add_typer(label_commands.users, name="users")
+app.add_typer(label_commands.labels, name="labels")
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def collect(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Sample candidate responses for the prompts."""
+    from pipeline import stages
+
+    with open_run(run, config, set_) as opened:
+        stages.collect(*opened)
+
+
+@app.command()
+def label(
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    simulate: SimulateOption = False,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; sets label.host.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; sets label.port.")] = None,
+) -> None:
+    """Open the labeling app, or let simulated annotators answer."""
+    given = {"label.host": host, "label.port": port}
+    overrides = [*(set_ or []), *(f"{field}={value}" for field, value in given.items() if value is not None)]
+    if not simulate:
+        typer.echo("label: starting, which takes some seconds ...")
+    from pipeline import stages
+
+    with open_run(run, config, overrides, alone=False) as opened:
+        stages.label(*opened, simulated=simulate)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="The judgements.")],
+    format: Annotated[str, typer.Option("--format", help=f"One of {FORMATS}.")],
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    gold: Annotated[
+        bool, typer.Option("--gold", help="Take the answers as known: tasks that test annotators.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Where to write what was refused, and why.")] = None,
+) -> None:
+    """Take in existing human judgements, or tasks whose answer is known."""
+    from pipeline import stages
+
+    with open_run(run, config, set_, alone=False) as opened:
+        stages.import_labels(*opened, format=format, file=file, gold=gold, out=report)
+
+
+@app.command()
+def reward(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Train the reward model on the judgements."""
+    from pipeline import stages
+
+    with open_run(run, config, set_) as opened:
+        stages.reward(*opened)
+
+
+@app.command()
+def policy(
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Record one step, to see where its time goes.")] = False,
+) -> None:
+    """Tune the policy adapter against the reward model."""
+    from pipeline import stages
+
+    with open_run(run, config, set_) as opened:
+        stages.policy(*opened, profile=profile)
+
+
+@app.command()
+def evaluate(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Compare the policy with the base on held-out prompts."""
+    from pipeline import stages
+
+    with open_run(run, config, set_) as opened:
+        stages.evaluate(*opened)
+
+
+@app.command()
+def export(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Write the policy adapter as an ordinary PEFT folder with its model card."""
+    from pipeline import stages
+
+    with open_run(run, config, set_) as opened:
+        stages.export(*opened)
+
+
+@app.command()
+def loop(
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    simulate: SimulateOption = False,
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds the run shall have.")] = 1,
+) -> None:
+    """Run every stage in turn; what is whole is skipped."""
+    from pipeline import stages
+
+    with open_run(run, config, set_) as opened:
+        stages.loop(*opened, simulated=simulate, rounds=rounds)
+
+
+@app.command()
+def report(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Write report.html."""
+    from pipeline import stages
+
+    with open_run(run, config, set_) as opened:
+        stages.report(*opened)
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="JSON Lines with a prompt and a response each.")],
+    reward: Annotated[Path, typer.Option(help="Reward folder.")],
+    out: Annotated[Path, typer.Option(help="Where to write the rows with their scores.")],
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Score responses with a reward model."""
+    from pipeline import stages
+    from pipeline.config.config import load_config
+
+    stages.score(load_config(config, set_ or ()), Console(), reward_folder=reward, file=file, out=out)
+
+
+@app.command("evaluate-reward")
+def evaluate_reward(
+    reward: Annotated[Path, typer.Option(help="Reward folder.")],
+    pairs: Annotated[Path, typer.Option(help="Pairs in TRL's preference format, or hh text.")],
+    json: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
+    against: Annotated[Path | None, typer.Option(help="An older reward folder, to see what has changed.")] = None,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Measure a reward model on pairs: accuracy, controls, calibration, biases, agreement with annotators."""
+    from pipeline import stages
+    from pipeline.config.config import load_config
+
+    settings = load_config(config, set_ or ())
+    stages.evaluate_reward(settings, Console(), reward_folder=reward, pairs=pairs, out=json, older=against)
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="Exported adapter folder, or reward folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the merged model.")],
+    model: Annotated[str | None, typer.Option(help="Base model, where it is not where the adapter says.")] = None,
+) -> None:
+    """Merge an exported adapter, or a reward model, into its base model."""
+    from pipeline import stages
+
+    stages.merge(adapter, out, model)
+
+
+@app.command()
+def play(
+    file: Annotated[Path, typer.Argument(help="YAML file of a small task, such as those in configs/play.")],
+    out: Annotated[Path | None, typer.Option(help="Where to draw the learning curve: a PNG or SVG file.")] = None,
+    set_: SetOption = None,
+) -> None:
+    """Let a textbook algorithm learn a small task of writing."""
+    from pipeline.play import load, play
+
+    play(load(file, set_ or ()), Console(), out)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell what this machine offers and what will be chosen."""
+    from pipeline.config.config import load_config
+    from pipeline.doctor import diagnose, show
+
+    findings = diagnose(load_config(config, set_ or ()))
+    show(findings, Console(), as_json=json)
+
+
+def main() -> None:
+    """Entry point of the console script and of `python -m pipeline`."""
+    # PEFT 0.21 still asks transformers by an old name; nobody who reads the terminal can do anything about it.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+    app(prog_name="rlhf")

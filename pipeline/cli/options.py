@@ -1,0 +1,77 @@
+"""What commands share: the options of a run and its configuration, and opening them. Nothing heavy is imported."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
+    from pipeline.runs.folder import Run
+
+RunOption = Annotated[Path, typer.Option("--run", help="Folder of the run.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML file; without it, the configuration that the run last used.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="One field, as in policy.steps=200; repeatable."),
+]
+DEFAULT_RUN = Path("runs/default")
+
+
+@contextmanager
+def open_run(
+    path: Path, config_file: Path | None, overrides: Sequence[str] | None, alone: bool = True
+) -> "Iterator[tuple[Run, Config, Console]]":
+    """The run, its configuration, and a console; with `alone`, no other command works on the run meanwhile."""
+    from pipeline.config import sources as layers
+    from pipeline.config.config import load_config
+    from pipeline.runs.folder import Run, disk_errors
+
+    console = Console()
+    last_used = path / "config.yaml"
+    config = load_config(config_file or (last_used if last_used.is_file() else None), overrides or ())
+    is_main, barrier = processes(config.device)
+    console.quiet = not is_main
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    run = Run(path, seed=config.seed, say=say, is_main=is_main, barrier=barrier)
+    with run.lock() if alone and is_main else nullcontext(), disk_errors("the command", path):
+        if alone and is_main:
+            layers.save(config, last_used)
+        yield run, config, console
+
+
+def processes(device: str) -> tuple[bool, Callable[[], None]]:
+    """Whether this is the main process, and how to wait for the others of `accelerate launch`."""
+    if (
+        "WORLD_SIZE" not in os.environ
+        and "MASTER_ADDR" in os.environ
+        and os.environ.get("ACCELERATE_USE_CPU") == "True"
+    ):
+        complain(
+            "note: without MPI, accelerate starts one process on a CPU, however many were asked for; use torchrun."
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return True, lambda: None
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    # Without a GPU, processes find one another only where accelerate is told that there is none.
+    on_cpu = device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    state = PartialState(cpu=on_cpu)
+    return state.is_main_process, state.wait_for_everyone
+
+
+def complain(message: str) -> None:
+    """Say what is wrong, on standard error."""
+    Console(stderr=True).print(Text(message, style="red"), soft_wrap=True, highlight=False)

@@ -1,0 +1,237 @@
+"""The blind comparison: policy against base on held-out prompts.
+
+Both answer every prompt once sampled, from the same random stream, and once greedily. Judges see a prompt and a
+response and never which of the two wrote it. Win rates come with a bootstrap interval over prompts. On request the
+policy also meets best-of-n of the base, which reaches for the same score without any training.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from backbone.adapters import SharedBase
+from backbone.logprobs import response_logprobs
+from backbone.sampling import Sample, SamplingConfig, sample
+from backbone.tokens import Ids
+from foundation.files import Row, read_jsonl, write_jsonl
+from policy.best_of_n import best_of_n
+from policy.algorithms.objectives import best_of_n_kl
+from policy.native.rollout import Scorer
+from foundation.settings import Settings
+
+Judge = Callable[[Sequence[Row], Sequence[Row]], list[float]]
+"""Scores of (prompts, responses): a prompt is a row of prompts.jsonl, a response a row of `respond`."""
+
+_RESAMPLES = 10_000
+_BATCH = 16
+
+
+class EvaluateConfig(Settings):
+    """How many held-out prompts are answered, and how."""
+
+    prompts: int = Field(64, ge=2, description="held-out prompts, the first so many")
+    sampling: SamplingConfig = Field(SamplingConfig(), description="of the sampled comparison; the other one is greedy")
+    best_of_n: int = Field(1, ge=1, description="above 1: also against the best of so many of the base's, by its score")
+    shown: int = Field(8, ge=0, description="best and worst pairs to show in the report")
+
+    @property
+    def responses(self) -> int:
+        """How many are drawn for each prompt."""
+        return 4 + (self.best_of_n if self.best_of_n > 1 else 0)
+
+
+def evaluate(
+    config: EvaluateConfig,
+    base: SharedBase,
+    adapter: str,
+    prompts: Sequence[Row],
+    judges: Mapping[str, Judge],
+    folder: Path,
+    *,
+    seed: int,
+    advance: Callable[[int], None],
+    scorer: Scorer | None = None,
+) -> dict[str, Any]:
+    """Answer, judge and compare; returns the content of evaluation.json.
+
+    `judges` by name; the first gives the order of best and worst pairs. `scorer` is what best-of-n chooses by. Answers
+    are kept in `folder` as they are made, so that an interrupted call goes on.
+    """
+    modes = {"sampled": config.sampling, "greedy": config.sampling.model_copy(update={"temperature": 0.0})}
+    compared: dict[str, dict[str, Any]] = {}
+    for mode, sampling in modes.items():
+        answers = {
+            who: respond(base, name, prompts, sampling, folder / f"{who}-{mode}.jsonl", seed, advance)
+            for who, name in (("base", None), ("policy", adapter))
+        }
+        scores = {
+            judge: {who: score(prompts, rows) for who, rows in answers.items()} for judge, score in judges.items()
+        }
+        compared[mode] = {
+            "win_rates": {judge: win_rate(found["policy"], found["base"], seed) for judge, found in scores.items()},
+            "measures": {who: measures(rows) for who, rows in answers.items()},
+            "pairs": _pairs(prompts, answers, scores),
+        }
+        if mode == "sampled":
+            compared[mode]["kl"] = mean_kl(base, adapter, prompts, answers["policy"], sampling.temperature)
+            if config.best_of_n > 1:
+                assert scorer is not None, "best-of-n needs a scorer to choose by"
+                best = best_responses(base, scorer, prompts, config, folder / "best-of-n-sampled.jsonl", seed, advance)
+                compared[mode]["best_of_n"] = _against_best(config.best_of_n, prompts, best, scores, judges, seed)
+    base_measures, policy_measures = (compared["sampled"]["measures"][who] for who in ("base", "policy"))
+    return {
+        "prompts": len(prompts),
+        "shown": min(config.shown, len(prompts)),
+        "sampling": config.sampling.model_dump(),
+        "mean_kl": compared["sampled"]["kl"],
+        "distinct2_ratio": policy_measures["distinct_2"] / max(base_measures["distinct_2"], 1e-9),
+        **compared,
+    }
+
+
+def respond(
+    base: SharedBase,
+    adapter: str | None,
+    prompts: Sequence[Row],
+    sampling: SamplingConfig,
+    path: Path,
+    seed: int,
+    advance: Callable[[int], None],
+) -> list[Row]:
+    """One response to each prompt: `{"ids", "response", "finish_reason"}`; kept in `path` and reused."""
+
+    def draw(ids: Sequence[Ids]) -> list[Sample]:
+        with base.using(adapter):
+            return sample(base, ids, sampling, seed=seed, progress=advance)
+
+    return _kept(base, prompts, sampling, path, draw, lambda: advance(len(prompts)))
+
+
+def best_responses(
+    base: SharedBase,
+    scorer: Scorer,
+    prompts: Sequence[Row],
+    config: EvaluateConfig,
+    path: Path,
+    seed: int,
+    advance: Callable[[int], None],
+) -> list[Row]:
+    """As `respond` for the base, but of `config.best_of_n` responses to a prompt the one that `scorer` likes best."""
+    n = config.best_of_n
+
+    def draw(ids: Sequence[Ids]) -> list[Sample]:
+        with base.using(None):
+            return best_of_n(base, scorer, ids, config.sampling, n, seed=seed, progress=advance)
+
+    return _kept(base, prompts, config.sampling, path, draw, lambda: advance(n * len(prompts)))
+
+
+def _kept(
+    base: SharedBase,
+    prompts: Sequence[Row],
+    sampling: SamplingConfig,
+    path: Path,
+    draw: Callable[[Sequence[Ids]], list[Sample]],
+    found: Callable[[], None],
+) -> list[Row]:
+    """What `draw` answers to the prompts' ids, as rows in `path`; where the file is there, `found` is told instead."""
+    if path.is_file():
+        found()
+        return [row for _, row in read_jsonl(path)]
+    drawn = draw([base.renderer.prompt_ids(row["prompt"], sampling.max_new_tokens) for row in prompts])
+    rows = [
+        {
+            "ids": one.response_ids,
+            "response": base.renderer.text(one.response_ids),
+            "finish_reason": one.finish_reason,
+        }
+        for one in drawn
+    ]
+    write_jsonl(path, rows)
+    return rows
+
+
+def _against_best(
+    n: int,
+    prompts: Sequence[Row],
+    best: Sequence[Row],
+    scores: Mapping[str, Mapping[str, Sequence[float]]],
+    judges: Mapping[str, Judge],
+    seed: int,
+) -> dict[str, Any]:
+    """The policy against best-of-n, and best-of-n against the base, by every judge."""
+    judged = {name: judge(prompts, best) for name, judge in judges.items()}
+    return {
+        "n": n,
+        "kl": best_of_n_kl(n),
+        "win_rates": {name: win_rate(scores[name]["policy"], judged[name], seed) for name in judges},
+        "over_base": {name: win_rate(judged[name], scores[name]["base"], seed) for name in judges},
+        "measures": measures(best),
+    }
+
+
+def win_rate(policy: Sequence[float], base: Sequence[float], seed: int = 0) -> dict[str, float]:
+    """Share of prompts on which the policy scores higher, ties one half; 95% bootstrap interval over prompts."""
+    wins = (np.sign(np.subtract(policy, base)) + 1) / 2
+    drawn = np.random.default_rng(seed).choice(wins, (_RESAMPLES, len(wins))).mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {"win_rate": float(wins.mean()), "low": float(low), "high": float(high), "n": len(wins)}
+
+
+@torch.no_grad()
+def mean_kl(
+    base: SharedBase, adapter: str, prompts: Sequence[Row], answers: Sequence[Row], temperature: float
+) -> float:
+    """KL(policy || base) of a whole response in nats, estimated on the policy's own responses.
+
+    The mean over prompts of sum_t log pi(token_t) - log pi_base(token_t), at the sampling temperature: Schulman
+    2020, k1. Under top-p sampling it is that of the untruncated distributions on the responses that were drawn.
+    """
+    total = 0.0
+    for start in range(0, len(answers), _BATCH):
+        ids = [base.renderer.prompt_ids(row["prompt"]) for row in prompts[start : start + _BATCH]]
+        responses = [row["ids"] for row in answers[start : start + _BATCH]]
+        with base.using(adapter):
+            policy = response_logprobs(base, ids, responses, temperature or 1.0).logprobs
+        with base.using(None):
+            reference = response_logprobs(base, ids, responses, temperature or 1.0).logprobs
+        total += float((policy - reference).sum())
+    return total / len(answers)
+
+
+def measures(rows: Sequence[Row]) -> dict[str, float]:
+    """Length in words, share that ended by itself, and distinct-n (Li et al. 2016): different n-grams / n-grams."""
+    texts = [row["response"].split() for row in rows]
+    return {
+        "words": float(np.mean([len(words) for words in texts])),
+        "finish_rate": float(np.mean([row["finish_reason"] == "stop" for row in rows])),
+        "distinct_1": distinct(texts, 1),
+        "distinct_2": distinct(texts, 2),
+    }
+
+
+def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
+    """Different n-grams over all n-grams of all texts; 0 where there are none."""
+    grams = [tuple(words[i : i + n]) for words in texts for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _pairs(
+    prompts: Sequence[Row], answers: Mapping[str, Sequence[Row]], scores: Mapping[str, Mapping[str, Sequence[float]]]
+) -> list[Row]:
+    """Every prompt with both answers and their scores, the policy's greatest gain (by the first judge) first."""
+    first = next(iter(scores.values()))
+    gain = np.subtract(first["policy"], first["base"])
+    return [
+        {
+            "prompt": prompts[i]["prompt"],
+            "base": answers["base"][i]["response"],
+            "policy": answers["policy"][i]["response"],
+            "scores": {judge: {who: float(found[who][i]) for who in found} for judge, found in scores.items()},
+        }
+        for i in np.argsort(-gain, kind="stable").tolist()
+    ]

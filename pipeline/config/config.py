@@ -1,0 +1,93 @@
+"""The whole pipeline's configuration: one frozen model that composes each stage's own.
+
+What a field means stands beside the stage that uses it, and in `configs/example.yaml`. How it is read, and how
+mistakes in it are told, is in `layers.py`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator
+
+from labeling_ui.campaigns.campaign import Campaign
+from pipeline.config import sources as layers
+from pipeline.collection.candidates import CollectConfig
+from pipeline.comparison import EvaluateConfig
+from policy.config import PolicyConfig
+from policy.export import ExportConfig
+from reward_model.rewards.registry import LEARNED_ONLY, RewardSpec
+from reward_model.training.train import RewardConfig
+from foundation.settings import Settings
+
+
+class LabelConfig(Campaign):
+    """The campaign: what annotators are asked, how their tasks are handed out, and where that is."""
+
+    host: str = Field("127.0.0.1", description="address of this machine; 0.0.0.0 is all of them")
+    port: int = Field(7860, ge=1, le=65535, description="TCP port")
+    database: str | None = Field(
+        None,
+        description="PostgreSQL database that keeps the labels, as in postgresql://me@host/name; null: labels.db",
+    )
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+            raise ValueError("give a URL that begins with postgresql://, or leave it out")
+        if url is not None and urlsplit(url).password:
+            raise ValueError(
+                "the run's config.yaml would keep the password: leave it out, and give it as PGPASSWORD or in ~/.pgpass"
+            )
+        return url
+
+    @property
+    def campaign(self) -> Campaign:
+        """The campaign alone, as the label store keeps it."""
+        return Campaign.model_validate({name: getattr(self, name) for name in Campaign.model_fields})
+
+
+class Config(Settings):
+    """Everything that decides what a run makes."""
+
+    model: str = Field("demo", min_length=1, description='"demo", a folder, or a hub id')
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="number format of the frozen base; auto measures what is faster on this machine"
+    )
+    device: str = Field("auto", min_length=1, description='"auto", "cpu", "cuda" or "cuda:1"')
+    seed: int = Field(0, ge=0, lt=2**32, description="where all randomness of a run begins")
+    collect: CollectConfig = CollectConfig()
+    label: LabelConfig = LabelConfig()
+    reward: RewardConfig = RewardConfig()
+    policy: PolicyConfig = PolicyConfig()
+    rewards: tuple[RewardSpec, ...] = Field(
+        LEARNED_ONLY,
+        min_length=1,
+        description="what the policy is tuned towards: rewards by name, with weight and parameters (docs/rewards.md)",
+    )
+    evaluate: EvaluateConfig = EvaluateConfig()
+    export: ExportConfig = ExportConfig()
+
+
+def load_config(
+    file: Path | None = None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Config:
+    """Read defaults, `file`, the environment and `overrides` (`policy.steps=200`), later ones winning."""
+    return layers.load(Config, file, overrides, os.environ if environment is None else environment)
+
+
+def example() -> str:
+    """The text of `configs/example.yaml`: every field at its default, with what it means."""
+    head = (
+        "# Every field with its default. Copy what you change; fields that are left out keep their default.\n"
+        "# RLHF_POLICY__STEPS=200 in the environment and --set policy.steps=200 win over the file.\n"
+        "# This file is written by: python -m pipeline.config.config > configs/example.yaml\n\n"
+    )
+    return f"{head}{layers.document(Config)}\n"
+
+
+if __name__ == "__main__":
+    print(example(), end="")

@@ -1,0 +1,36 @@
+"""Where a run's judgements are kept: `labels.db` in its folder, or the PostgreSQL database of the configuration."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foundation.errors import UserError
+from labeling_ui.store.store import Store
+from pipeline.config.config import Config
+from pipeline.runs.folder import Run
+
+
+def location(run: Run, config: Config) -> str | Path:
+    """URL or path of the run's label store."""
+    return config.label.database or run.database
+
+
+@contextmanager
+def label_store(run: Run, config: Config, *, must_exist: bool = False) -> Iterator[Store]:
+    """The run's label store, made where there is none, unless it must exist; closed afterwards."""
+    if must_exist and not has_labels(run, config):
+        raise UserError(
+            f"the run {run.path} has no label store yet ({run.database}). Name another --run, or get some labels: "
+            "`rlhf collect`, `rlhf label`, `rlhf import`."
+        )
+    run.path.mkdir(parents=True, exist_ok=True)
+    store = Store(location(run, config))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def has_labels(run: Run, config: Config) -> bool:
+    """Whether there is a label store already; a database elsewhere is taken to be there."""
+    return config.label.database is not None or run.database.exists()

@@ -1,0 +1,168 @@
+"""What the policy stage can be told, and what is refused before any model is loaded.
+
+Where a field is null the algorithm's own choice holds; `algorithm_of` fills it in. Knows nothing of how a step is made.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from foundation.errors import UserError
+from policy.algorithms.registry import ALGORITHMS, Algorithm, KLPlace
+from policy.monitoring import AlarmConfig
+from policy.algorithms.objectives import Aggregation, KLEstimator
+from foundation.settings import Settings
+
+OFFLINE = ("dpo",)  # learns from preferences.jsonl, and samples nothing
+_NAMES = (*ALGORITHMS, *OFFLINE)
+
+
+class PolicyConfig(Settings):
+    """The policy stage. One step samples and scores `prompts_per_step * group` responses, and updates on them."""
+
+    engine: Literal["native", "trl"] = Field("native", description="this project's own loop, or TRL's trainers")
+    algorithm: str = Field("rloo", description=f"{', '.join(_NAMES[:-1])} or {_NAMES[-1]} (docs/maths.md)")
+    baseline: Literal["none", "mean", "value"] = Field(
+        "mean", description="of reinforce: nothing, the mean reward so far, or a value network"
+    )
+    steps: int = Field(100, ge=1, description="batches of responses to learn from")
+    prompts_per_step: int = Field(8, ge=1, description="different prompts in a step, over all processes")
+    group: int = Field(4, ge=1, description="responses sampled for each prompt")
+    epochs: int = Field(1, ge=1, description="passes over a step's responses")
+    minibatches: int = Field(1, ge=1, description="updates of the adapter in one pass")
+    max_new_tokens: int = Field(96, ge=1, description="longest response, in tokens")
+    temperature: float = Field(0.8, gt=0, description="of sampling, and of the policy that is trained")
+    vllm: str | None = Field(
+        None, description='of engine=trl, what samples: "colocate", or the URL of a server; null: transformers'
+    )
+    stop: tuple[str, ...] = Field((), description="texts that end a response, besides the model's own end of turn")
+    kl_coefficient: float = Field(0.05, ge=0, description="beta: what a nat of KL to the base costs in reward")
+    kl_in: KLPlace | None = Field(None, description="reward or loss; null: the algorithm's own")
+    kl_estimator: KLEstimator | None = Field(
+        None, description="k1, k2 or k3 (Schulman 2020); null: k1 in the reward, k2 in the loss"
+    )
+    kl_target: float | None = Field(
+        None, gt=0, description="nats a response at which the coefficient, adapted, holds the KL; null: it is fixed"
+    )
+    kl_horizon: float = Field(320, gt=0, description="responses in which an adapted coefficient can change by a fifth")
+    missing_eos_penalty: float = Field(1.0, ge=0, description="taken off the reward of a response that did not end")
+    length_penalty: float = Field(0.0, description="taken off the reward for each token of a response")
+    normalise_rewards: bool = Field(False, description="scores less their mean so far, in standard deviations")
+    score_clip: float | None = Field(None, gt=0, description="scores are clipped to plus or minus this")
+    discount: float = Field(1.0, ge=0, le=1, description="of later tokens' rewards (not of rloo, grpo and dr_grpo)")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="of GAE in ppo: 0 is the one-step error, 1 the return")
+    whiten_advantages: bool | None = Field(
+        None, description="to mean 0 and variance 1 over a step's tokens; null: the algorithm's own"
+    )
+    clip: float = Field(0.2, gt=0, description="a ratio of new to old probability counts down to 1 less this")
+    clip_high: float | None = Field(None, gt=0, description="and up to 1 plus this; null: as clip")
+    importance_cap: float | None = Field(
+        None, ge=1, description="weigh tokens by training's over sampling's probability, up to this; null: do not"
+    )
+    entropy_bonus: float = Field(0.0, ge=0, description="what a nat of a choice's entropy is worth in the loss")
+    aggregation: Aggregation | None = Field(
+        None, description="sum, sequence_mean, token_mean or fixed (by max_new_tokens); null: the algorithm's own"
+    )
+    value_network: Literal["head", "adapter"] = Field(
+        "head", description="a head on the base's states, fitted by least squares, or an adapter of its own with a head"
+    )
+    value_learning_rate: float = Field(
+        1e-3, gt=0, description="of the head of value_network adapter; its adapter has the policy's"
+    )
+    value_clip: float | None = Field(
+        None, gt=0, description="how far an update may move a value of value_network adapter; null: any distance"
+    )
+    learning_rate: float = Field(2e-4, gt=0, description="of AdamW, constant after the warm-up")
+    warmup_steps: int = Field(2, ge=0, description="steps over which the learning rate rises from zero")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    micro_batch: int = Field(8, ge=1, description="responses in one forward and backward pass; the rest accumulates")
+    gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
+    initial: Path | None = Field(None, description="a LoRA adapter to go on from, with its own rank and layers")
+    lora_rank: int = Field(16, ge=1, description="rank of the adapter")
+    lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")
+    lora_targets: str | tuple[str, ...] = Field("all-linear", description="which linear layers carry the adapter")
+    merge_for_sampling: bool = Field(
+        False, description="add the adapter into the base while sampling: faster, but rounded in a 16-bit base"
+    )
+    checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
+    tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where figures go as well")
+    alarms: AlarmConfig = AlarmConfig()
+
+    @field_validator("stop")
+    @classmethod
+    def _check_stop(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in stop:
+            raise ValueError("an empty text would end every response at once: leave it out")
+        return stop
+
+    @field_validator("algorithm")
+    @classmethod
+    def _check_algorithm(cls, name: str) -> str:
+        if name not in _NAMES:
+            raise ValueError(f"known are {', '.join(_NAMES)}")
+        return name
+
+
+def algorithm_of(config: PolicyConfig) -> Algorithm:
+    """The entry of `ALGORITHMS` that is meant, with what the configuration says otherwise."""
+    entry = ALGORITHMS[config.algorithm]
+    kl_in = config.kl_in or entry.kl_in
+    return replace(
+        entry,
+        # Several updates on one batch go off policy, whatever the algorithm: the ratio keeps them near.
+        clipped=entry.clipped or config.epochs * config.minibatches > 1,
+        needs_values=entry.needs_values or (config.algorithm == "reinforce" and config.baseline == "value"),
+        whiten=entry.whiten if config.whiten_advantages is None else config.whiten_advantages,
+        aggregation=config.aggregation or entry.aggregation,
+        kl_in=kl_in,
+        kl_estimator=config.kl_estimator or ("k1" if kl_in == "reward" else "k2"),
+    )
+
+
+def check_config(config: PolicyConfig, prompts: int, processes: int = 1) -> None:
+    """Refuse, before any model is loaded, what cannot work."""
+    if config.initial is not None and not config.initial.is_dir():
+        raise UserError(f"policy.initial: there is no folder {config.initial}. Name a PEFT adapter folder.")
+    if config.algorithm in OFFLINE:
+        return
+    if config.vllm and config.engine == "native":
+        raise UserError(f"policy.vllm={config.vllm} is of policy.engine=trl; the native loop samples by itself.")
+    algorithm, n = algorithm_of(config), config.prompts_per_step * config.group
+    if algorithm.needs_group and config.group < 2:
+        raise UserError(
+            f"policy.algorithm={config.algorithm} compares responses to the same prompt and needs policy.group of at "
+            f"least 2; it is {config.group}. Raise it, or use policy.algorithm=reinforce."
+        )
+    if config.prompts_per_step % processes:
+        raise UserError(
+            f"policy.prompts_per_step={config.prompts_per_step} cannot be divided among {processes} processes. "
+            f"Use a multiple of {processes}."
+        )
+    if prompts < config.prompts_per_step:
+        raise UserError(
+            f"policy.prompts_per_step={config.prompts_per_step}, but there are only {prompts} prompts to train on. "
+            "Add prompts or lower it."
+        )
+    if n % config.minibatches:
+        raise UserError(
+            f"policy.minibatches={config.minibatches} does not divide the {n} responses of a step "
+            f"(policy.prompts_per_step={config.prompts_per_step} times policy.group={config.group}). "
+            "Use a divisor of them."
+        )
+    if algorithm.kl_in == "loss" and algorithm.kl_estimator == "k1" and config.kl_coefficient:
+        raise UserError(
+            "policy.kl_estimator=k1 in the loss has an expected gradient of zero and holds the policy nowhere. "
+            "Use policy.kl_estimator=k2, or policy.kl_in=reward."
+        )
+    if config.value_clip is not None and config.value_network == "head":
+        raise UserError(
+            "policy.value_clip limits steps along a gradient; policy.value_network=head takes none, it is fitted by "
+            "least squares. Use policy.value_network=adapter, or leave policy.value_clip out."
+        )
+    if config.kl_target is not None and not config.kl_coefficient:
+        raise UserError(
+            "policy.kl_target adapts policy.kl_coefficient by factors, and it is 0. Give it a value to begin with, "
+            "such as 0.05."
+        )

@@ -1,0 +1,153 @@
+"""The tuned adapter as an ordinary PEFT folder with a model card, and merged into its base."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from pydantic import Field
+from transformers import AutoConfig, PreTrainedTokenizerBase
+
+from backbone.adapters import CONFIG, WEIGHTS, read_adapter
+from backbone.loading import load_base, load_tokenizer, resolve_model
+from foundation.errors import UserError
+from foundation.files import publish_folder
+from foundation.settings import Settings
+
+CARD = "README.md"
+
+
+class ExportConfig(Settings):
+    """What the export says of itself."""
+
+    license: str = Field(
+        "apache-2.0", description="licence of the adapter, by its hub id; the base's own must allow it"
+    )
+
+
+def load_snippet(model: str, adapter: str) -> str:
+    """The lines that load the adapter with nothing but transformers and PEFT."""
+    return f"""\
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained({model!r})
+model = PeftModel.from_pretrained(model, {adapter!r})
+tokenizer = AutoTokenizer.from_pretrained({adapter!r})
+
+messages = [{{"role": "user", "content": "How do I boil an egg?"}}]
+ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+print(tokenizer.decode(model.generate(**ids, max_new_tokens=96)[0, ids["input_ids"].shape[1] :]))"""
+
+
+def export_adapter(adapter: Path, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str) -> None:
+    """Write weights, configuration, tokenizer, chat template and model card to `folder`."""
+    read_adapter(adapter)
+    for name in (WEIGHTS, CONFIG):
+        shutil.copyfile(adapter / name, folder / name)
+    tokenizer.save_pretrained(folder)
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def merge(adapter: Path, folder: Path, model: str | None = None) -> None:
+    """Write base and adapter as one model, in the base's number format; `model` stands in for the adapter's base."""
+    if folder.exists():
+        raise UserError(f"{folder} exists already. Choose a new folder for the merged model, or remove this one.")
+    config, _ = read_adapter(adapter)
+    name = resolve_model(model or str(config.base_model_name_or_path))
+    base = load_base(name, dtype="float32", device="cpu")
+    try:
+        merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(
+            f"the adapter in {adapter} does not fit {name}: {reason}. Name its own base with --model."
+        ) from error
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    merged.to(AutoConfig.from_pretrained(name).dtype or torch.float32).save_pretrained(partial)
+    load_tokenizer(name).save_pretrained(partial)
+    publish_folder(partial, folder)
+
+
+def model_card(
+    *,
+    base: str,
+    license: str,
+    snippet: str,
+    how: str = "by policy gradients towards a reward model of pairwise judgements",
+    labels: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    reward: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    provenance: Mapping[str, str],
+) -> str:
+    """The card in the hub's format: what it is, what it was made from, how it compares, how to load it."""
+    simulated = int(labels["simulated_judgements"])
+    people = int(labels["judgements"]) - simulated
+    notice = (
+        f"> **{simulated} of {people + simulated} judgements came from simulated annotators** with a known, programmed "
+        "preference. Figures drawn from them say nothing about what people prefer.\n\n"
+        if simulated
+        else ""
+    )
+    rates = "".join(
+        f"| win rate against the base, {mode}, by {judge} | {rate['win_rate']:.1%} "
+        f"(95% interval {rate['low']:.1%} to {rate['high']:.1%}, {rate['n']} held-out prompts) |\n"
+        for mode in ("sampled", "greedy")
+        for judge, rate in evaluation.get(mode, {}).get("win_rates", {}).items()
+    )
+    rows = "".join(f"| {name} | {_cell(value)} |\n" for name, value in settings.items())
+    traced = "".join(f"| {name} | `{_cell(value)}` |\n" for name, value in provenance.items())
+    fence = "```"
+    return f"""\
+---
+base_model: {json.dumps(base)}
+library_name: peft
+license: {json.dumps(license)}
+tags:
+- lora
+- rlhf
+---
+
+# Policy adapter
+
+A LoRA adapter for `{base}`, tuned {how}.
+
+{notice}## Load it
+
+{fence}python
+{snippet}
+{fence}
+
+## Figures
+
+| figure | value |
+|---|---|
+{rates}| KL to the base, nats a response | {_cell(evaluation.get("mean_kl"))} |
+| distinct-2, as a ratio to the base's | {_cell(evaluation.get("distinct2_ratio"))} |
+| reward model, accuracy on held-out pairs | {_cell(reward.get("accuracy"))} |
+| of these, longer response wins | {_cell(reward.get("longer_wins"))} |
+| of these, bag of words | {_cell(reward.get("bag_of_words"))} |
+
+## Made from
+
+| | |
+|---|---|
+| judgements by people | {people} |
+| judgements by simulated annotators | {simulated} |
+| preference pairs | {labels["pairs"]} |
+{traced}
+## Settings
+
+| setting | value |
+|---|---|
+{rows}"""
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else "not measured" if value is None else str(value)
+    return " ".join(text.splitlines()).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,37 @@
+"""Which rows of a rollout are computed together: minibatches make an update, micro-batches fit into memory.
+
+Knows nothing of what is computed.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from backbone.cpu.shared_prompts import batches
+from policy.config import PolicyConfig
+from policy.native.rollout import Rollout
+
+
+def minibatches(
+    config: PolicyConfig, rollout: Rollout, step: int, seed: int, processes: int
+) -> Iterator[tuple[int, list[int], int]]:
+    """For each update of a step: its epoch, which of this process's rows are in it, and of how many rows in all.
+
+    The order is a function of seed, step and epoch alone. Responses to one prompt stay together as far as the size of a
+    minibatch allows, since they share the computation of their prompt.
+    """
+    total = len(rollout.rows) * processes
+    first, size = step * total, total // config.minibatches
+    place = {row: number for number, row in enumerate(rollout.rows)}
+    for epoch in range(config.epochs):
+        prompts = list(range(first, first + total, config.group))
+        if config.minibatches > 1:
+            random.Random(f"{seed}/{step}/{epoch}").shuffle(prompts)
+        order = [row for prompt in prompts for row in range(prompt, prompt + config.group)]
+        for start in range(0, total, size):
+            yield epoch, sorted(place[row] for row in order[start : start + size] if row in place), size
+
+
+def micro_batches(rollout: Rollout, rows: Sequence[int], size: int) -> list[list[int]]:
+    """The rows in batches of at most `size`, of similar length, those of one prompt together."""
+    found = batches([rollout.prompt_ids[row] for row in rows], [rollout.response_ids[row] for row in rows], size)
+    return [[rows[place] for place in part] for part in found]

@@ -1,0 +1,228 @@
+"""The policy stage: rollout, advantages, update, over and over.
+
+Runs in one process or in many under `accelerate launch`; the same global batch gives the same result, because every
+response has a random stream of its own, advantages are made of all processes' rewards, and gradients are summed over
+processes. A killed run goes on from its last checkpoint to the same bits. Which prompts, which scorer and which folder,
+the caller says.
+"""
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from backbone.adapters import SharedBase
+from backbone.sampling import SamplingConfig, check_room
+from backbone.tokens import Ids
+from foundation.errors import UserError
+from foundation.files import write_jsonl
+from policy.algorithms.registry import Algorithm, Judged
+from policy.config import PolicyConfig, algorithm_of, check_config
+from policy.monitoring import Alarms, for_trackers, of_machine, repetition, spread
+from policy.algorithms.objectives import (
+    RunningMean,
+    explained_variance,
+    kl_estimate,
+    token_rewards,
+    value_loss,
+    whiten,
+)
+from policy.native.rollout import Mixture, Rollout, Scorer, gathered, roll_out, timed
+from policy.native.training_state import ADAPTER, LOG, Row, TrainState, resume, save_checkpoint, start
+from policy.native.update import update
+
+
+def train_policy(
+    config: PolicyConfig,
+    base: SharedBase,
+    scorer: Scorer,
+    prompts: Sequence[Ids],
+    folder: Path,
+    *,
+    seed: int,
+    initial: Path | None = None,
+    accelerator: Accelerator | None = None,
+    on_step: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Tune the adapter "policy" on `base` and write it to `folder`; returns the log, one row a step.
+
+    `folder` is where a killed call left its checkpoints, or empty. `initial` is an adapter to go on from, by default
+    `config.initial`.
+    """
+    accelerator = accelerator or Accelerator(cpu=base.device.type == "cpu")
+    check_config(config, len(prompts), accelerator.num_processes)
+    check_room(base, prompts, config.max_new_tokens)
+    state = start(config, base, seed, initial or config.initial)
+    state.mixture = scorer if isinstance(scorer, Mixture) else None
+    log, alarms = resume(folder, state, base), Alarms(config.alarms)
+    if accelerator.is_main_process:
+        write_jsonl(folder / LOG, log)
+    for row in log:
+        alarms.after(row)
+        on_step(row)
+    while state.step < config.steps:
+        row = train_step(config, base, scorer, prompts, state, seed, accelerator)
+        if fired := alarms.after(row):
+            row["alarms"] = [alarm.name for alarm in fired]
+        log.append(row)
+        if accelerator.is_main_process:
+            with (folder / LOG).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            accelerator.log(for_trackers(row), step=row["step"])
+        on_step(row)
+        if state.step % config.checkpoint_every == 0 and state.step < config.steps and accelerator.is_main_process:
+            save_checkpoint(folder, state)
+    if accelerator.is_main_process:
+        base.save_adapter(ADAPTER, folder, state.policy.master)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    accelerator.wait_for_everyone()
+    return log
+
+
+def train_step(
+    config: PolicyConfig,
+    base: SharedBase,
+    scorer: Scorer,
+    prompts: Sequence[Ids],
+    state: TrainState,
+    seed: int,
+    accelerator: Accelerator,
+) -> Row:
+    """Sample, score, penalise, update: the algorithm, once."""
+    algorithm, beta = algorithm_of(config), state.kl_coefficient(config)
+    rollout = _sample(config, base, scorer, prompts, state, seed, accelerator)
+    values = None
+    if state.value:
+        with timed(rollout.seconds, "value"):
+            values = state.value.expect(rollout)
+    whole, expected = gathered(rollout, values, accelerator)
+
+    scores = whole.scores
+    if config.normalise_rewards:
+        state.moments = state.moments.after(scores)
+        scores = state.moments.normalised(scores)
+    kl = kl_estimate(whole.logprobs, whole.ref_logprobs, algorithm.kl_estimator)
+    rewards = token_rewards(
+        scores,
+        kl,
+        whole.mask,
+        whole.finished,
+        beta if algorithm.kl_in == "reward" else 0.0,
+        config.missing_eos_penalty,
+        config.score_clip,
+        config.length_penalty,
+    )
+    raw = advantages_of(config, algorithm, rewards, whole.mask, expected, state.baseline)
+    advantages = whiten(raw, whole.mask) if algorithm.whiten else raw
+
+    mine = [row - whole.rows[0] for row in rollout.rows], slice(rollout.mask.shape[1])
+    figures = update(config, base, rollout, _at(advantages, *mine), state, accelerator, seed)
+    if state.value and values is not None and expected is not None:
+        returns = raw + expected
+        with timed(rollout.seconds, "value"):
+            state.value.fit(values, _at(returns, *mine), step=state.step, seed=seed, accelerator=accelerator)
+        figures["value_loss"] = float(value_loss(expected, returns, whole.mask, int(whole.mask.sum())))
+        figures["explained_variance"] = explained_variance(expected, returns, whole.mask)
+    figures |= _of_step(config, whole, raw)
+    if state.kl:
+        figures["kl_coefficient"] = beta
+        divergence = ((whole.logprobs - whole.ref_logprobs) * whole.mask).sum(1).mean()
+        state.kl = state.kl.after(float(divergence), len(whole.rows))
+    state.baseline = state.baseline.after(rewards.sum(1))
+    state.step += 1
+    local = _of_responses(rollout, _at(rewards, *mine), figures.pop("entropy"), figures.pop("mismatch"))
+    everyone = gather_object(local)
+    means = {name: sum(one[name] for one in everyone) / len(everyone) for name in everyone[0]}
+    return {"step": state.step, **means, **figures, **of_machine(rollout.seconds, figures["tokens"], base.device)}
+
+
+def advantages_of(
+    config: PolicyConfig,
+    algorithm: Algorithm,
+    rewards: torch.Tensor,
+    mask: torch.Tensor,
+    values: torch.Tensor | None,
+    baseline: RunningMean,
+) -> torch.Tensor:
+    """What each token was worth beyond what was expected, before whitening; all (n, T), over all processes."""
+    before = baseline if config.baseline == "mean" else RunningMean()
+    return algorithm.advantages(Judged(rewards, mask, values, config.group, before, config.discount, config.gae_lambda))
+
+
+def prompts_of_step(count: int, per_step: int, step: int, seed: int) -> list[int]:
+    """Which prompts a step uses: shuffled epochs, a function of the seed and the step alone."""
+    chosen = []
+    for position in range(step * per_step, (step + 1) * per_step):
+        epoch, place = divmod(position, count)
+        order = list(range(count))
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        chosen.append(order[place])
+    return chosen
+
+
+def _sample(
+    config: PolicyConfig,
+    base: SharedBase,
+    scorer: Scorer,
+    prompts: Sequence[Ids],
+    state: TrainState,
+    seed: int,
+    accelerator: Accelerator,
+) -> Rollout:
+    """This process's share of the step's responses."""
+    chosen = prompts_of_step(len(prompts), config.prompts_per_step, state.step, seed)
+    share = len(chosen) // accelerator.num_processes
+    mine = range(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+    first = state.step * config.prompts_per_step
+    try:
+        return roll_out(
+            base,
+            ADAPTER,
+            scorer,
+            [prompts[chosen[i]] for i in mine],
+            SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=config.stop),
+            group=config.group,
+            seed=seed,
+            rows=[(first + i) * config.group for i in mine],
+            micro_batch=config.micro_batch,
+            merge=config.merge_for_sampling,
+            accelerator=accelerator,
+        )
+    except UserError as error:
+        raise UserError(f"step {state.step + 1}: {error} The last checkpoint is kept.") from error
+
+
+def _at(tensor: torch.Tensor, rows: list[int], columns: slice) -> torch.Tensor:
+    return tensor[rows, columns]
+
+
+def _of_step(config: PolicyConfig, whole: Rollout, advantages: torch.Tensor) -> Row:
+    """What is logged of all responses together."""
+    return {
+        "advantage_std": float(advantages[whole.mask.bool()].std(correction=0)),
+        "score_spread": spread(whole.scores.tolist(), config.group),
+        "tokens": int(whole.mask.sum()),
+    }
+
+
+def _of_responses(rollout: Rollout, rewards: torch.Tensor, entropy: torch.Tensor, mismatch: torch.Tensor) -> list[Row]:
+    """What is logged of each response. KL is the k1 estimate, summed over the response's tokens, in nats."""
+    lengths = rollout.mask.sum(1)
+    kl = ((rollout.logprobs - rollout.ref_logprobs) * rollout.mask).sum(1)
+    columns = {
+        "reward": rewards.sum(1),
+        "score": rollout.scores,
+        "kl": kl,
+        "entropy": entropy.sum(1) / lengths,
+        "length": lengths,
+        "finish_rate": rollout.finished.float(),
+        "repetition": repetition(rollout.response_ids),
+        "logprob_mismatch": mismatch.sum(1) / lengths,
+        **{f"score_{name}": values for name, values in rollout.parts.items()},
+    }
+    return [{name: float(column[row]) for name, column in columns.items()} for row in range(len(lengths))]

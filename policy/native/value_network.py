@@ -1,0 +1,196 @@
+"""Value networks on the shared base: what a response is going to be worth, said before each of its tokens.
+
+`ValueHead` reads the states of the base as it is; `ValueAdapter` has a LoRA adapter of its own under its head. Neither
+outlives the training: another run has other rewards.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+
+from backbone.adapters import SharedBase, lora_config
+from backbone.activation_checkpointing import checkpointed
+from backbone.cpu.shared_prompts import states_before
+from policy.native.batches import micro_batches, minibatches
+from policy.config import PolicyConfig
+from policy.algorithms.objectives import value_loss
+from policy.native.rollout import Rollout
+from policy.native.master_weights import Trained
+
+ADAPTER = "value"
+_DECAY = 0.8  # what a step's responses still count one step later
+_RIDGE = 1.0  # how many responses the belief in V = constant is worth
+
+
+class ValueNetwork(Protocol):
+    """V(s_t), s_t being the prompt and the tokens before the t-th; 0 everywhere to begin with."""
+
+    def expect(self, rollout: Rollout) -> torch.Tensor:
+        """V before every token of this process's rollout, as constants: (n, T)."""
+
+    def fit(
+        self, values: torch.Tensor, returns: torch.Tensor, *, step: int, seed: int, accelerator: Accelerator
+    ) -> None:
+        """Learn from the returns (n, T) of the rollout last expected, of which `values` (n, T) was said."""
+
+    def state(self) -> Any:
+        """What `restore` goes on from."""
+
+    def restore(self, state: Any) -> None:
+        """Go on from that state."""
+
+
+def start_value(config: PolicyConfig, base: SharedBase, seed: int) -> ValueNetwork:
+    """The network that the configuration asks for."""
+    return ValueHead(config, base) if config.value_network == "head" else ValueAdapter(config, base, seed)
+
+
+class ValueHead:
+    """A linear function of the base's states, fitted by least squares to the returns of the last few steps.
+
+    The base does not change, so that its states are computed once a step, and what earlier steps said of them is
+    summed up in two sums: there is no learning rate to choose. Ridge regression (Hoerl & Kennard 1970) with forgetting;
+    each response counts as one, whatever its length.
+    """
+
+    def __init__(self, config: PolicyConfig, base: SharedBase) -> None:
+        self._config, self._base = config, base
+        size = base.hidden_size + 1
+        self._gram = torch.zeros(size, size, dtype=torch.float64, device=base.device)
+        self._target = torch.zeros(size, dtype=torch.float64, device=base.device)
+        self._weights = torch.zeros(size, dtype=torch.float64, device=base.device)
+        self._states: dict[int, torch.Tensor] = {}
+
+    @torch.no_grad()
+    def expect(self, rollout: Rollout) -> torch.Tensor:
+        """As `ValueNetwork.expect`."""
+        self._states, values = {}, torch.zeros_like(rollout.mask)
+        for rows in micro_batches(rollout, range(len(rollout.rows)), self._config.micro_batch):
+            with self._base.using(None):
+                states = _states(self._base, rollout, rows)
+            for row, part in zip(rows, _by_row(states, rollout, rows), strict=True):
+                self._states[row] = part
+                values[row, : len(part)] = (_features(part) @ self._weights).float()
+        return values
+
+    @torch.no_grad()
+    def fit(
+        self, values: torch.Tensor, returns: torch.Tensor, *, step: int, seed: int, accelerator: Accelerator
+    ) -> None:
+        """As `ValueNetwork.fit`."""
+        gram, target = torch.zeros_like(self._gram), torch.zeros_like(self._target)
+        for row, states in self._states.items():
+            features = _features(states)
+            gram += features.T @ features / len(features)
+            target += features.T @ returns[row, : len(features)].double() / len(features)
+        if accelerator.num_processes > 1:
+            gram, target = accelerator.reduce((gram, target), reduction="sum")
+        self._gram, self._target = _DECAY * self._gram + gram, _DECAY * self._target + target
+        self._solve()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """As `ValueNetwork.state`."""
+        return {"gram": self._gram, "target": self._target}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """As `ValueNetwork.restore`."""
+        self._gram, self._target = state["gram"], state["target"]
+        self._solve()
+
+    def _solve(self) -> None:
+        ridge = torch.full_like(self._target, _RIDGE)
+        ridge[-1] = 1e-6  # the constant itself
+        self._weights = torch.linalg.solve(self._gram + ridge.diag(), self._target)
+
+
+class ValueAdapter:
+    """A LoRA adapter with a linear head, trained by gradient on half the squared error: as often as the policy is."""
+
+    def __init__(self, config: PolicyConfig, base: SharedBase, seed: int) -> None:
+        self._config, self._base = config, base
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + 1)
+            base.add_adapter(ADAPTER, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets))
+        self._head = torch.nn.Linear(base.hidden_size, 1, device=base.device)
+        torch.nn.init.zeros_(self._head.weight)
+        torch.nn.init.zeros_(self._head.bias)
+        head = {f"head.{name}": weight for name, weight in self._head.named_parameters()}
+        self._trained = Trained((config.value_learning_rate, head), (config.learning_rate, base.parameters(ADAPTER)))
+        self._rollout: Rollout | None = None
+
+    @torch.no_grad()
+    def expect(self, rollout: Rollout) -> torch.Tensor:
+        """As `ValueNetwork.expect`."""
+        self._rollout, values = rollout, torch.zeros_like(rollout.mask)
+        with self._base.using(ADAPTER):
+            for rows in micro_batches(rollout, range(len(rollout.rows)), self._config.micro_batch):
+                values[rows] = self._values(rows)
+        return values
+
+    def fit(
+        self, values: torch.Tensor, returns: torch.Tensor, *, step: int, seed: int, accelerator: Accelerator
+    ) -> None:
+        """As `ValueNetwork.fit`."""
+        config, rollout = self._config, self._rollout
+        assert rollout is not None, "expect comes first"
+        self._trained.forget_gradients()
+        with checkpointed(self._base.base, config.gradient_checkpointing):
+            for _, mine, n in minibatches(config, rollout, step, seed, accelerator.num_processes):
+                for rows in micro_batches(rollout, mine, config.micro_batch):
+                    with self._learning():
+                        now, mask = self._values(rows), rollout.mask[rows]
+                        loss = value_loss(now, returns[rows], mask, n, values[rows], config.value_clip)
+                        loss.backward()  # type: ignore[no-untyped-call]
+                self._trained.step(accelerator, config.max_grad_norm, warm_up(config, step))
+
+    def state(self) -> dict[str, Any]:
+        """As `ValueNetwork.state`."""
+        return self._trained.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """As `ValueNetwork.restore`."""
+        self._trained.restore(state)
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        """Let gradients reach this adapter in place of the policy's."""
+        before, self._base.trainable = self._base.trainable, ADAPTER
+        with self._base.using(ADAPTER):
+            try:
+                yield
+            finally:
+                self._base.trainable = before
+
+    def _values(self, rows: Sequence[int]) -> torch.Tensor:
+        assert self._rollout is not None, "expect comes first"
+        mask = self._rollout.mask[list(rows)]
+        values = self._head(_scaled(_states(self._base, self._rollout, rows))).squeeze(-1)
+        return torch.zeros_like(mask).index_put(mask.nonzero(as_tuple=True), values)
+
+
+def warm_up(config: PolicyConfig, step: int) -> float:
+    """The share of the learning rates in this step, counted from 0."""
+    return min(1.0, (step + 1) / (config.warmup_steps + 1))
+
+
+def _states(base: SharedBase, rollout: Rollout, rows: Sequence[int]) -> torch.Tensor:
+    """The states before each response token of the rows: (tokens, hidden), under the active adapter."""
+    return states_before(base, [rollout.prompt_ids[row] for row in rows], [rollout.response_ids[row] for row in rows])
+
+
+def _by_row(states: torch.Tensor, rollout: Rollout, rows: Sequence[int]) -> Sequence[torch.Tensor]:
+    return torch.split(states, [len(rollout.response_ids[row]) for row in rows])
+
+
+def _scaled(states: torch.Tensor) -> torch.Tensor:
+    """To mean 0 and variance 1 (Ba et al. 2016): whatever the model, the same learning rates and ridge will do."""
+    return torch.nn.functional.layer_norm(states.float(), states.shape[-1:])
+
+
+def _features(states: torch.Tensor) -> torch.Tensor:
+    """Scaled states of length 1, and a constant: (tokens, hidden + 1), fp64."""
+    scaled = _scaled(states).double() / states.shape[-1] ** 0.5
+    return torch.cat([scaled, scaled.new_ones(len(scaled), 1)], dim=1)

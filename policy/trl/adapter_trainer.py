@@ -1,0 +1,294 @@
+"""What TRL's trainers share when they train the policy's adapter on the shared base.
+
+One adapter of the base's own PEFT model is trained, the reference is the base with adapters off, token ids come from
+this project's renderer, and a killed call goes on from its last whole checkpoint. Which trainer, with what loss, is
+`trl_engine.py`'s and `dpo.py`'s; how many processes and whether weights are sharded, `accelerate launch`'s.
+"""
+
+import json
+import math
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import PartialState
+from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.utils import logging as transformers_logging
+from trl.distributed import DistributedBackend
+
+from backbone.adapters import SharedBase, lora_config
+from backbone.cpu.fused_layers import unfuse_lora
+from foundation.errors import UserError
+from foundation.files import read_json, sync_folder, write_json, write_jsonl
+from policy.config import PolicyConfig
+from policy.monitoring import Alarms, of_machine
+from policy.native.rollout import Mixture, Scorer
+
+ADAPTER = "default"  # the name under which TRL looks for the adapter of a PEFT model
+CHECKPOINTS = "checkpoints"
+LOG = "log.jsonl"
+Row = dict[str, Any]
+ToRow = Callable[[Mapping[str, float]], Row]
+
+_WHOLE, _MIXTURE = "whole", "mixture.json"
+
+
+class AdapterTrainer:
+    """Mixed into a TRL trainer, before it: the adapter alone is saved, and the learning rate follows `config`."""
+
+    config: PolicyConfig
+    updates: int
+    """Updates of the adapter in one step, that is on one batch of responses."""
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """The native loop's: rising over `warmup_steps` steps, then constant."""
+        trainer = cast(Any, self)
+        warmup = self.config.warmup_steps
+        trainer.lr_scheduler = LambdaLR(
+            optimizer or trainer.optimizer, lambda update: min(1.0, (update // self.updates + 1) / (warmup + 1))
+        )
+        return cast(LambdaLR, trainer.lr_scheduler)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """The export writes the card."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # Trainer's own would write every adapter of the base, the reward model's too, and the tokenizer.
+        trainer = cast(Any, self)
+        if trainer.args.should_save:
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(
+                output_dir or trainer.args.output_dir,
+                state_dict=state_dict,
+                selected_adapters=[ADAPTER],
+                save_embedding_layers=False,
+            )
+
+
+class Watch(TrainerCallback):
+    """Writes and reports a row a step, refuses what is not finite, and marks a checkpoint whole when it is on the disk.
+
+    `to_row` makes a row's figures of those that TRL logs.
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        base: SharedBase,
+        folder: Path,
+        to_row: ToRow,
+        on_step: Callable[[Row], None],
+        scorer: Scorer | None = None,
+    ) -> None:
+        self.base, self.to_row, self.on_step = base, to_row, on_step
+        self.path = folder / LOG
+        self.mixture = scorer if isinstance(scorer, Mixture) else None
+        self.alarms = Alarms(config.alarms)
+        self.rows: list[Row] = []
+        self.began: float | None = None
+
+    def begin(self, checkpoint: Path | None, main: bool) -> None:
+        """Take up the rows, and the scorer's state, of the checkpoint that training goes on from."""
+        steps = int(read_json(checkpoint / "step.json")) if checkpoint else 0
+        if checkpoint and self.mixture:
+            self.mixture.restore(read_json(checkpoint / _MIXTURE))
+        if steps:
+            lines = self.path.read_text(encoding="utf-8").splitlines()[:steps]
+            self.rows = [json.loads(line) for line in lines]
+        if main:
+            write_jsonl(self.path, self.rows)
+        for row in self.rows:
+            self.alarms.after(row)
+            self.on_step(row)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """The first update of a step starts its clock."""
+        self.began = self.began or time.perf_counter()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        logs: dict[str, float] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        """One row; the summary at the end of training is none."""
+        if not logs or "loss" not in logs:
+            return
+        row = {"step": len(self.rows) + 1, **self.to_row(logs)}
+        row |= self._of_machine(logs, row.get("tokens"))
+        if fired := self.alarms.after(row):
+            row["alarms"] = [alarm.name for alarm in fired]
+        self.rows.append(row)
+        if state.is_world_process_zero:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        self.on_step(row)
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stop before the adapter is touched by a gradient that is not a number."""
+        for parameter in self.base.parameters(ADAPTER).values():
+            if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
+                raise UserError(
+                    f"the gradient of step {len(self.rows) + 1} is not finite. The adapter was not updated; the last "
+                    "checkpoint is kept. Lower policy.learning_rate or set policy.score_clip, and run it again."
+                )
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write what TRL does not know of, sync every file, then the mark."""
+        PartialState().wait_for_everyone()  # each process writes its part
+        if not state.is_world_process_zero:
+            return
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        write_json(folder / "step.json", len(self.rows))
+        if self.mixture:
+            write_json(folder / _MIXTURE, self.mixture.state())
+        for file in (path for path in folder.rglob("*") if path.is_file()):
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        (folder / _WHOLE).touch()
+        sync_folder(folder)
+
+    def _of_machine(self, logs: Mapping[str, float], tokens: int | None) -> Row:
+        """Phases that the trainer timed, and as `update` whatever else the step took."""
+        spent = {name.removeprefix("seconds_"): logs[name] for name in logs if name.startswith("seconds_")}
+        spent["update"] = time.perf_counter() - (self.began or 0.0) - sum(spent.values())
+        self.began = None
+        found: Row = of_machine(spent, tokens or 0, PartialState().device)
+        return {name: value for name, value in found.items() if tokens or name != "tokens_per_second"}
+
+
+def put_adapter(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | None) -> None:
+    """The adapter that TRL trains, new or read from `initial`, in fp32 whatever the base is in.
+
+    Under ZeRO-3 it keeps the base's number format: DeepSpeed gathers weights of one format only (trl#6089).
+    """
+    if initial is not None:
+        base.load_adapter(ADAPTER, initial, trainable=True)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            base.add_adapter(
+                ADAPTER, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets), trainable=True
+            )
+    if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
+        unfuse_lora(base.base)
+    else:
+        for parameter in base.parameters(ADAPTER).values():
+            parameter.data = parameter.data.float()
+    base.check_trainable(ADAPTER)
+
+
+def fit(trainer: Any, base: SharedBase, folder: Path, watch: Watch) -> list[Row]:
+    """Train to the end from the last whole checkpoint, write the adapter to `folder`; returns the log."""
+    main = bool(trainer.accelerator.is_main_process)
+    trainer.remove_callback(PrinterCallback)
+    # TRL copies an adapter that it is given, and takes the copy for the reference; here the base is the reference.
+    if "ref" in base.adapters:
+        base.peft_model.delete_adapter("ref")
+    checkpoint = last_checkpoint(folder / CHECKPOINTS, main)
+    trainer.accelerator.wait_for_everyone()
+    watch.begin(checkpoint, main)
+    with base.using(ADAPTER):
+        base.check_trainable(ADAPTER)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    parameters = base.parameters(ADAPTER)
+    shards: Any = DistributedBackend(trainer.accelerator)  # type: ignore[no-untyped-call]
+    with shards.gather_params(list(parameters.values())):
+        whole = {name: _whole(parameter) for name, parameter in parameters.items()}
+        if main:
+            base.save_adapter(ADAPTER, folder, whole)
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    return watch.rows
+
+
+def arguments(
+    config: PolicyConfig, base: SharedBase, folder: Path, seed: int, *, updates: int, micro_batch: int, accumulate: int
+) -> dict[str, Any]:
+    """What all trainers are told alike. `updates` is how often one step updates the adapter."""
+    return {
+        "output_dir": str(folder / CHECKPOINTS),
+        "max_steps": config.steps * updates,
+        "learning_rate": config.learning_rate,
+        "weight_decay": 0.0,
+        "max_grad_norm": config.max_grad_norm,
+        "per_device_train_batch_size": micro_batch,
+        "gradient_accumulation_steps": accumulate,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "bf16": base.base.dtype == torch.bfloat16,
+        "fp16": base.base.dtype == torch.float16,
+        "use_cpu": base.device.type == "cpu" and not sharded(),
+        "save_strategy": "steps",
+        "save_steps": config.checkpoint_every * updates,
+        "save_total_limit": 2,
+        "logging_steps": updates,
+        "report_to": config.tracker,
+        "project": "rlhf-pipeline",
+        "disable_tqdm": True,
+        "disable_dropout": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": base.device.type != "cpu",
+        "ddp_find_unused_parameters": False,
+        "seed": seed,
+    }
+
+
+def sharded() -> bool:
+    """Whether a launcher asked for weights divided among processes; the base is then loaded on the CPU first."""
+    return any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
+
+
+def processes(device: torch.device) -> PartialState:
+    """The processes that work together, on devices such as this one."""
+    return PartialState(cpu=device.type == "cpu" and not sharded())
+
+
+def micro_batches(config: PolicyConfig, rows: int) -> tuple[int, int]:
+    """The largest micro-batch up to the configured one that divides `rows`, and how many of them there are."""
+    size = next(size for size in range(min(config.micro_batch, rows), 0, -1) if rows % size == 0)
+    return size, rows // size
+
+
+def last_checkpoint(folder: Path, main: bool = True) -> Path | None:
+    """The newest whole checkpoint, None where there is none; the main process removes half-written ones."""
+    whole = {}
+    for checkpoint in folder.glob("checkpoint-*"):
+        if (checkpoint / _WHOLE).is_file():
+            whole[int(checkpoint.name.removeprefix("checkpoint-"))] = checkpoint
+        elif main:
+            shutil.rmtree(checkpoint)
+    return whole[max(whole)] if whole else None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence notices of what is intended here; errors are still shown."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            # TRL and PEFT still use names that transformers has deprecated; nothing here can change that.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+
+
+def finite(logs: Mapping[str, float], names: Mapping[str, str]) -> Row:
+    """The figures of `logs` under this project's names, those that are there and are numbers."""
+    found = {ours: logs[theirs] for theirs, ours in names.items() if logs.get(theirs) is not None}
+    return {name: float(value) for name, value in found.items() if math.isfinite(float(value))}
+
+
+def _whole(parameter: torch.Tensor) -> torch.Tensor:
+    """The full tensor of a shard (FSDP2); every process must ask for it."""
+    return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter.detach().clone()

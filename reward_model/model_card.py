@@ -1,0 +1,151 @@
+"""The reward model's card, in the hub's format: what it is, how good, how sure, what it is no good for, how to load it.
+
+Written from the figures that training measured on held-out prompts; what was not measured is said to be so.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from foundation.files import write_text
+
+CARD = "README.md"
+_FIGURES = {
+    "accuracy": "accuracy, a tie one half",
+    "longer_wins": "control: the longer response wins",
+    "bag_of_words": "control: a bag of words, trained on the same labels",
+    "length_controlled_accuracy": "accuracy where longer and shorter are preferred alike often",
+    "length_bias": "how much more often the model prefers the longer response than people do",
+}
+_CALIBRATION = {
+    "temperature": "temperature T",
+    "ece": "expected calibration error at T = 1",
+    "ece_after": "expected calibration error at a T fitted on other held-out prompts",
+    "brier": "Brier score at T = 1",
+    "brier_after": "Brier score at a T fitted on other held-out prompts",
+    "error_most_uncertain": "wrong among the fifth of the pairs that it is least sure of",
+    "error_least_uncertain": "wrong among the fifth that it is surest of",
+    "coverage": "coverage of its 90% forecasts",
+}
+_MADE_FROM = ("training_pairs", "training_ties", "training_rankings", "training_ratings", "contradictions", "cut_pairs")
+
+
+def load_snippet(model: str, folder: str, end: str) -> str:
+    """The lines that score a response with nothing but transformers and PEFT; `end` is what ends a turn."""
+    return f"""\
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({folder!r})
+model = AutoModelForSequenceClassification.from_pretrained(
+    {model!r}, num_labels=1, pad_token_id=tokenizer.pad_token_id
+)
+model = PeftModel.from_pretrained(model, {folder!r}).eval()
+
+messages = [{{"role": "user", "content": "How long do I boil an egg?"}}]
+prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+ids = tokenizer(prompt + "Six minutes." + {end!r}, add_special_tokens=False, return_tensors="pt")
+print(model(**ids).logits.item())"""
+
+
+def write_card(
+    folder: Path, base: str, end: str, figures: Mapping[str, Any], settings: Mapping[str, Any], simulated: int = 0
+) -> None:
+    """Write the card of the reward model in `folder`; `simulated` of its labels are programmed."""
+    snippet = load_snippet(base, "path/to/this/folder", end)
+    write_text(folder / CARD, model_card(base, snippet, figures, settings, simulated))
+
+
+def model_card(
+    base: str, snippet: str, figures: Mapping[str, Any], settings: Mapping[str, Any], simulated: int = 0
+) -> str:
+    """The card as text."""
+    notice = (
+        f"> **{simulated} of the labels came from simulated annotators** with a known, programmed preference. Figures "
+        "drawn from them say nothing about what people prefer.\n\n"
+        if simulated
+        else ""
+    )
+    interval = (
+        f", 95% interval {figures['accuracy_low']:.1%} to {figures['accuracy_high']:.1%}"
+        if "accuracy_low" in figures
+        else ""
+    )
+    made_from = {name.replace("_", " "): figures[name] for name in _MADE_FROM if figures.get(name) is not None}
+    fence = "```"
+    return f"""\
+---
+base_model: {json.dumps(base)}
+library_name: peft
+pipeline_tag: text-classification
+tags:
+- lora
+- reward-model
+- rlhf
+---
+
+# Reward model
+
+A LoRA adapter with a score head for `{_cell(base)}`. The score of a response is the head's output on the last token of
+the conversation, which is the end of the response's turn.
+
+{notice}## Load it
+
+{fence}python
+{snippet}
+{fence}
+
+`rlhf merge` writes adapter, head and base as one `AutoModelForSequenceClassification`, which TRL takes as a path in
+`reward_funcs`.
+
+## On held-out prompts
+
+{figures.get("n", "An unknown number of")} pairs{interval}.
+
+| figure | value |
+|---|---|
+{_rows({title: figures.get(name) for name, title in _FIGURES.items()})}
+{_verdict(figures)}
+
+## How far to trust a score
+
+A score has no zero and no unit: compare responses to one prompt. The model forecasts that the first of two responses is
+preferred with probability sigmoid((score of the first - score of the second) / T).
+
+| figure | value |
+|---|---|
+{_rows({title: figures.get(name) for name, title in _CALIBRATION.items()})}
+It was measured on prompts like those it was trained on. A policy that is tuned towards it writes other responses, on
+which it is less reliable the further the policy has moved.
+
+## Made from
+
+| | |
+|---|---|
+{_rows(made_from)}
+| setting | value |
+|---|---|
+{_rows(settings)}"""
+
+
+def _verdict(figures: Mapping[str, Any]) -> str:
+    """What the accuracy means beside the controls."""
+    low = figures.get("accuracy_low")
+    rivals = [
+        title.removeprefix("control: ")
+        for name, title in _FIGURES.items()
+        if name in ("longer_wins", "bag_of_words") and low is not None and low <= figures.get(name, 0.0)
+    ]
+    if not rivals:
+        return "Its interval lies above both controls."
+    return f"**It is not shown to be better than a control** ({' and '.join(rivals)}): read it with caution."
+
+
+def _rows(values: Mapping[str, Any]) -> str:
+    return "".join(f"| {_cell(name)} | {_cell(value)} |\n" for name, value in values.items())
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else "not measured" if value is None else str(value)
+    return " ".join(text.splitlines()).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

@@ -1,0 +1,232 @@
+"""A trained reward model that scores responses.
+
+The score of a response is the head's output on the final hidden state of the last token of prompt +
+completed response. The model is an adapter and a head on a base that may already be in memory;
+how it was trained, and what is done with the scores, is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, overload
+
+import torch
+from peft import PeftConfig
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from backbone.adapters import CONFIG, WEIGHTS, SharedBase
+from backbone.cpu.shared_prompts import batches, last_states, packs
+from backbone.tokens import pad_right
+from foundation.errors import UserError
+from foundation.files import read_json
+from reward_model.evaluation.baselines import BagOfWords
+from reward_model.uncertainty import Laplace
+
+ADAPTER = "reward"
+FIGURES = "reward.json"
+WORDS = "bag_of_words.json"
+ASPECTS = "aspects.safetensors"
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class RewardScorer:
+    """The reward adapter `name` on `base`, and the rule by which its sequences were cut in training.
+
+    `bag_of_words` is the control that was fitted on the same training pairs, and `posterior` says how sure the head is,
+    each where it was saved. A score difference over `temperature` is the log-odds of a preference (`calibration.py`);
+    scores are never divided by it. `aspects` are the heads (d,) of what annotators rated apart from the whole.
+    """
+
+    base: SharedBase
+    name: str = ADAPTER
+    max_length: int | None = None
+    batch_tokens: int = 2048
+    bag_of_words: BagOfWords | None = None
+    posterior: Laplace | None = None
+    temperature: float | None = None
+    aspects: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        base: SharedBase | None = None,
+        *,
+        dtype: str = "auto",
+        device: str = "auto",
+        name: str = ADAPTER,
+    ) -> RewardScorer:
+        """Load a reward folder, onto `base` where one is given, else onto a base of its own.
+
+        `dtype` and `device` are for a base of its own. `UserError` where the folder is missing or damaged, is not
+        a reward model, was made for another base, or has a head that was never trained.
+        """
+        folder = Path(folder)
+        model = check_reward_folder(folder)
+        base = base or SharedBase.load(model, dtype, device)
+        base.load_adapter(name, folder)
+        settings = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
+        words = BagOfWords.load(folder / WORDS) if (folder / WORDS).is_file() else None
+        return cls(
+            base,
+            name,
+            settings.get("max_length"),
+            bag_of_words=words,
+            posterior=Laplace.load(folder),
+            temperature=settings.get("temperature"),
+            aspects=_aspects(folder, base.hidden_size),
+        )
+
+    @overload
+    def score(
+        self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], *, return_std: Literal[False] = False
+    ) -> torch.Tensor: ...
+
+    @overload
+    def score(
+        self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], *, return_std: Literal[True]
+    ) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    def score(
+        self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], *, return_std: bool = False
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        """Scores (n,), float32 on the CPU, in the order given; a response that was cut off is scored as it stands.
+
+        A score does not depend on what else is in the call. With `return_std`, the posterior standard deviation of each
+        score as well. `UserError` names the samples whose score is not a number.
+        """
+        features = self.features_of(prompt_ids, response_ids)
+        scores = self.scores(features)
+        if not return_std:
+            return scores
+        if self.posterior is None:
+            raise UserError(
+                "this reward model does not say how sure it is: train it again to have its uncertainty saved."
+            )
+        return scores, self.posterior.variance(features).sqrt()
+
+    def aspect_scores(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> dict[str, torch.Tensor]:
+        """Scores (n,) by rated aspect, float32 on the CPU; none where no aspect was rated apart from the whole."""
+        if not self.aspects:
+            return {}
+        features = self.features_of(prompt_ids, response_ids)
+        return {name: features @ head for name, head in self.aspects.items()}
+
+    def score_sequences(self, sequences: Sequence[Ids]) -> torch.Tensor:
+        """As `score`, for whole sequences that were rendered already."""
+        return self.scores(self.features(sequences))
+
+    def features_of(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> torch.Tensor:
+        """What the head sees of each response, rendered and cut as `score` does it: (n, d), float32 on the CPU."""
+        fit, completed = self.base.renderer.fit, self.base.renderer.completed
+        longest = min(self.max_length or self.base.renderer.max_length, self.base.renderer.max_length)
+        pairs = zip(prompt_ids, response_ids, strict=True)
+        kept = [fit(prompt, completed(response), longest)[:2] for prompt, response in pairs]
+        return self.shared_features([prompt for prompt, _ in kept], [response for _, response in kept])
+
+    @torch.no_grad()
+    def features(self, sequences: Sequence[Ids]) -> torch.Tensor:
+        """What the head sees of each sequence, the final hidden state of its last token: (n, d), float32 on the CPU."""
+        device = self.base.device
+        found = torch.zeros(len(sequences), self.head.shape[0])
+        with self.base.using(self.name):
+            for batch in _batches([len(sequence) for sequence in sequences], self.batch_tokens):
+                ids, mask = pad_right([sequences[i] for i in batch], self.base.renderer.pad_id)
+                states = self.base.hidden_states(ids.to(device), mask.to(device))
+                last = states[torch.arange(len(batch), device=device), mask.sum(1).to(device) - 1]
+                found[batch] = last.float().cpu()
+        return found
+
+    @torch.no_grad()
+    def shared_features(self, prompts: Sequence[Ids], responses: Sequence[Ids]) -> torch.Tensor:
+        """As `features`, with the prompt of several responses computed once where that is possible."""
+        if not prompts or not packs(self.base, prompts, responses):
+            return self.features([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
+        longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
+        found = torch.zeros(len(prompts), self.head.shape[0])
+        with self.base.using(self.name):
+            for rows in batches(prompts, responses, max(1, self.batch_tokens // longest)):
+                states = last_states(self.base, [prompts[i] for i in rows], [responses[i] for i in rows])
+                found[rows] = states.float().cpu()
+        return found
+
+    @property
+    def unsure(self) -> bool:
+        """Whether it can say how sure it is: whether `score` takes `return_std`."""
+        return self.posterior is not None
+
+    @property
+    def head(self) -> torch.Tensor:
+        """The head's weights: (d,), float32 on the CPU."""
+        return self.base.heads[self.name].weight.detach().float().cpu().squeeze(0)
+
+    def scores(self, features: torch.Tensor) -> torch.Tensor:
+        """The head's output for features (n, d): (n,). `UserError` where one is not finite."""
+        scores = features @ self.head
+        wrong = (~scores.isfinite()).nonzero().flatten().tolist()
+        if wrong:
+            named = ", ".join(str(i) for i in wrong[:10])
+            raise UserError(
+                f"the reward model gave no finite score for {len(wrong)} of {len(scores)} samples "
+                f"(numbers {named}, from 0). Its weights are damaged or the number format overflows: "
+                "try dtype=float32, or train it again."
+            )
+        return scores
+
+
+def _aspects(folder: Path, hidden: int) -> dict[str, torch.Tensor]:
+    if not (folder / ASPECTS).is_file():
+        return {}
+    try:
+        heads = load_file(folder / ASPECTS)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder / ASPECTS} is damaged ({error}). Train the reward model again.") from error
+    if wrong := next((name for name, head in heads.items() if head.shape != (hidden,)), None):
+        raise UserError(f'"{wrong}" in {folder / ASPECTS} is of another size. Train the reward model again.')
+    return heads
+
+
+def check_reward_folder(folder: Path) -> str:
+    """Refuse what is not a trained reward model; returns the base model that it was made for."""
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        raise UserError(
+            f"{folder} holds no reward model: it needs {CONFIG} and {WEIGHTS}. "
+            "Train one with `rlhf reward`, or name its folder."
+        )
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        with safe_open(folder / WEIGHTS, framework="pt") as weights:
+            heads = [weights.get_tensor(key) for key in weights.keys() if ".score." in key]  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"the reward model in {folder} is damaged ({error}). Train it again.") from error
+    if not heads:
+        raise UserError(
+            f"the adapter in {folder} has no score head, so it is not a reward model (a policy, perhaps; its task is "
+            f"{config.task_type}). Train one with `rlhf reward`, "
+            'or save the head with modules_to_save=["score"].'
+        )
+    wrong = next((head for head in heads if head.ndim != 2 or len(head) != 1), None)
+    if wrong is not None:
+        raise UserError(f"the score head in {folder} gives {len(wrong)} scores, not one: train it with num_labels=1.")
+    if not any(bool(head.any()) for head in heads):
+        raise UserError(f"the score head in {folder} is newly initialised, not trained: every score would be zero.")
+    if not config.base_model_name_or_path:
+        raise UserError(f'{folder / CONFIG} does not name the model it was made for: add "base_model_name_or_path".')
+    return str(config.base_model_name_or_path)
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Positions in groups of similar length, each at most `batch_tokens` with padding (or one sequence)."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if batches and (len(batches[-1]) + 1) * lengths[i] <= batch_tokens:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches

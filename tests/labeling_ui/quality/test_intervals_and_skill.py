@@ -1,0 +1,240 @@
+"""What the quality report counts: on plain records, with figures worked by hand."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from labeling_ui.quality import assessment as quality
+from labeling_ui.quality.answers import alike, orders
+from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.quality.assessment import AnnotatorQuality, Labels
+from labeling_ui.records import Annotator, Answer, Judgement, Task
+
+CAMPAIGNS = {name: Campaign(name=name) for name in ("main", "other")}
+
+
+def tasks(number: int, candidates: str = "ab", **more: object) -> list[Task]:
+    """Tasks with the candidates "0a", "0b", then "1a", "1b", and so on."""
+    return [Task(f"p{n}", tuple(f"{n}{c}" for c in candidates), **more) for n in range(number)]  # type: ignore[arg-type]
+
+
+def answer(task: Task, said: str, strength: int | None = None) -> Answer:
+    if said in "ab":
+        return Answer("preferred", winner=task.candidates["ab".index(said)], strength=strength)
+    return Answer({"t": "tie", "x": "both_bad", "-": "skip"}[said])  # type: ignore[arg-type]
+
+
+def judged(
+    task: Task,
+    name: str,
+    said: str | Answer,
+    *,
+    left: str = "a",
+    seconds: float | None = None,
+    strength: int | None = None,
+) -> Judgement:
+    """`said` by a letter (a, b, tie, x for both bad, - for skip), with the response `left` on the left."""
+    shown = task.candidates if left == "a" else task.candidates[::-1]
+    given = answer(task, said, strength) if isinstance(said, str) else said
+    return Judgement(task.id, name, shown, given, seconds)
+
+
+def labels(judgements: Sequence[Judgement], *given: Task) -> Labels:
+    names = sorted({judgement.annotator_id for judgement in judgements})
+    people = [Annotator(name, name, simulated=name.startswith("robot")) for name in names]
+    return Labels(CAMPAIGNS, {task.id: task for task in given}, people, judgements)
+
+
+def one(judgements: Sequence[Judgement], *given: Task, name: str = "ann") -> AnnotatorQuality:
+    return next(each for each in quality.assess_annotators(labels(judgements, *given)) if each.annotator.id == name)
+
+
+# Agreement.
+
+
+def test_alpha_is_measured_on_the_winner_and_not_on_the_side() -> None:
+    # As in the example worked by hand: (a,a), (b,b), (a,b), and one answer beside a skip.
+    given = tasks(4)
+    said = [judged(task, "ann", s, left="a") for task, s in zip(given, "abaa", strict=True)]
+    said += [judged(task, "bob", s, left="b") for task, s in zip(given, "abb-", strict=True)]
+    found = quality.assess(labels(said, *given)).agreement
+    assert found["winner"].alpha == pytest.approx(4 / 9)
+    assert (found["winner"].tasks, found["winner"].judgements) == (3, 6)
+
+
+def test_both_bad_does_not_agree_with_a_tie() -> None:
+    given = tasks(2)
+    said = [judged(task, name, s) for task in given for name, s in (("ann", "t"), ("bob", "x"))]
+    # o_tie,bad = 2 and n_tie = n_bad = 2 of n = 4: alpha = 1 - 3 * 2 / 4.
+    assert quality.assess(labels(said, *given)).agreement["winner"].alpha == pytest.approx(-0.5)
+
+
+def test_strength_agrees_by_degrees_and_by_response() -> None:
+    given = tasks(6)
+    near = [judged(task, "ann", s, strength=3) for task, s in zip(given, "aabbab", strict=True)]
+    near += [judged(task, "bob", s, strength=2, left="b") for task, s in zip(given, "aabbab", strict=True)]
+    apart = near[:6] + [judged(task, "bob", s, strength=2) for task, s in zip(given, "bbaaba", strict=True)]
+    alphas = [quality.assess(labels(said, *given)).agreement["strength"].alpha for said in (near, apart)]
+    assert alphas[0] is not None
+    assert alphas[1] is not None
+    assert alphas[0] > 0.5
+    assert alphas[1] < -0.4
+
+
+def test_without_strengths_there_is_no_agreement_on_them() -> None:
+    given = tasks(3)
+    said = [judged(task, name, "a") for task in given for name in ("ann", "bob")]
+    assert set(quality.assess(labels(said, *given)).agreement) == {"winner"}
+
+
+def test_rankings_agree_pair_by_pair() -> None:
+    given = tasks(12, "abc")
+    said = []
+    for task in given:
+        a, b, c = task.candidates
+        said += [
+            judged(task, "ann", Answer("ranked", ranking=((b,), (a, c)))),
+            judged(task, "bob", Answer("ranked", ranking=((b,), (a,), (c,)))),
+        ]
+    found = quality.assess(labels(said, *given))
+    # Each task has the pairs ab (-1, -1), bc (1, 1) and ac (0, 1). Per task o_01 = o_10 = 1, n_-1 = 2, n_0 = 1 and
+    # n_1 = 3; alpha = 1 - (72 - 1) * 24 / (72² - 24² - 12² - 36²).
+    assert found.agreement["ranking"].alpha == pytest.approx(1 - 71 * 24 / (72**2 - 24**2 - 12**2 - 36**2))
+    assert found.agreement["ranking"].tasks == 12
+    assert [each.tasks for each in found.kappas] == [36]
+    assert all(each.skill is not None for each in found.annotators)
+
+
+def test_ratings_agree_by_aspect() -> None:
+    given = tasks(6, "a")
+    said = []
+    for number, task in enumerate(given):
+        (only,) = task.candidates
+        for name, helpful, honest in (("ann", number + 1, number + 1), ("bob", number + 1, 7 - number)):
+            ratings = {"helpful": {only: helpful}, "honest": {only: honest}}
+            said.append(judged(task, name, Answer("rated", ratings=ratings)))
+    found = quality.assess(labels(said, *given))
+    assert found.agreement["helpful"].alpha == pytest.approx(1.0)
+    honest = found.agreement["honest"].alpha
+    assert honest is not None
+    assert honest < 0
+    assert [(each.skill, each.weight) for each in found.annotators] == [(None, 1.0), (None, 1.0)]
+
+
+def test_gold_tasks_and_repeats_are_left_out_of_agreement() -> None:
+    given = tasks(4)
+    golden = Task("p", ("x", "y"), gold=Answer("preferred", winner="x"))
+    again = Task("p0", given[0].candidates, repeat_of=given[0].id, reserved_for="ann")
+    said = [judged(task, name, s) for name in ("ann", "bob") for task, s in zip(given, "abab", strict=True)]
+    more = [judged(golden, "ann", "a"), judged(golden, "bob", "b"), judged(again, "ann", "b")]
+    plain = quality.assess(labels(said, *given)).agreement
+    assert quality.assess(labels(said + more, *given, golden, again)).agreement == plain
+
+
+# One annotator.
+
+
+def test_a_side_bias_shows_in_the_binomial_test() -> None:
+    given = tasks(12)
+    said = [judged(task, "ann", "a", seconds=3.0) for task in given[:10]]
+    said += [judged(given[10], "ann", "t", seconds=5.0), judged(given[11], "ann", "-", seconds=0.5)]
+    ann = one(said, *given)
+    assert (ann.judgements, ann.left.n, ann.left.value) == (12, 10, 1.0)
+    assert ann.left_p_value == pytest.approx(2 / 2**10), "ten heads or ten tails of a fair coin"
+    assert ann.left.low == pytest.approx(0.7225, abs=1e-4), "Wilson: n / (n + z²) = 10 / 13.8415"
+    assert ann.median_seconds == 3.0
+    assert (ann.hasty.n, ann.hasty.value) == (12, pytest.approx(1 / 12))
+    assert ann.by_verdict == {"preferred": 10, "tie": 1, "both_bad": 0, "ranked": 0, "rated": 0, "skip": 1}
+
+
+def test_the_side_test_allows_for_the_number_of_annotators() -> None:
+    given = tasks(10)
+    said = [judged(task, "ann", "a") for task in given]
+    said += [judged(task, "bob", s) for task, s in zip(given, "ababababab", strict=True)]
+    assert one(said, *given).left_p_value == pytest.approx(2 * 2 / 2**10)
+
+
+def test_an_annotator_without_decisive_verdicts_has_no_side() -> None:
+    (task,) = tasks(1)
+    ann = one([judged(task, "ann", "t")], task)
+    assert (ann.left.n, ann.left.value, ann.left_p_value, ann.median_seconds) == (0, None, None, None)
+    assert (ann.gold.n, ann.repeats.n, ann.hasty.n, ann.skill, ann.weight) == (0, 0, 0, None, 1.0)
+
+
+def test_agreement_with_gold_counts_answered_gold_tasks() -> None:
+    known = [Answer("preferred", winner="0a"), Answer("preferred", winner="1a"), Answer("tie"), Answer("tie")]
+    given = [Task(f"p{n}", (f"{n}a", f"{n}b"), gold=gold) for n, gold in enumerate(known)]
+    ann = one([judged(task, "ann", s) for task, s in zip(given, "abt-", strict=True)], *given)
+    assert (ann.gold.n, ann.gold.value) == (3, pytest.approx(2 / 3))
+    assert ann.skill is not None
+    assert ann.skill.choices == 2, "a known tie says nothing of which response is better"
+
+
+def test_a_repeat_is_compared_with_ones_own_first_answer() -> None:
+    given = tasks(3)
+    again = [Task(t.prompt_id, t.candidates, repeat_of=t.id, reserved_for="ann") for t in given]
+    said = [judged(task, "ann", s, left="a") for task, s in zip(given, "abt", strict=True)]
+    said += [judged(task, "ann", s, left="b") for task, s in zip(again, "aat", strict=True)]
+    said += [judged(task, "bob", "b") for task in given]
+    ann = one(said, *given, *again)
+    assert (ann.repeats.n, ann.repeats.value) == (3, pytest.approx(2 / 3))
+    assert ann.skill is not None
+    assert ann.skill.choices == 2, "a repeat is no second opinion"
+
+
+def test_who_gets_careless_drifts() -> None:
+    given = tasks(120)
+    said = [judged(task, name, "a") for task in given for name in ("bob", "cid", "dee")]
+    said += [
+        judged(task, "ann", "b" if n >= 60 and n % 2 else "a", seconds=20.0 - n / 10) for n, task in enumerate(given)
+    ]
+    ann, bob = (one(said, *given, name=name) for name in ("ann", "bob"))
+    assert ann.drift is not None
+    assert ann.drift.early > 0.9 > 0.7 > ann.drift.late
+    assert ann.drift.p_value < 1e-4
+    assert ann.pace is not None
+    assert ann.pace.early > ann.pace.late
+    assert (bob.drift, bob.pace) == (None, None), "the others still bear bob out, if less surely"
+
+
+def test_simulated_annotators_have_no_say_in_the_skill_of_people() -> None:
+    given = tasks(40)
+    said = [judged(task, name, "b") for task in given for name in ("robot 1", "robot 2", "robot 3")]
+    said += [judged(task, name, "a") for task in given for name in ("ann", "bob")]
+    ann, robot = (one(said, *given, name=name) for name in ("ann", "robot 1"))
+    assert ann.skill is not None
+    assert robot.skill is not None
+    assert ann.skill.accuracy > 0.85
+    assert (ann.weight, robot.weight) == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+def test_weights_follow_the_known_answers_of_pairs() -> None:
+    given = [Task(f"p{n}", (f"{n}a", f"{n}b"), gold=Answer("preferred", winner=f"{n}a")) for n in range(30)]
+    said = [judged(task, "ann", "a") for task in given] + [judged(task, "bob", "b") for task in given]
+    assert one(said, *given).weight == pytest.approx(2.0)
+    assert one(said, *given, name="bob").weight == 0.0
+
+
+# What answers have in common.
+
+
+def test_orders_of_a_partial_ranking_name_only_what_was_ranked() -> None:
+    task = Task("p", ("a", "b", "c", "d"))
+    found = orders(Answer("ranked", ranking=(("d",), ("a", "b"))), task)
+    assert found == {(task.id, "a", "b"): 0, (task.id, "a", "d"): -1, (task.id, "b", "d"): -1}
+
+
+def test_answers_are_alike_by_degrees() -> None:
+    task = Task("p", ("a", "b", "c"))
+    one_way, other = (
+        Answer("ranked", ranking=(("a",), ("b",), ("c",))),
+        Answer("ranked", ranking=(("b",), ("a",), ("c",))),
+    )
+    assert alike(one_way, one_way, task) == 1.0
+    assert alike(one_way, other, task) == pytest.approx(2 / 3)
+    assert alike(one_way, Answer("skip"), task) is None
+    assert alike(one_way, Answer("ranked", ranking=(("a",),)), task) is None
+    five, six = (Answer("rated", ratings={"helpful": {"a": n}, "honest": {"a": 2 * n}}) for n in (3, 4))
+    assert alike(five, six, task) == 0.5, "one point apart is near, two are not"
+    assert alike(Answer("preferred", winner="a"), Answer("preferred", winner="b"), task) == 0.0
+    assert alike(Answer("tie"), Answer("both_bad"), task) == 0.0

@@ -1,0 +1,232 @@
+"""The web server: signing in and out, the first start, exports, and starting at all."""
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from foundation.errors import UserError
+from labeling_ui.exchange import exports
+from labeling_ui.web.admin_figures import EXPORTS
+from labeling_ui.records import Answer, Judgement
+from labeling_ui.web.server import kept_secret, serve
+from labeling_ui.store.store import Store
+from tests.labeling_ui.pages import add_pairs
+from tests.labeling_ui.signed_in import HTML, PASSWORD, House, open_house
+
+pytestmark = pytest.mark.usefixtures("quick_passwords")
+SERVE = "import sys; from labeling_ui.web.server import serve; serve(sys.argv[1], port=0)"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = open_house(tmp_path_factory.mktemp("labels"))
+    yield house
+    house.store.close()
+
+
+def test_signing_in_gives_a_lax_cookie_and_the_page(house: House) -> None:
+    client = house.visitor()
+    assert client.get("/", headers=HTML).headers["location"] == "/sign-in"
+    house.people.add("First", password=PASSWORD)
+    response = client.post("/sign-in", data={"name": " First ", "password": PASSWORD})
+    assert (response.status_code, response.headers["location"]) == (303, "/")
+    cookie = response.headers["set-cookie"].lower()
+    assert cookie.startswith("rlhf_session=")
+    assert all(part in cookie for part in ("samesite=lax", "httponly", "path=/"))
+    assert "secure" not in cookie
+    page = client.get("/", headers=HTML)
+    assert page.status_code == 200
+    assert "gradio_config" in page.text
+    assert client.get("/sign-in").status_code == 303
+    assert client.get("/api/desk").json()["annotator"] == "First"
+
+
+def test_over_tls_the_cookie_is_bound_to_it(house: House) -> None:
+    client = house.client("Tess", base="https://labels.test")
+    (cookie,) = client.cookies.jar
+    assert cookie.name == "__Host-rlhf_session"
+    assert cookie.secure
+    response = client.get("/api/desk")
+    assert response.status_code == 200
+    assert "max-age" in response.headers["strict-transport-security"]
+
+
+def test_signing_out_ends_every_copy_of_the_session(house: House) -> None:
+    client, thief = house.client("Sid"), house.visitor()
+    thief.cookies.update(client.cookies)
+    assert thief.get("/api/desk").status_code == 200
+    assert client.post("/sign-out").headers["location"] == "/sign-in"
+    assert thief.get("/api/desk").status_code == 401
+    assert client.get("/api/desk").status_code == 401
+
+
+def test_an_invitation_is_accepted_once_and_not_by_looking(house: House) -> None:
+    link = f"/invitation/{house.people.invite('annotator')}"
+    for _ in range(2):  # as when a messenger fetches a preview
+        assert "You are invited" in house.visitor().get(link).text
+    client = house.visitor()
+    assert client.post(link, data={"name": "Ivy", "password": ""}).status_code == 303
+    assert client.get("/api/desk").json()["annotator"] == "Ivy"
+    again = house.visitor().post(link, data={"name": "Ivo"})
+    assert again.status_code == 422
+    assert "used already" in again.text
+    assert "set-cookie" not in again.headers
+
+
+def test_a_form_is_shown_again_with_what_is_wrong(house: House) -> None:
+    link = f"/invitation/{house.people.invite('admin')}"
+    response = house.visitor().post(link, data={"name": '"><script>x</script>', "password": "short"})
+    assert response.status_code == 422
+    assert 'role="alert"' in response.text
+    assert "<script>" not in response.text
+    assert house.visitor().post(link, data={"name": "Ada", "password": PASSWORD}).status_code == 303
+
+
+def test_another_password_ends_the_other_sessions(house: House) -> None:
+    here, there = house.client("Pat"), house.client("Pat")
+    assert here.post("/account", data={"old": "wrong", "new": "another password"}).status_code == 422
+    assert there.get("/api/desk").status_code == 200
+    assert "was changed" in here.post("/account", data={"old": PASSWORD, "new": "another password"}).text
+    assert here.get("/api/desk").status_code == 200
+    assert there.get("/api/desk").status_code == 401
+    assert house.visitor().post("/sign-in", data={"name": "Pat", "password": PASSWORD}).status_code == 422
+
+
+def test_the_forms_speak_the_visitors_language(house: House) -> None:
+    assert "\u767b\u5f55" in house.visitor().get("/sign-in", headers={"accept-language": "zh-CN,zh;q=0.9"}).text
+
+
+@pytest.mark.parametrize("kind", exports.KINDS)
+def test_a_reviewer_downloads_what_export_gives(house: House, kind: str) -> None:
+    client = house.client("Rex", "reviewer")
+    if not list(house.store.judgements()):
+        house.client("Voter")
+        (voter,) = [one for one in house.people.list() if one.name == "Voter"]
+        shown = house.store.assignments(voter.id)[0]
+        ids = tuple(candidate.id for candidate in shown.shown)
+        house.store.record(Judgement(shown.task.id, voter.id, ids, Answer("preferred", winner=ids[0])))
+    response = client.get(f"/export/{kind}.jsonl")
+    assert response.status_code == 200
+    assert [json.loads(line) for line in response.text.splitlines()] == exports.export(house.store, kind)
+    assert response.headers["content-disposition"] == f'attachment; filename="{kind}.jsonl"'
+    assert client.get(f"/export/{kind}.jsonl?campaign=main").text == response.text
+
+
+def test_the_admin_page_offers_every_export() -> None:
+    assert EXPORTS.keys() == exports.KINDS.keys()
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/", "/config", "/api/desk", "/admin/", "/nowhere"])
+def test_every_answer_has_the_security_headers(house: House, path: str) -> None:
+    headers = house.client("Hal", "admin").get(path, headers=HTML).headers
+    assert re.search(r"default-src '(self|none)'", headers["content-security-policy"])
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+
+
+def test_where_a_password_is_typed_no_script_can_run(house: House) -> None:
+    headers = house.visitor().get("/sign-in").headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert "script-src" not in headers["content-security-policy"]
+    assert headers["cache-control"] == "no-store"
+
+
+# Starting.
+
+
+def started(path: Path, **more: str) -> tuple[subprocess.Popen[str], str, str]:
+    """A server process, its address, and the rest of what it said at the start."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **more},
+    )
+    assert server.stdout
+    said = server.stdout.readline()
+    found = re.search(r"http://\S+", said)
+    assert found, said + (server.stderr.read() if server.stderr else "")
+    return server, found[0], said
+
+
+def test_the_first_start_makes_an_admin_and_the_second_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    store = Store(path)
+    add_pairs(store, 1)
+    store.close()
+    server, address, _ = started(path)
+    with server:
+        assert server.stdout
+        assert "become its admin" in server.stdout.readline()
+        link = server.stdout.readline().strip()
+        assert link.startswith(f"{address}/invitation/")
+        with httpx.Client(base_url=address, timeout=60) as client:
+            for _ in range(50):
+                try:
+                    client.get("/sign-in")
+                    break
+                except httpx.ConnectError:
+                    time.sleep(0.1)
+            assert client.post(link, data={"name": "Root", "password": PASSWORD}).status_code == 303
+            assert client.get("/api/desk").json()["role"] == "admin"
+            kept = dict(client.cookies)
+        server.send_signal(signal.SIGINT)
+        assert server.wait(60) == 0
+
+    server, address, _ = started(path)
+    with server:
+        # A sign-in outlives a restart. Behind a proxy on this machine, the cookie over TLS is another one.
+        for _ in range(50):
+            try:
+                assert httpx.get(f"{address}/api/desk", cookies=kept, timeout=60).json()["annotator"] == "Root"
+                break
+            except httpx.ConnectError:
+                time.sleep(0.1)
+        given = {"name": "Root", "password": PASSWORD}
+        secure = httpx.post(f"{address}/sign-in", data=given, headers={"x-forwarded-proto": "https"}, timeout=60)
+        assert secure.headers["set-cookie"].startswith("__Host-rlhf_session=")
+        assert "Secure" in secure.headers["set-cookie"]
+        server.terminate()
+        out, _ = server.communicate(timeout=60)
+        assert "invitation" not in out
+
+
+def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing to label.*collect.*import"):
+        serve(tmp_path / "labels.db")
+
+
+def test_a_busy_port_and_a_wrong_host_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    store = Store(path)
+    add_pairs(store, 1)
+    store.close()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=rf"port {port}: another program.*--port"):
+            serve(path, port=port)
+    with pytest.raises(UserError, match=r"cannot serve on 256\.1\.1\.1"):
+        serve(path, host="256.1.1.1")
+
+
+def test_the_secret_is_kept_for_its_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "labels.db"
+    secret = kept_secret(path)
+    assert secret is not None
+    assert len(secret) == 64
+    assert kept_secret(f"sqlite:///{path}") == secret
+    assert [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()] == [0o600]
+    assert kept_secret("postgresql://db/labels") is None

@@ -1,0 +1,180 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from foundation.errors import UserError
+from pipeline import stages
+from pipeline.cli.commands import app
+
+STAGES = ["collect", "reward", "policy", "evaluate", "export", "loop", "report"]
+
+
+def rlhf(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
+    """Every stage replaced by a note of what it was called with."""
+    notes: dict[str, tuple[Any, ...]] = {}
+    for name in [*STAGES, "label", "import_labels", "score", "evaluate_reward"]:
+
+        def note(*positional: Any, _name: str = name, **named: Any) -> None:
+            notes[_name] = (positional, named)
+
+        monkeypatch.setattr(stages, name, note)
+    return notes
+
+
+def invoke(*arguments: str | Path, status: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.output
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_gets_its_run_and_configuration(stage: str, called: dict[str, tuple[Any, ...]], tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("seed: 5\npolicy: {steps: 7}")
+    invoke(stage, "--run", tmp_path / "run", "--config", mine, "--set", "policy.group=6", "--set", "reward.epochs=2")
+    run, config, _ = called[stage][0]
+    assert (run.path, run.seed) == (tmp_path / "run", 5)
+    assert (config.seed, config.policy.steps, config.policy.group, config.reward.epochs) == (5, 7, 6, 2)
+
+
+def test_the_configuration_of_a_run_is_recorded_and_taken_up_again(
+    called: dict[str, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    invoke("reward", "--run", run, "--set", "seed=5")
+    assert yaml.safe_load((run / "config.yaml").read_text())["seed"] == 5
+    invoke("policy", "--run", run, "--set", "policy.steps=3")
+    config = called["policy"][0][1]
+    assert (config.seed, config.policy.steps) == (5, 3)
+
+
+def test_options_reach_their_stage(called: dict[str, tuple[Any, ...]], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    invoke("loop", "--run", run, "--simulate", "--rounds", "2")
+    assert called["loop"][1] == {"simulated": True, "rounds": 2}
+    invoke("label", "--run", run, "--simulate", "--host", "::1", "--port", "8001")
+    assert called["label"][1] == {"simulated": True}
+    assert (called["label"][0][1].label.host, called["label"][0][1].label.port) == ("::1", 8001)
+    invoke("import", "--run", run, "--format", "hh", "pairs.jsonl")
+    assert called["import_labels"][1] == {"format": "hh", "file": Path("pairs.jsonl"), "gold": False, "out": None}
+    invoke("import", "--run", run, "--format", "arena", "pairs.jsonl", "--gold", "--report", "refused.jsonl")
+    given = {"format": "arena", "file": Path("pairs.jsonl"), "gold": True, "out": Path("refused.jsonl")}
+    assert called["import_labels"][1] == given
+    invoke("score", "rows.jsonl", "--reward", "reward", "--out", "scored.jsonl")
+    assert called["score"][1] == {
+        "reward_folder": Path("reward"),
+        "file": Path("rows.jsonl"),
+        "out": Path("scored.jsonl"),
+    }
+    invoke("evaluate-reward", "--reward", "reward", "--pairs", "pairs.jsonl", "--json", "figures.json")
+    assert called["evaluate_reward"][1] == {
+        "reward_folder": Path("reward"),
+        "pairs": Path("pairs.jsonl"),
+        "out": Path("figures.json"),
+        "older": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "told"),
+    [
+        (UserError("the [bold]prompt[/bold] is empty"), 2, "error: the [bold]prompt[/bold] is empty"),
+        (KeyboardInterrupt(), 130, "the same command goes on from here"),
+    ],
+)
+def test_stopping_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, raised: BaseException, status: int, told: str
+) -> None:
+    def stop(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(stages, "reward", stop)
+    result = CliRunner().invoke(app, ["reward", "--run", str(tmp_path)])
+    assert result.exit_code == status
+    assert told in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(stages, "reward", fail)
+    result = CliRunner().invoke(app, ["reward", "--run", str(tmp_path)])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_a_real_mistake_exits_with_status_2_and_no_traceback(tmp_path: Path) -> None:
+    result = rlhf("reward", "--run", str(tmp_path / "run"), "--set", "reward.epoch=2")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr == ('error: --set reward.epoch: unknown field "reward.epoch". Did you mean reward.epochs?\n')
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_labels_is_told_how_to_get_some(tmp_path: Path) -> None:
+    message = invoke("reward", "--run", tmp_path / "run", status=2)
+    assert "no judgements yet" in message
+    assert "rlhf import" in message
+
+
+def test_a_mistyped_command_suggests_the_nearest() -> None:
+    assert "Did you mean 'loop'" in invoke("lop", status=2)
+
+
+def test_help_lists_every_command_without_loading_torch() -> None:
+    result = rlhf("--help", env=os.environ | {"COLUMNS": "120"})
+    assert result.returncode == 0
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert all(f"\n  {name} " in result.stdout for name in commands)
+    loaded = "import sys, pipeline.cli.commands; sys.exit('torch' in sys.modules or 'pydantic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", loaded], timeout=60).returncode == 0
+
+
+def test_ctrl_c_is_status_130(tmp_path: Path) -> None:
+    interrupted = (
+        "import os, signal, sys\n"
+        "from rlhf_pipeline.pipeline import stages, cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts tests may have it ignored\n"
+        "stages.report = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.argv = ['rlhf', 'report', '--run', sys.argv[1]]\n"
+        "cli.main()"
+    )
+    command = [sys.executable, "-c", interrupted, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 128 + signal.SIGINT
+    assert result.stderr.splitlines() == ["Stopped. Nothing finished is lost; the same command goes on from here."]
+
+
+def test_processes_of_a_launcher_know_which_of_them_writes(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from pipeline.cli.options import processes\n"
+        "is_main, barrier = processes('auto')\n"
+        "there = Path(__file__).with_name('written')\n"
+        "if is_main: there.touch()\n"
+        "barrier()\n"
+        "assert there.exists()\n"
+        "Path(__file__).with_name(f'was_main_{is_main}').touch()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "was_main_True").exists()
+    assert (tmp_path / "was_main_False").exists()

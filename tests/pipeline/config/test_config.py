@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from foundation.errors import UserError
+from pipeline.config.config import Config, example, load_config
+from pipeline.config.sources import field_names
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+
+
+def test_the_example_documents_every_field_at_its_default() -> None:
+    remedy = "write it anew: python -m pipeline.config.config > configs/example.yaml"
+    assert (CONFIGS / "example.yaml").read_text(encoding="utf-8") == example(), remedy
+    assert load_config(CONFIGS / "example.yaml", environment={}) == Config()
+
+
+def test_every_field_of_the_example_stands_under_a_comment() -> None:
+    lines = [line.strip() for line in example().splitlines() if line.strip()]
+    fields = [index for index, line in enumerate(lines) if not line.startswith(("#", "- "))]
+    assert len(fields) >= len(field_names(Config))
+    undocumented = [lines[index] for index in fields if not lines[index - 1].startswith("# ")]
+    assert undocumented == []
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_configuration_that_is_shipped_loads(path: Path) -> None:
+    config = load_config(path, environment={})
+    assert config.model_dump(mode="json") == Config.model_validate(config.model_dump()).model_dump(mode="json")
+    assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+
+
+def test_a_configuration_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Config().seed = 3  # type: ignore[misc]
+
+
+def test_layers_reach_every_stage() -> None:
+    config = load_config(None, ["policy.steps=3"], {"RLHF_REWARD__LORA_RANK": "4", "RLHF_SEED": "9"})
+    assert (config.policy.steps, config.reward.lora_rank, config.seed) == (3, 4, 9)
+
+
+def test_a_mistyped_field_is_told_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r'unknown field "policy\.stepz"\. Did you mean policy\.steps\?'):
+        load_config(None, ["policy.stepz=3"], {})

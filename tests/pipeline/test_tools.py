@@ -1,0 +1,78 @@
+"""`rlhf score` adds what a reward model says to the rows of a file; several are measured as a whole as well."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+
+from foundation.errors import UserError
+from foundation.files import read_jsonl, write_json, write_jsonl
+from pipeline import stages
+from pipeline.config.config import Config
+from reward_model.scorer import ASPECTS, RewardScorer
+from tests.reward_model.planted import planted
+
+ROWS = [
+    {"prompt": [{"role": "user", "content": "a cat"}], "response": text, "id": text} for text in ("on the mat", "no")
+]
+CPU = Config(dtype="float32", device="cpu")
+
+
+@pytest.fixture
+def reward(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished / "round-000" / "reward", tmp_path / "reward")
+
+
+def scored(reward: Path, tmp_path: Path) -> list[dict[str, Any]]:
+    write_jsonl(tmp_path / "rows.jsonl", ROWS)
+    out = tmp_path / "out.jsonl"
+    stages.score(CPU, Console(quiet=True), reward_folder=reward, file=tmp_path / "rows.jsonl", out=out)
+    return [row for _, row in read_jsonl(out)]
+
+
+def test_rows_keep_their_fields_and_gain_a_score_and_its_uncertainty(reward: Path, tmp_path: Path) -> None:
+    found = scored(reward, tmp_path)
+    assert [row["id"] for row in found] == ["on the mat", "no"]
+    scorer = RewardScorer.load(reward, dtype="float32", device="cpu")
+    render = scorer.base.renderer
+    prompts, responses = [render.prompt_ids(ROWS[0]["prompt"])] * 2, [render.response_ids(row["id"]) for row in found]
+    scores, stds = scorer.score(prompts, responses, return_std=True)
+    assert [row["score"] for row in found] == pytest.approx(scores.tolist(), abs=1e-5)
+    assert [row["score_std"] for row in found] == pytest.approx(stds.tolist(), abs=1e-5)
+    assert "aspects" not in found[0]
+
+
+def test_rated_aspects_have_scores_of_their_own(reward: Path, tmp_path: Path) -> None:
+    head = RewardScorer.load(reward, dtype="float32", device="cpu").head
+    save_file({"clear": 2 * head, "kind": -head}, reward / ASPECTS)
+    for row in scored(reward, tmp_path):
+        assert row["aspects"] == pytest.approx({"clear": 2 * row["score"], "kind": -row["score"]}, abs=1e-4)
+
+
+@pytest.mark.parametrize("damage", ["another size", "no safetensors"])
+def test_damaged_heads_of_aspects_are_one_message(reward: Path, damage: str, tmp_path: Path) -> None:
+    if damage == "another size":
+        save_file({"clear": torch.ones(3)}, reward / ASPECTS)
+    else:
+        (reward / ASPECTS).write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"aspects\.safetensors.*[Tt]rain the reward model again"):
+        scored(reward, tmp_path)
+
+
+def test_an_ensemble_is_measured_as_a_whole_as_well(reward: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    write_jsonl(pairs, planted(12))
+
+    def figures() -> dict[str, Any]:
+        return stages.evaluate_reward(CPU, Console(quiet=True), reward_folder=reward, pairs=pairs, out=None)
+
+    alone = figures()
+    assert "ensemble_accuracy" not in alone
+    shutil.copytree(reward, tmp_path / "member")
+    shutil.move(tmp_path / "member", reward / "ensemble" / "1")
+    write_json(reward / "ensemble.json", {"centres": [0.0, 0.0]})
+    assert figures() == alone | {"ensemble_accuracy": alone["accuracy"]}  # its members are the same

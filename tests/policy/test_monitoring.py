@@ -1,0 +1,152 @@
+"""Alarms go off where they should and are silent where they should, and figures match numbers worked by hand."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policy.monitoring import (
+    RULES,
+    AlarmConfig,
+    Alarms,
+    for_trackers,
+    of_machine,
+    peak_memory,
+    repetition,
+    spans,
+    spread,
+    uncertainty,
+)
+
+CONFIG = AlarmConfig(first_steps=2, window=2)
+CALM = {
+    "length": 40.0, "repetition": 0.05, "score_std": 0.2, "kl": 1.0, "entropy": 1.6, "score_spread": 0.5,
+}  # fmt: skip
+
+
+def names(config: AlarmConfig, rows: list[dict[str, Any]]) -> list[list[str]]:
+    """The alarms that are on after each row."""
+    alarms = Alarms(config)
+    return [[alarm.name for alarm in alarms.after(row)] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("alarm", "figure", "harmless", "alarming"),
+    [
+        ("length", "length", 59.0, 61.0),
+        ("length", "length", 27.0, 26.0),
+        ("repetition", "repetition", 0.14, 0.16),
+        ("disagreement", "score_std", 0.29, 0.31),
+        ("kl", "kl", 19.9, 20.1),
+        ("entropy", "entropy", 0.49, 0.47),
+        ("saturation", "score_spread", 0.051, 0.049),
+    ],
+)
+def test_an_alarm_goes_off_just_beyond_its_limit(alarm: str, figure: str, harmless: float, alarming: float) -> None:
+    calm = [CALM, CALM, CALM]
+    assert names(CONFIG, calm + [CALM | {figure: harmless}] * 2)[-1] == []
+    assert names(CONFIG, calm + [CALM | {figure: alarming}] * 2)[-1] == [alarm]
+    off = CONFIG.model_copy(update={alarm: None})
+    assert names(off, calm + [CALM | {figure: alarming}] * 2)[-1] == []
+
+
+def test_every_rule_has_a_limit_and_every_limit_a_rule() -> None:
+    assert set(RULES) == set(AlarmConfig.model_fields) - {"first_steps", "window"}
+    assert {rule.figure for rule in RULES.values()} == set(CALM)
+
+
+def test_one_step_out_of_line_is_averaged_away_and_an_alarm_ends_with_its_cause() -> None:
+    longer = CALM | {"length": 70.0}  # the mean of 40 and 70 is 55, under 1.5 times 40
+    assert names(CONFIG, [CALM, CALM, longer, CALM, longer, longer, CALM]) == [[], [], [], [], [], ["length"], []]
+
+
+def test_the_first_steps_are_never_compared_with_themselves() -> None:
+    rows = [CALM | {"length": length} for length in (10.0, 100.0)]
+    assert names(AlarmConfig(first_steps=5, window=5), rows * 2) == [[], [], [], []]
+
+
+def test_an_alarm_says_what_it_saw() -> None:
+    alarms = Alarms(CONFIG)
+    for row in [CALM] * 3 + [CALM | {"length": 80.0}] * 2:
+        found = alarms.after(row)
+    assert [(one.name, one.value, one.limit) for one in found] == [("length", 2.0, 1.5)]
+    assert found[0].text == "responses are 2.00 times as long as at first"
+
+
+def test_scores_that_never_differed_are_saturated_from_the_start() -> None:
+    assert names(CONFIG, [CALM | {"score_spread": 0.0}]) == [["saturation"]]
+    assert names(CONFIG, [CALM | {"score_std": 0.0, "length": 0.0}] * 3) == [[]] * 3
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, math.inf])
+def test_figures_that_are_missing_or_not_finite_raise_no_alarm_and_are_not_remembered(missing: float | None) -> None:
+    rows = [CALM | dict.fromkeys(CALM, missing), {"step": 2}, CALM, CALM, CALM | {"length": 80.0}]
+    assert names(CONFIG, [*rows, CALM | {"length": 80.0}])[-1] == ["length"]
+    assert names(CONFIG, rows[:2]) == [[], []]
+
+
+@given(st.lists(st.floats(0, 100), min_size=3, max_size=20))
+def test_alarms_of_the_log_as_it_was_written_are_those_of_the_rows(lengths: list[float]) -> None:
+    rows: list[dict[str, Any]] = [{"length": value, "kl": value / 3, "entropy": value} for value in lengths]
+    on = names(CONFIG, rows)
+    for row, alarms in zip(rows, on, strict=True):
+        row["alarms"] = alarms
+    assert names(CONFIG, json.loads(json.dumps(rows))) == on
+
+
+def test_alarms_of_a_log_are_joined_into_spans() -> None:
+    on: list[list[str] | None] = [None, ["kl"], ["kl", "length"], ["length"], [], ["kl"]]
+    rows = [{"step": step} | ({} if each is None else {"alarms": each}) for step, each in enumerate(on, start=1)]
+    assert spans(rows) == [("kl", 2, 3), ("length", 3, 4), ("kl", 6, 6)]
+    assert spans([]) == []
+
+
+def test_of_a_mixture_the_most_uncertain_part_counts() -> None:
+    row = {"score": 9.0, "score_learned": 5.0, "score_learned_std": 0.2, "score_other_std": 0.4}
+    assert uncertainty(row) == 0.4
+    assert uncertainty({"score": 9.0, "score_std": 0.1}) == 0.1
+    assert uncertainty({"score": 9.0}) is None
+
+
+def test_repetition_is_the_share_of_four_grams_used_before() -> None:
+    # 1 2 3 4 | 2 3 4 1 | 3 4 1 2 | 4 1 2 3 | 1 2 3 4: five, of which one was there already
+    found = repetition([[1, 2, 3, 4, 1, 2, 3, 4], [7] * 7, [1, 2, 3, 4, 5, 6], [1, 2, 3], []])
+    torch.testing.assert_close(found, torch.tensor([1 / 5, 3 / 4, 0.0, 0.0, 0.0]))
+    torch.testing.assert_close(repetition([[1, 2, 1, 2]], n=2), torch.tensor([1 / 3]))
+    assert repetition([]).shape == (0,)
+
+
+def test_spread_is_within_prompts_not_between_them() -> None:
+    assert spread([1.0, 3.0, 10.0, 14.0], group=2) == pytest.approx((1 + 2) / 2)
+    assert spread([1.0, 1.0, 9.0, 9.0], group=2) == 0
+    assert spread([1.0, 3.0], group=1) == pytest.approx(1)
+
+
+def test_tokens_are_counted_by_the_seconds_of_all_phases() -> None:
+    figures = of_machine({"sample": 1.5, "update": 0.50049}, 300, torch.device("cpu"))
+    assert figures.pop("peak_memory_gb") == pytest.approx(peak_memory(torch.device("cpu")) / 1e9, rel=0.1)
+    assert figures == {"seconds_sample": 1.5, "seconds_update": 0.5, "tokens_per_second": 150.0}
+    assert of_machine({}, 0, torch.device("cpu"))["tokens_per_second"] == 0
+
+
+def test_peak_memory_sees_what_was_held_and_given_back() -> None:
+    before = peak_memory(torch.device("cpu"))
+    block = torch.ones(before // 4 + 2**27)  # 4 bytes each
+    del block
+    assert peak_memory(torch.device("cpu")) >= before + 2**28
+
+
+def test_trackers_get_numbers_and_each_alarm_as_zero_or_one() -> None:
+    row = {"step": 3, "score": 1.5, "tokens": 30, "alarms": ["kl"], "note": "text"}
+    given = for_trackers(row)
+    assert {name: value for name, value in given.items() if not name.startswith("alarm/")} == {
+        "score": 1.5,
+        "tokens": 30,
+    }
+    assert given["alarm/kl"] == 1
+    assert given["alarm/length"] == 0
+    assert for_trackers({"step": 4})["alarm/kl"] == 0

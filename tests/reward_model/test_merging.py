@@ -1,0 +1,147 @@
+"""Whoever serves the reward model, with whatever library, gets the scores that this project gives."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from trl.trainer.rloo_config import RLOOConfig
+from trl.trainer.rloo_trainer import RLOOTrainer
+
+from backbone.adapters import SharedBase, lora_config
+from foundation.errors import UserError
+from pipeline import stages
+from reward_model.model_card import load_snippet
+from reward_model.scorer import RewardScorer
+from reward_model.merging import merge_reward, reward_function
+from tests.reward_model.planted import planted
+
+ROWS = planted(6, seed=5)
+PROMPTS = [row["prompt"] for row in ROWS]
+COMPLETIONS = [row["chosen"] for row in ROWS]
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model: Path) -> SharedBase:
+    return SharedBase.load(str(tiny_model), "float32", "cpu")
+
+
+@pytest.fixture(scope="module")
+def scorer(trained: Any, base: SharedBase) -> RewardScorer:
+    return RewardScorer.load(trained[0], base)
+
+
+@pytest.fixture(scope="module")
+def scores(scorer: RewardScorer) -> torch.Tensor:
+    """What the project's own scorer says of the six responses."""
+    base = scorer.base
+    said = [base.renderer.response_ids(completion[0]["content"]) for completion in COMPLETIONS]
+    return scorer.score([base.renderer.prompt_ids(prompt) for prompt in PROMPTS], said)
+
+
+@pytest.fixture(scope="module")
+def merged(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merge") / "merged"
+    stages.merge(trained[0], folder)
+    return folder
+
+
+def test_the_merged_model_gives_the_same_scores(merged: Path, scores: torch.Tensor) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(merged).eval()
+    tokenizer = AutoTokenizer.from_pretrained(merged)
+    texts = [
+        tokenizer.apply_chat_template(prompt + completion, tokenize=False)
+        for prompt, completion in zip(PROMPTS, COMPLETIONS, strict=True)
+    ]
+    assert all(text.endswith("<|im_end|>") for text in texts)
+    batch = tokenizer(texts, padding=True, add_special_tokens=False, return_tensors="pt")
+    with torch.no_grad():
+        found = model(**batch).logits[:, 0]
+    torch.testing.assert_close(found, scores, atol=1e-4, rtol=0)
+    assert (merged / "reward.json").is_file()
+
+
+def test_the_merged_template_still_asks_for_an_answer(merged: Path, tiny_model: Path) -> None:
+    one, other = (AutoTokenizer.from_pretrained(folder) for folder in (merged, tiny_model))
+    for ask in (True, False):
+        texts = [
+            each.apply_chat_template(PROMPTS[0], tokenize=False, add_generation_prompt=ask) for each in (one, other)
+        ]
+        assert texts[0] == (texts[1] if ask else texts[1].rstrip("\n"))
+
+
+def test_trl_scores_a_path_as_we_do(
+    merged: Path, scores: torch.Tensor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = trl_rewards(str(merged), tiny_model, tmp_path)
+    torch.testing.assert_close(found, scores, atol=1e-4, rtol=0)
+
+
+def test_trl_scores_with_the_function_as_we_do(
+    scorer: RewardScorer, scores: torch.Tensor, tiny_model: Path, tmp_path: Path
+) -> None:
+    found = trl_rewards(reward_function(scorer), tiny_model, tmp_path)
+    torch.testing.assert_close(found, scores, atol=1e-4, rtol=0)
+
+
+def trl_rewards(reward: Any, model: Path, folder: Path) -> torch.Tensor:
+    """What TRL's trainer computes for the six responses with this reward."""
+    trainer = RLOOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model),
+        reward_funcs=reward,
+        args=RLOOConfig(
+            output_dir=str(folder), num_generations=2, per_device_train_batch_size=2, use_cpu=True, bf16=False,
+            report_to="none", activation_checkpointing=False,
+        ),
+        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in PROMPTS]),
+        processing_class=AutoTokenizer.from_pretrained(model),
+    )  # fmt: skip
+    found: torch.Tensor = trainer._calculate_rewards([{}] * len(PROMPTS), PROMPTS, COMPLETIONS, [[1]] * len(PROMPTS))
+    return found[:, 0]
+
+
+def test_the_function_takes_plain_text_and_loads_a_folder(trained: Any, scores: torch.Tensor) -> None:
+    reward = reward_function(trained[0], dtype="float32", device="cpu")
+    texts = [prompt[0]["content"] for prompt in PROMPTS], [completion[0]["content"] for completion in COMPLETIONS]
+    torch.testing.assert_close(torch.tensor(reward(*texts)), scores)
+
+
+def test_the_lines_on_the_card_run_and_give_the_score(
+    trained: Any, tiny_model: Path, scorer: RewardScorer, tmp_path: Path
+) -> None:
+    lines = load_snippet(str(tiny_model), str(trained[0]), "<|im_end|>")
+    result = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True, cwd=tmp_path)
+    expected = reward_function(scorer)(["How long do I boil an egg?"], ["Six minutes."])[0]
+    assert float(result.stdout) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_policy_is_merged_as_a_policy(base: SharedBase, tiny_model: Path, tmp_path: Path) -> None:
+    base.add_adapter("a policy", lora_config(2, 4))
+    base.save_adapter("a policy", tmp_path / "policy")
+    stages.merge(tmp_path / "policy", tmp_path / "merged", str(tiny_model))
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").config.architectures == ["LlamaForCausalLM"]
+
+
+def test_a_head_of_another_size_is_refused(trained: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    for file in trained[0].iterdir():
+        if file.is_file():
+            (folder / file.name).write_bytes(file.read_bytes())
+    weights = load_file(folder / "adapter_model.safetensors")
+    weights = {name: torch.randn(1, 48) if ".score." in name else each for name, each in weights.items()}
+    save_file(weights, folder / "adapter_model.safetensors")
+    with pytest.raises(UserError, match="does not fit"):
+        merge_reward(folder, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_an_existing_folder_is_left_alone(trained: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="exists already"):
+        merge_reward(trained[0], tmp_path)

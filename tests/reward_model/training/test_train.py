@@ -1,0 +1,221 @@
+"""The real training on a tiny model: it learns, it resumes, and it stops when it must."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from backbone.adapters import SharedBase
+from backbone.loading import load_tokenizer
+from backbone.tokens import Renderer
+from foundation.errors import UserError
+from reward_model.training import train as train_module
+from reward_model.labels.data import to_dataset, to_labels
+from reward_model.training.sequences import LabelCollator, Scheme, pack
+from reward_model.training.layouts import agrees, best_layout, visible
+from reward_model.training.train import RewardConfig, load_untrained, train_reward
+from reward_model.training.label_trainer import last_checkpoint
+from tests.reward_model.conftest import CONFIG
+from tests.reward_model.planted import planted
+
+ROOT = Path(__file__).parents[2]
+CPU = {"dtype": "float32", "device": "cpu"}
+
+
+def test_a_planted_preference_is_learned(trained):
+    folder, figures = trained
+    assert figures["accuracy_low"] > 0.7
+    assert figures["n"] + figures["training_pairs"] == 120
+    assert 20 < figures["n"] < 60
+    written = json.loads((folder / "reward.json").read_text())
+    assert written["accuracy"] == figures["accuracy"]
+    assert written["log"][0]["loss"] > written["log"][-1]["loss"]
+    assert not (folder / "checkpoints").exists()
+
+
+def test_the_first_score_of_every_response_is_zero(tiny_model):
+    model = load_untrained(str(tiny_model), torch.float32, 0)
+    assert model(torch.tensor([[5, 6, 7]])).logits.tolist() == [[0.0]]
+
+
+def test_sharing_a_prompt_changes_no_score(tiny_model):
+    renderer = Renderer.of(load_tokenizer(str(tiny_model)), 256)
+    labels = to_labels(planted(6, per_prompt=3))
+    data = pack(labels, Scheme.of(labels), renderer, 256).dataset
+    assert len(data) == 6
+    model = load_untrained(str(tiny_model), torch.float32, renderer.pad_id).eval()
+    assert all(agrees(model, model.score, renderer.pad_id, example, tolerance=1e-5) for example in data)
+
+
+def test_a_response_does_not_see_the_other():
+    example = {"prompt_ids": [5], "response_ids": [[6, 7], [8, 9]], "labels": []}
+    batch = LabelCollator(0)([example])
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 1, 2]]
+    assert batch["last"].tolist() == [[0, 2], [0, 4]]
+    assert visible(batch["segments"])[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 0, 0, 1, 0],
+        [1, 0, 0, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(256, "stream"), (4096, "rows")])
+def test_a_stream_where_it_pays_else_rows(tiny_model, longest, expected):
+    tokenizer = load_tokenizer(str(tiny_model))
+    model = load_untrained(str(tiny_model), torch.float32, 0).eval()
+    labels = to_labels(planted(2))
+    example = pack(labels, Scheme.of(labels), Renderer.of(tokenizer, 256), 256).dataset[0]
+    assert best_layout(SharedBase(model, tokenizer, str(tiny_model)), model.score, example, longest) == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "recomputed"), [("rows", False), ("apart", False), ("rows", True), ("stream", True)]
+)
+def test_layout_and_recomputing_change_no_weight(tiny_model, tmp_path, monkeypatch, layout, recomputed):
+    rows = planted(12, per_prompt=3)
+    plain = CONFIG.model_copy(update={"epochs": 1.0})
+    train_reward(plain, str(tiny_model), rows, tmp_path / "stream", **CPU)
+    monkeypatch.setattr(train_module, "best_layout", lambda *args: layout)
+    other = plain.model_copy(update={"gradient_checkpointing": recomputed})
+    train_reward(other, str(tiny_model), rows, tmp_path / "other", **CPU)
+    expected, found = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("stream", "other"))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=2e-4, rtol=1e-3)
+
+
+def test_no_preferences_says_how_to_get_some(tmp_path):
+    with pytest.raises(UserError, match=r"rlhf label.*rlhf import"):
+        train_reward(RewardConfig(), "nowhere", [], tmp_path)
+
+
+def test_too_few_prompts_are_refused_before_a_model_is_loaded(tmp_path):
+    with pytest.raises(UserError, match="only 1 different prompts"):
+        train_reward(RewardConfig(), "/no/such/model", planted(1, per_prompt=4), tmp_path)
+
+
+def test_a_prompt_in_both_splits_is_refused_before_a_model_is_loaded(tmp_path):
+    rows = planted(4)
+    with pytest.raises(UserError, match="in both"):
+        train_reward(RewardConfig(), "/no/such/model", rows, tmp_path, held_out=rows[:1])
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tiny_model, tmp_path):
+    rows = planted(60)
+    config = CONFIG.model_copy(update={"checkpoint_every": 2, "epochs": 1.0})
+    for row in rows:
+        row["margin"] = 1.0
+
+    def spoil(row: dict) -> None:
+        if row["step"] == 3:
+            spoiled.score.modules_to_save["default"].weight.data.fill_(float("nan"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        from reward_model.training import train as module
+
+        original = module.load_untrained
+
+        def load(*args):
+            nonlocal spoiled
+            spoiled = original(*args)
+            return spoiled
+
+        spoiled = None
+        patch.setattr(module, "load_untrained", load)
+        with pytest.raises(UserError, match="not a finite number at step 4"):
+            train_reward(config, str(tiny_model), rows, tmp_path, on_step=spoil, **CPU)
+    checkpoint = Path(last_checkpoint(tmp_path / "checkpoints"))
+    assert checkpoint.name == "checkpoint-2"
+    assert all(w.isfinite().all() for w in load_file(checkpoint / "adapter_model.safetensors").values())
+    assert not (tmp_path / "adapter_model.safetensors").exists()
+
+
+def test_a_half_written_checkpoint_is_never_used(tmp_path):
+    for step, whole in ((10, True), (20, True), (30, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if whole:
+            (tmp_path / f"checkpoint-{step}" / "whole").touch()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
+    assert not (tmp_path / "checkpoint-30").exists()
+
+
+def test_killed_training_goes_on_to_the_same_result(tiny_model, tmp_path):
+    rows = planted(60)
+    config = CONFIG.model_copy(update={"checkpoint_every": 2})
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import json, sys, time\n"
+        "from pathlib import Path\n"
+        "from reward_model.training.train import RewardConfig, train_reward\n"
+        "def slow(row):\n"
+        "    print(row['step'], flush=True)\n"
+        "    time.sleep(0.2)\n"
+        "rows = json.loads(Path(sys.argv[1]).read_text())\n"
+        "config = RewardConfig.model_validate_json(sys.argv[2])\n"
+        "train_reward(config, sys.argv[3], rows, Path(sys.argv[4]), dtype='float32', device='cpu', on_step=slow)\n"
+    )
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    killed, straight = tmp_path / "killed", tmp_path / "straight"
+    command = [sys.executable, str(script), str(tmp_path / "rows.json"), config.model_dump_json(), str(tiny_model)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        while process.stdout.readline().strip() != "5":
+            assert process.poll() is None
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert not (killed / "reward.json").exists()
+
+    steps: list[int] = []
+    train_reward(config, str(tiny_model), rows, killed, on_step=lambda row: steps.append(row["step"]), **CPU)
+    assert steps[0] == 5
+    train_reward(config, str(tiny_model), rows, straight, **CPU)
+    one, two = (load_file(folder / "adapter_model.safetensors") for folder in (killed, straight))
+    assert all(torch.equal(one[name], two[name]) for name in two)
+
+
+def test_other_settings_do_not_go_on_from_old_checkpoints(tiny_model, tmp_path):
+    (tmp_path / "checkpoints" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "checkpoint-2" / "whole").touch()
+    (tmp_path / "checkpoints" / "basis.json").write_text('"another"')
+    steps: list[int] = []
+    config = CONFIG.model_copy(update={"epochs": 0.3})
+    train_reward(config, str(tiny_model), planted(30), tmp_path, on_step=lambda row: steps.append(row["step"]), **CPU)
+    assert steps[0] == 1
+
+
+def test_the_folder_loads_without_this_project(trained, tiny_model, tmp_path):
+    folder, _ = trained
+    base = SharedBase.load(str(tiny_model), **CPU)
+    data = to_dataset(planted(4, seed=3), base.renderer, 256).dataset
+    script = (
+        "import json, sys, torch\n"
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n"
+        "base, folder, ids = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])\n"
+        "tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        "model = AutoModelForSequenceClassification.from_pretrained(\n"
+        "    base, num_labels=1, pad_token_id=tokenizer.pad_token_id, dtype=torch.float32)\n"
+        "model = PeftModel.from_pretrained(model, folder).eval()\n"
+        "with torch.no_grad():\n"
+        "    print(json.dumps([model(torch.tensor([row])).logits.item() for row in ids]))\n"
+        "assert not any(name.startswith('rlhf_pipeline') for name in sys.modules)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_model), str(folder), json.dumps(list(data["chosen_ids"]))],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    from reward_model.scorer import RewardScorer
+
+    scores = RewardScorer.load(folder, base).score_sequences(list(data["chosen_ids"]))
+    plain = torch.tensor(json.loads(result.stdout.splitlines()[-1]))
+    assert plain.abs().min() > 1e-2
+    torch.testing.assert_close(scores, plain, atol=1e-4, rtol=0)
