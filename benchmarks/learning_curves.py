@@ -26,9 +26,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.rewards.runs import Runs
 from backbone.adapters import SharedBase
 from backbone.tokens import Ids, Renderer
+from benchmarks.rewards.runs import Runs
 from foundation.files import read_jsonl, write_json
 from pipeline.collection.candidates import EVERYDAY
 from policy.config import PolicyConfig, check_config

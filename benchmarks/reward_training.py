@@ -32,8 +32,8 @@ from benchmarks.rewards.resampling import interval
 from benchmarks.rewards.runs import Runs
 from foundation.files import read_json, write_json
 from reward_model.evaluation.accuracy import clustered_interval, credit
-from reward_model.evaluation.calibration import calibration_error, cross_fitted
 from reward_model.evaluation.baselines import BagOfWords, longer_wins
+from reward_model.evaluation.calibration import calibration_error, cross_fitted
 from reward_model.labels.data import Pair, to_pairs
 
 WORKERS = ("ours", "trl")

@@ -30,8 +30,8 @@ from matplotlib.figure import Figure
 from torch.func import functional_call, grad, vmap
 
 from foundation.files import read_jsonl, write_json
-from policy.textbook.environment import TextGenerationEnv, TextGenerationVectorEnv
 from policy.algorithms.objectives import policy_gradient_loss
+from policy.textbook.environment import TextGenerationEnv, TextGenerationVectorEnv
 from policy.textbook.policy_gradient import Episodes, Learner, ReinforceConfig, advantages_of, collect, update
 from reward_model.rewards.mixture import compose
 
@@ -202,9 +202,9 @@ def language_model(options: argparse.Namespace) -> dict[str, Any]:
     """A few steps of REINFORCE on the demo model, and the reward on prompts that it did not train on."""
     from backbone.adapters import SharedBase
     from policy.config import PolicyConfig
-    from policy.textbook.language_model import EnvironmentScorer, env_prompts
-    from policy.native.training_state import ADAPTER
     from policy.native.train import train_policy
+    from policy.native.training_state import ADAPTER
+    from policy.textbook.language_model import EnvironmentScorer, env_prompts
 
     base = SharedBase.load(options.model)
     prompts, references = _tasks(options.tasks)

@@ -31,17 +31,17 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from backbone.adapters import SharedBase
+from backbone.tokens import pad_right
 from benchmarks.rewards import selection
 from benchmarks.rewards.figures import draw_uncertainty
 from benchmarks.rewards.published import DATA, SETS, Row, parts, published
 from benchmarks.rewards.resampling import resampled
 from benchmarks.rewards.runs import Runs
-from backbone.adapters import SharedBase
-from backbone.tokens import pad_right
 from foundation.files import write_json
 from reward_model.evaluation.accuracy import credit
-from reward_model.labels.data import to_dataset, to_pairs
 from reward_model.evaluation.evaluate import measure
+from reward_model.labels.data import to_dataset, to_pairs
 from reward_model.scorer import RewardScorer
 from reward_model.training.train import RewardConfig, train_reward
 from reward_model.uncertainty import FILE, preference_probability

@@ -18,10 +18,10 @@ from backbone.logprobs import response_logprobs
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.tokens import Ids
 from foundation.files import Row, read_jsonl, write_jsonl
-from policy.best_of_n import best_of_n
-from policy.algorithms.objectives import best_of_n_kl
-from policy.native.rollout import Scorer
 from foundation.settings import Settings
+from policy.algorithms.objectives import best_of_n_kl
+from policy.best_of_n import best_of_n
+from policy.native.rollout import Scorer
 
 Judge = Callable[[Sequence[Row], Sequence[Row]], list[float]]
 """Scores of (prompts, responses): a prompt is a row of prompts.jsonl, a response a row of `respond`."""

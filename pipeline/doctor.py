@@ -19,7 +19,6 @@ from huggingface_hub import constants, try_to_load_from_cache
 from rich.console import Console
 from rich.table import Table
 
-from foundation import __version__
 from backbone.loading import (
     DEMO_MODEL,
     check_folder,
@@ -28,6 +27,7 @@ from backbone.loading import (
     cpu_bf16_speedup,
     models_folder,
 )
+from foundation import __version__
 from foundation.errors import UserError
 from pipeline.config.config import Config
 

@@ -16,13 +16,13 @@ from foundation.errors import UserError
 from foundation.files import Row, read_jsonl
 from pipeline.collection import candidates as collecting
 from pipeline.config.config import Config
-from pipeline.runs.label_store import has_labels, label_store
 from pipeline.live_generation import LivePolicy
 from pipeline.profiling import profiled
-from pipeline.terminal.progress import progress
-from pipeline.scorers import needs_learned
 from pipeline.runs.folder import Run
+from pipeline.runs.label_store import has_labels, label_store
+from pipeline.scorers import needs_learned
 from pipeline.simulation.annotators import default_annotators, hidden_preference, prompt_text
+from pipeline.terminal.progress import progress
 from pipeline.terminal.training_board import watch
 from policy.config import OFFLINE
 from reward_model.rewards.registry import LEARNED

@@ -15,18 +15,18 @@ from pydantic import Field, field_validator, model_validator
 from rich.console import Console
 
 from foundation.errors import UserError
+from foundation.settings import Settings
 from pipeline.config import sources as layers
 from pipeline.terminal.progress import progress
 from pipeline.terminal.sparkline import binned, sparkline
 from policy.textbook.enumeration import enumerate_states, optimal_table
 from policy.textbook.environment import Observation, TextGenerationEnv, TextGenerationVectorEnv, state_of
+from policy.textbook.policy_gradient import ActorCriticConfig, Learner, PPOConfig, ReinforceConfig, learn, most_probable
 from policy.textbook.tabular import Table, TabularConfig, learn_table
 from policy.textbook.text_task import Rules
-from policy.textbook.policy_gradient import ActorCriticConfig, Learner, PPOConfig, ReinforceConfig, learn, most_probable
 from reward_model.rewards.mixture import Composite
 from reward_model.rewards.registry import BuiltReward, RewardSpec
 from reward_model.rewards.reward_function import Given, Text, text_of
-from foundation.settings import Settings
 
 _PICTURES = (".png", ".svg")
 _WIDTH = 60

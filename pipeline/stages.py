@@ -13,12 +13,11 @@ from rich.console import Console
 from backbone.loading import load_tokenizer, resolve_model
 from foundation.errors import UserError
 from foundation.files import Row, content_id, read_json, read_jsonl, write_json, write_jsonl
-from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.exchange.exports import beyond_preferences, preferences
+from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.records import Prompt
-from pipeline.collection import candidates as collecting
 from pipeline import comparison as evaluating
-from pipeline.reporting import figures as summary
+from pipeline.collection import candidates as collecting
 from pipeline.collection.candidates import EVERYDAY, HELD_OUT, TRAIN
 from pipeline.config.config import Config
 from pipeline.joints import (
@@ -40,25 +39,26 @@ from pipeline.joints import (
     waiting,
     with_model,
 )
+from pipeline.reporting import figures as summary
+from pipeline.reporting.report import write_report
+from pipeline.runs.folder import Run
 from pipeline.runs.label_store import label_store, location
 from pipeline.runs.manifest import StageRecord
-from pipeline.terminal.progress import progress
-from pipeline.reporting.report import write_report
 from pipeline.scorers import dumped, needs_learned, programmed_judge
-from pipeline.runs.folder import Run
 from pipeline.simulation.annotators import default_annotators, simulate
+from pipeline.terminal.progress import progress
 from pipeline.tuning import tune
 from policy.config import OFFLINE
 from policy.export import export_adapter, load_snippet, model_card
 from policy.export import merge as merge_policy
 from policy.native.training_state import ADAPTER
-from reward_model.labels.data import held_out_prompts, read_pairs
 from reward_model.ensemble import Ensemble, load_scorer, train_ensemble
 from reward_model.evaluation.evaluate import evaluate_reward as measure_reward
 from reward_model.evaluation.evaluate import older_scorer
-from reward_model.rewards.registry import LEARNED_ONLY
+from reward_model.labels.data import held_out_prompts, read_pairs
 from reward_model.labels.selection import select
 from reward_model.merging import is_reward_folder, merge_reward
+from reward_model.rewards.registry import LEARNED_ONLY
 
 SCORE, SIMULATED, PROGRAMMED = "reward model", "simulated preference", "programmed rewards"
 _REFUSALS = 10  # shown

@@ -17,8 +17,8 @@ from foundation.files import Row
 from pipeline.collection.candidates import HELD_OUT, TRAIN
 from pipeline.config.config import Config
 from pipeline.joints import accelerator_of, asked_of, base_of, policy_shown, rows_of
-from pipeline.scorers import policy_scorer
 from pipeline.runs.folder import Run
+from pipeline.scorers import policy_scorer
 from policy.config import OFFLINE, check_config
 from policy.native.train import train_policy
 
@@ -65,8 +65,8 @@ def _native(
 def _trl(
     run: Run, config: Config, console: Console, folder: Path, reward: Path | None, how: dict[str, Any], profile: bool
 ) -> Sequence[Row]:
-    from policy.trl.rloo_grpo import check_trl, train_with_trl  # seconds, which others need not wait
     from policy.trl.adapter_trainer import processes
+    from policy.trl.rloo_grpo import check_trl, train_with_trl  # seconds, which others need not wait
 
     state = processes(choose_device(config.device))
     check_config(config.policy, len(_training_prompts(run)), state.num_processes)
@@ -82,8 +82,8 @@ def _trl(
 def _dpo(
     run: Run, config: Config, console: Console, folder: Path, pairs: Path | None, how: dict[str, Any], profile: bool
 ) -> Sequence[Row]:
-    from policy.trl.dpo import check_dpo, train_dpo
     from policy.trl.adapter_trainer import processes
+    from policy.trl.dpo import check_dpo, train_dpo
 
     assert pairs is not None
     state = processes(choose_device(config.device))

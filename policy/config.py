@@ -10,10 +10,10 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from foundation.errors import UserError
+from foundation.settings import Settings
+from policy.algorithms.objectives import Aggregation, KLEstimator
 from policy.algorithms.registry import ALGORITHMS, Algorithm, KLPlace
 from policy.monitoring import AlarmConfig
-from policy.algorithms.objectives import Aggregation, KLEstimator
-from foundation.settings import Settings
 
 OFFLINE = ("dpo",)  # learns from preferences.jsonl, and samples nothing
 _NAMES = (*ALGORITHMS, *OFFLINE)

@@ -19,12 +19,12 @@ import torch
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.files import content_id, read_json, write_json
-from reward_model.evaluation.accuracy import credit
 from reward_model.config import RewardConfig
-from reward_model.labels.data import Pair, Row, split_by_prompt
+from reward_model.evaluation.accuracy import credit
 from reward_model.evaluation.evaluate import decided, measure
-from reward_model.scorer import ADAPTER, FIGURES, Ids, RewardScorer
+from reward_model.labels.data import Pair, Row, split_by_prompt
 from reward_model.labels.selection import select
+from reward_model.scorer import ADAPTER, FIGURES, Ids, RewardScorer
 from reward_model.training.train import train_reward
 
 FOLDER, FILE = "ensemble", "ensemble.json"

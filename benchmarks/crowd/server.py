@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx
 
-from labeling_ui.people.accounts import Accounts
 from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.people.accounts import Accounts
 from labeling_ui.records import Candidate, Prompt, Task
 from labeling_ui.store.store import Store
 

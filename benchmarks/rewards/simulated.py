@@ -18,9 +18,9 @@ from typing import Any
 from benchmarks.rewards.published import SETS, Row
 from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.exchange.exports import export
+from labeling_ui.exchange.votes import majority, read_labels, votes_of
 from labeling_ui.records import Candidate, Message, Prompt, Task
 from labeling_ui.store.store import Store
-from labeling_ui.exchange.votes import majority, read_labels, votes_of
 from pipeline.simulation.annotators import SimulatedAnnotator, hidden_preference, simulate
 
 CAREFUL = (SimulatedAnnotator("simulated-careful", skill=6.0), SimulatedAnnotator("simulated-steady", skill=4.0))

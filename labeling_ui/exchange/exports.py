@@ -21,9 +21,9 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.files import Row
 from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.exchange.votes import SAME, Labels, Vote, majority, read_labels, total, votes_of
 from labeling_ui.records import Candidate, Judgement, Task
 from labeling_ui.store.store import Store
-from labeling_ui.exchange.votes import SAME, Labels, Vote, majority, read_labels, total, votes_of
 
 _SMALLEST_MARGIN = 0.01
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from foundation.errors import UserError
-from labeling_ui.quality import assessment as quality
 from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.quality import assessment as quality
 from labeling_ui.records import Candidate, Judgement, Prompt, Task
 from labeling_ui.store.store import Store
 

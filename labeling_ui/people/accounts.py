@@ -23,10 +23,10 @@ from argon2.exceptions import VerificationError
 
 from foundation.errors import UserError
 from labeling_ui.people import forgetting
+from labeling_ui.people.lockout import Throttle
+from labeling_ui.records import ROLES, Annotator, Role
 from labeling_ui.store import tables
 from labeling_ui.store.database import Database, insert_new
-from labeling_ui.records import ROLES, Annotator, Role
-from labeling_ui.people.lockout import Throttle
 
 LONGEST_NAME = 60
 SHORTEST_PASSWORD = 8

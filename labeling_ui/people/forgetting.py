@@ -13,10 +13,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from foundation.errors import UserError
+from labeling_ui.people.lockout import name_key
 from labeling_ui.store import judgements as recording
 from labeling_ui.store import tables
 from labeling_ui.store.database import Database
-from labeling_ui.people.lockout import name_key
 
 REMOVED = "[removed]"
 

@@ -14,13 +14,13 @@ import numpy as np
 from scipy.stats import binomtest
 
 from foundation.errors import UserError
+from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.quality.agreement import Agreement, Category, Kappa, Unit, kappas, krippendorff
 from labeling_ui.quality.answers import alike, orders, sayings
-from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.quality.intervals import Share, Trend, holm, share, trend
-from labeling_ui.records import VERDICTS, Annotator, Judgement, Task
 from labeling_ui.quality.skill import Choice, Skill, estimate
 from labeling_ui.quality.skill import weights as vote_weights
+from labeling_ui.records import VERDICTS, Annotator, Judgement, Task
 from labeling_ui.store.store import Store
 
 

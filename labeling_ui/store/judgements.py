@@ -16,10 +16,10 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.campaigns import assignment
-from labeling_ui.store import leases as leasing
-from labeling_ui.store import tables
 from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.records import Assignment, Judgement
+from labeling_ui.store import leases as leasing
+from labeling_ui.store import tables
 
 Outcome = Literal["taken", "edited", "repeated", "answered"]
 """Taken; put in the place of an earlier one; the same key again; or an answer where there was one already."""

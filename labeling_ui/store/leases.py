@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.campaigns import assignment
-from labeling_ui.store import tables
 from labeling_ui.campaigns.assignment import OpenTask
 from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.records import Assignment, Judgement, Task
+from labeling_ui.store import tables
 
 _LOOK = 100
 """Tasks to choose from; their ids are hashes, so the first of them are a sample."""

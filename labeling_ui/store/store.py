@@ -22,15 +22,15 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from foundation.files import content_id
-from labeling_ui.store import tasks as adding
-from labeling_ui.store import leases as leasing
-from labeling_ui.store import judgements as recording
-from labeling_ui.store import tables
-from labeling_ui.store import integrity as verification
 from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.records import VERDICTS, Annotator, Assignment, Candidate, Judgement, Prompt, Task
+from labeling_ui.store import integrity as verification
+from labeling_ui.store import judgements as recording
+from labeling_ui.store import leases as leasing
+from labeling_ui.store import tables
+from labeling_ui.store import tasks as adding
 from labeling_ui.store.database import Database, insert_new
 from labeling_ui.store.judgements import Outcome
-from labeling_ui.records import VERDICTS, Annotator, Assignment, Candidate, Judgement, Prompt, Task
 
 __all__ = ["Counts", "Outcome", "Progress", "Store"]
 

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.campaigns import assignment
-from labeling_ui.store import tables
 from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.records import Candidate, Prompt, Task
+from labeling_ui.store import tables
 from labeling_ui.store.database import insert_new
 from labeling_ui.store.leases import campaigns_of, rows_in
-from labeling_ui.records import Candidate, Prompt, Task
 
 _FIRST = "a candidate needs its prompt, and a task its prompt and its candidates, in the store first"
 _NOTHING = "Nothing of this step was saved."

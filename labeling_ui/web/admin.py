@@ -14,9 +14,9 @@ import gradio as gr
 from foundation.errors import UserError
 from labeling_ui.people import sessions as access
 from labeling_ui.people.accounts import INVITATION_HOURS, Accounts, Person
-from labeling_ui.web.admin_figures import EXPORTS, Reader, flagged_html, quality_html
 from labeling_ui.records import ROLES, Role
 from labeling_ui.store.store import Store
+from labeling_ui.web.admin_figures import EXPORTS, Reader, flagged_html, quality_html
 from labeling_ui.web.templates import render
 
 TITLE = "Labeling: quality and people"

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from labeling_ui.campaigns.assignment import names_its_model
 from labeling_ui.quality import assessment as quality
 from labeling_ui.quality.agreement import Agreement
-from labeling_ui.campaigns.assignment import names_its_model
-from labeling_ui.quality.intervals import Share
 from labeling_ui.quality.assessment import AnnotatorQuality, QualityReport
+from labeling_ui.quality.intervals import Share
 from labeling_ui.records import Candidate
 from labeling_ui.store.store import Counts, Store
 from labeling_ui.web.templates import render

@@ -20,11 +20,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foundation.errors import UserError
 from labeling_ui.people import sessions as access
+from labeling_ui.records import Annotator, Assignment, Judgement
+from labeling_ui.store.store import Store
 from labeling_ui.web import languages
 from labeling_ui.web.cards import Given, OutOfDate, Seal, Text, card, given
 from labeling_ui.web.live_tasks import Generate, add_live, live_campaign
-from labeling_ui.records import Annotator, Assignment, Judgement
-from labeling_ui.store.store import Store
 
 PAGE = Path(__file__).with_name("static") / "page"
 CARDS = 2  # the one on the screen, and the one that is there when it is answered

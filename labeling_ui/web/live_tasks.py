@@ -18,11 +18,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from foundation.errors import UserError
-from labeling_ui.people import sessions as access
 from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.web.cards import Seal, Text, card
+from labeling_ui.people import sessions as access
 from labeling_ui.records import Annotator, Assignment, Candidate, Message, Prompt, Task
 from labeling_ui.store.store import Store
+from labeling_ui.web.cards import Seal, Text, card
 
 WAITING_SECONDS = 1.0
 LONGEST_QUEUE = 20

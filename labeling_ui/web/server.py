@@ -25,16 +25,16 @@ from sqlalchemy import make_url
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from foundation.errors import UserError
-from labeling_ui.people import sessions as access
-from labeling_ui.web import api
 from labeling_ui.exchange import exports
-from labeling_ui.web import sign_in_pages as signing_in
+from labeling_ui.people import sessions as access
 from labeling_ui.people.accounts import Accounts
+from labeling_ui.records import Annotator
+from labeling_ui.store.store import Store
+from labeling_ui.web import api
+from labeling_ui.web import sign_in_pages as signing_in
 from labeling_ui.web.admin import build_admin
 from labeling_ui.web.app import STATIC, build_blocks
 from labeling_ui.web.live_tasks import Generate
-from labeling_ui.records import Annotator
-from labeling_ui.store.store import Store
 
 LARGEST_REQUEST = 1 << 20  # bytes: an answer with a long rewrite is far below
 FIRST_LINK_HOURS = 24.0

@@ -14,12 +14,12 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from foundation.errors import UserError
 from labeling_ui.people import sessions as access
-from labeling_ui.web import languages
-from labeling_ui.people.sessions import Sessions
 from labeling_ui.people.accounts import LONGEST_NAME, LONGEST_PASSWORD, SHORTEST_PASSWORD, Accounts, Wrong
-from labeling_ui.records import Annotator
-from labeling_ui.web.templates import render
 from labeling_ui.people.lockout import LockedOut
+from labeling_ui.people.sessions import Sessions
+from labeling_ui.records import Annotator
+from labeling_ui.web import languages
+from labeling_ui.web.templates import render
 
 Given = Annotated[str, Form(max_length=LONGEST_PASSWORD)]
 

@@ -18,11 +18,11 @@ from backbone.adapters import SharedBase
 from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
 from foundation.files import Row, content_id, read_jsonl, write_jsonl
+from foundation.settings import Settings
 from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.records import Candidate, Prompt, Task
-from foundation.settings import Settings
 
-EVERYDAY = Path(__file__).parents[1] / "prompts" / "everyday.jsonl"
+EVERYDAY = Path(__file__).with_name("everyday.jsonl")
 TRAIN, HELD_OUT = "train", "held_out"
 _CHUNK = 16
 _ROLES = ("user", "assistant", "system")

@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from foundation.settings import Settings
 from labeling_ui.campaigns.campaign import Campaign
-from pipeline.config import sources as layers
 from pipeline.collection.candidates import CollectConfig
 from pipeline.comparison import EvaluateConfig
+from pipeline.config import sources as layers
 from policy.config import PolicyConfig
 from policy.export import ExportConfig
 from reward_model.rewards.registry import LEARNED_ONLY, RewardSpec
 from reward_model.training.train import RewardConfig
-from foundation.settings import Settings
 
 
 class LabelConfig(Campaign):

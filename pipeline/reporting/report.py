@@ -14,8 +14,8 @@ from markupsafe import Markup
 from pydantic import Field
 
 from foundation.files import write_text
-from pipeline.reporting import charts
 from foundation.settings import Settings
+from pipeline.reporting import charts
 
 _NO_PARTS = ("score_std", "score_spread")
 _SHARE = (-0.03, 1.03)

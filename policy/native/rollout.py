@@ -12,8 +12,8 @@ from accelerate.utils import gather_object
 from torch.profiler import record_function
 
 from backbone.adapters import SharedBase
-from backbone.logprobs import response_logprobs, response_mask
 from backbone.cpu.shared_prompts import batches
+from backbone.logprobs import response_logprobs, response_mask
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.tokens import Ids
 from foundation.errors import UserError

@@ -21,9 +21,6 @@ from backbone.sampling import SamplingConfig, check_room
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.files import write_jsonl
-from policy.algorithms.registry import Algorithm, Judged
-from policy.config import PolicyConfig, algorithm_of, check_config
-from policy.monitoring import Alarms, for_trackers, of_machine, repetition, spread
 from policy.algorithms.objectives import (
     RunningMean,
     explained_variance,
@@ -32,6 +29,9 @@ from policy.algorithms.objectives import (
     value_loss,
     whiten,
 )
+from policy.algorithms.registry import Algorithm, Judged
+from policy.config import PolicyConfig, algorithm_of, check_config
+from policy.monitoring import Alarms, for_trackers, of_machine, repetition, spread
 from policy.native.rollout import Mixture, Rollout, Scorer, gathered, roll_out, timed
 from policy.native.training_state import ADAPTER, LOG, Row, TrainState, resume, save_checkpoint, start
 from policy.native.update import update

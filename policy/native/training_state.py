@@ -14,11 +14,11 @@ import torch
 from backbone.adapters import SharedBase, lora_config
 from foundation.errors import UserError
 from foundation.files import publish_folder
-from policy.config import PolicyConfig, algorithm_of
 from policy.algorithms.objectives import AdaptiveKL, RunningMean, RunningMoments
+from policy.config import PolicyConfig, algorithm_of
+from policy.native.master_weights import Trained
 from policy.native.rollout import Mixture
 from policy.native.value_network import ValueNetwork, start_value
-from policy.native.master_weights import Trained
 
 ADAPTER = "policy"
 LOG = "log.jsonl"

@@ -12,20 +12,20 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from backbone.adapters import SharedBase
 from backbone.activation_checkpointing import checkpointed
+from backbone.adapters import SharedBase
 from backbone.logprobs import TokenLogprobs, response_logprobs
 from backbone.tokens import Ids
 from foundation.errors import UserError
-from policy.algorithms.registry import Algorithm
-from policy.native.batches import micro_batches, minibatches
-from policy.config import PolicyConfig, algorithm_of
 from policy.algorithms.objectives import (
     aggregate,
     clipped_surrogate,
     kl_loss,
     truncated_importance_weights,
 )
+from policy.algorithms.registry import Algorithm
+from policy.config import PolicyConfig, algorithm_of
+from policy.native.batches import micro_batches, minibatches
 from policy.native.rollout import Rollout, timed
 from policy.native.training_state import ADAPTER, TrainState
 from policy.native.value_network import warm_up

@@ -11,14 +11,14 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 
-from backbone.adapters import SharedBase, lora_config
 from backbone.activation_checkpointing import checkpointed
+from backbone.adapters import SharedBase, lora_config
 from backbone.cpu.shared_prompts import states_before
-from policy.native.batches import micro_batches, minibatches
-from policy.config import PolicyConfig
 from policy.algorithms.objectives import value_loss
-from policy.native.rollout import Rollout
+from policy.config import PolicyConfig
+from policy.native.batches import micro_batches, minibatches
 from policy.native.master_weights import Trained
+from policy.native.rollout import Rollout
 
 ADAPTER = "value"
 _DECAY = 0.8  # what a step's responses still count one step later

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 
 from backbone.sampling import draw
-from policy.textbook.networks import PolicyNetwork, ValueNetwork
+from foundation.settings import Settings
 from policy.algorithms.objectives import (
     RunningMean,
     clipped_policy_loss,
@@ -24,7 +24,7 @@ from policy.algorithms.objectives import (
     reinforce_advantages,
     value_loss,
 )
-from foundation.settings import Settings
+from policy.textbook.networks import PolicyNetwork, ValueNetwork
 
 VectorEnvironment = gymnasium.vector.VectorEnv[Any, Any, Any]
 Row = dict[str, float]

@@ -17,9 +17,9 @@ from pydantic import Field
 
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
+from foundation.settings import Settings
 from policy.textbook.environment import Observation, state_of
 from policy.textbook.text_task import State
-from foundation.settings import Settings
 
 Floats = NDArray[np.float64]
 Environment = gymnasium.Env[Observation, Any]

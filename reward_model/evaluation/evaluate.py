@@ -15,6 +15,7 @@ import torch
 
 from foundation.errors import UserError
 from reward_model.evaluation.accuracy import clustered_interval, credit
+from reward_model.evaluation.baselines import BagOfWords, cross_validated, longer_wins
 from reward_model.evaluation.breakdown import against, breakdown, length_bias
 from reward_model.evaluation.calibration import (
     brier,
@@ -25,7 +26,6 @@ from reward_model.evaluation.calibration import (
     fit_temperature,
     reliability,
 )
-from reward_model.evaluation.baselines import BagOfWords, cross_validated, longer_wins
 from reward_model.labels.data import Pair, Row, to_dataset, to_pairs
 from reward_model.scorer import RewardScorer, check_reward_folder
 from reward_model.uncertainty import preference_probability

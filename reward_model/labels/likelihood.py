@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from reward_model.labels import losses
-from reward_model.training.sequences import Rater, Scheme
 from reward_model.labels.records import OVERALL, Label, Pair, Rating
+from reward_model.training.sequences import Rater, Scheme
 
 # Adam moves every parameter by about the learning rate a step, which suits an adapter's weights; these few have to go
 # as far as 1 within a run. Stored divided by this, they move that much faster.

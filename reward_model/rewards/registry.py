@@ -15,15 +15,15 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
-from reward_model.rewards.classifier import Classifier
-from reward_model.rewards.reward_function import Given, Kind, Reward, Text
-from reward_model.rewards.unit_tests import PassedTests
-from reward_model.rewards.formats import Format
-from reward_model.rewards.coherence import Coherence
-from reward_model.rewards.bleu_rouge import Bleu, Chrf, Rouge
-from reward_model.rewards.user_function import Path
-from reward_model.rewards.surface import Grammar, Keywords, Length, Safety
 from foundation.settings import Settings
+from reward_model.rewards.bleu_rouge import Bleu, Chrf, Rouge
+from reward_model.rewards.classifier import Classifier
+from reward_model.rewards.coherence import Coherence
+from reward_model.rewards.formats import Format
+from reward_model.rewards.reward_function import Given, Kind, Reward, Text
+from reward_model.rewards.surface import Grammar, Keywords, Length, Safety
+from reward_model.rewards.unit_tests import PassedTests
+from reward_model.rewards.user_function import Path
 
 LEARNED = "learned"
 

@@ -15,8 +15,8 @@ from harper import Dialect, Language, Linter
 from pydantic import Field, model_validator
 
 from foundation.errors import UserError
-from reward_model.rewards.reward_function import Given, Kind, Reward, Text, column, mostly, per_text, text_of, words
 from reward_model.rewards.coherence import acceptability
+from reward_model.rewards.reward_function import Given, Kind, Reward, Text, column, mostly, per_text, text_of, words
 
 _NOT_LATIN = r"[\p{L}--\p{Latin}]"
 

@@ -23,7 +23,7 @@ from pydantic import Field
 from foundation.errors import UserError
 from reward_model.rewards.reward_function import Given, Kind, Reward, Text
 
-_CHILD = FilePath(__file__).with_name("path_child.py")
+_CHILD = FilePath(__file__).with_name("user_function_process.py")
 _log = logging.getLogger("rlhf.rewards")
 
 

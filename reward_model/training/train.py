@@ -27,23 +27,21 @@ from trl.trainer.reward_config import RewardConfig as TrainerArguments
 
 from backbone.adapters import SharedBase, lora_config
 from backbone.cpu.fused_layers import fuse_lora
-from backbone.loading import choose_device, choose_dtype, load_tokenizer, resolve_model
 from backbone.cpu.shared_prompts import NAME, attending
+from backbone.loading import choose_device, choose_dtype, load_tokenizer, resolve_model
 from backbone.tokens import Renderer
 from foundation.errors import UserError
 from foundation.files import content_id, read_json, write_json
-from reward_model.model_card import write_card
 from reward_model.config import RewardConfig as RewardConfig
 from reward_model.evaluation.baselines import BagOfWords
-from reward_model.labels.data import Pair, Row
 from reward_model.evaluation.evaluate import held_out_figures, measure, reliabilities
+from reward_model.labels.data import Pair, Row
 from reward_model.labels.likelihood import LabelModel
 from reward_model.labels.losses import length_effect
-from reward_model.training.sequences import LabelCollator, PackedSet, Scheme, pack
 from reward_model.labels.records import OVERALL
-from reward_model.scorer import ASPECTS, FIGURES, WORDS, RewardScorer
 from reward_model.labels.selection import Selection, select
-from reward_model.training.layouts import best_layout
+from reward_model.model_card import write_card
+from reward_model.scorer import ASPECTS, FIGURES, WORDS, RewardScorer
 from reward_model.training.label_trainer import (
     KeepBest,
     KeepWhole,
@@ -52,6 +50,8 @@ from reward_model.training.label_trainer import (
     SameOrder,
     last_checkpoint,
 )
+from reward_model.training.layouts import best_layout
+from reward_model.training.sequences import LabelCollator, PackedSet, Scheme, pack
 from reward_model.uncertainty import Laplace
 
 CHECKPOINTS = "checkpoints"

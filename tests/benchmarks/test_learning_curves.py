@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import learning_curves
 from backbone.adapters import SharedBase
+from benchmarks import learning_curves
 from policy.config import check_config
 
 CURVE = {

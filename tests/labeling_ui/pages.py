@@ -3,12 +3,12 @@
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
-from labeling_ui.people import sessions as access
-from labeling_ui.web.api import build_router
 from labeling_ui.campaigns.campaign import Campaign, Kind
-from labeling_ui.web.live_tasks import Generate
+from labeling_ui.people import sessions as access
 from labeling_ui.records import Annotator, Candidate, Prompt, Task
 from labeling_ui.store.store import Store
+from labeling_ui.web.api import build_router
+from labeling_ui.web.live_tasks import Generate
 
 PLAIN = {"gold_share": 0.0, "repeat_share": 0.0}  # nothing mixed in
 

@@ -14,8 +14,7 @@ from backbone.adapters import SharedBase
 from backbone.sampling import sample
 from foundation.files import read_json, sha256_of, write_jsonl
 from labeling_ui.store.store import Store
-from pipeline import stages
-from pipeline import tuning
+from pipeline import stages, tuning
 from pipeline.config.config import Config
 from pipeline.runs.manifest import Manifest
 from policy.monitoring import OF_THE_MACHINE

@@ -11,8 +11,8 @@ import torch
 from backbone.adapters import SharedBase
 from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
-from policy.best_of_n import best_of_n, chances, measured_kl
 from policy.algorithms.objectives import best_of_n_kl
+from policy.best_of_n import best_of_n, chances, measured_kl
 from tests.shared_base import PROMPTS
 
 SAMPLING = SamplingConfig(max_new_tokens=6, temperature=1.0)

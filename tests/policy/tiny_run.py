@@ -17,10 +17,10 @@ import torch
 from accelerate import PartialState
 
 from backbone.adapters import SharedBase
-from policy.native import training_state as training
 from policy.config import PolicyConfig
-from policy.native.train import train_policy
+from policy.native import training_state as training
 from policy.native.master_weights import Trained
+from policy.native.train import train_policy
 from tests import shared_base
 
 PROMPTS = [[1, 5 + i, 6, *range(40, 40 + i % 4), 8] for i in range(12)]

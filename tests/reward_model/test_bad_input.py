@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from foundation.errors import UserError
 from reward_model.config import RewardConfig
 from reward_model.evaluation.evaluate import evaluate_reward
+from reward_model.labels.selection import select
 from reward_model.rewards.registry import build
 from reward_model.scorer import RewardScorer
-from reward_model.labels.selection import select
 from reward_model.training.train import train_reward
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted

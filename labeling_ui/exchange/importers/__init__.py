@@ -16,10 +16,8 @@ such file raises `UserError` with line and field. In a JSON array the "line" is 
 stored here; `exchange.py` does that.
 """
 
-from labeling_ui.exchange.importers import arena
-from labeling_ui.exchange.importers import argilla
-from labeling_ui.exchange.importers import label_studio
 from labeling_ui.exchange.importers import answers_and_ratings as own
+from labeling_ui.exchange.importers import arena, argilla, label_studio
 from labeling_ui.exchange.importers import published_datasets as published
 from labeling_ui.exchange.importers.judged_items import Format
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from backbone.cpu import shared_prompts as packed
 from backbone.adapters import SharedBase
+from backbone.cpu import shared_prompts as packed
 from backbone.cpu.shared_prompts import Stream, batches, last_states, packs, states_before
 from tests.shared_base import add_random_adapter
 

@@ -17,8 +17,8 @@ from typing import Any
 import uvicorn
 
 from labeling_ui.records import Message
-from labeling_ui.web.server import build_app, kept_secret
 from labeling_ui.store.store import Store
+from labeling_ui.web.server import build_app, kept_secret
 
 WORDS = ("one", "two", "three", "four", "five", "six")
 

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from labeling_ui.exchange import exports
-from labeling_ui.quality import assessment as quality
-from labeling_ui.exchange import votes as voting
 from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.exchange import exports
+from labeling_ui.exchange import votes as voting
 from labeling_ui.exchange.exports import KINDS, PreferenceSet, beyond_preferences, export, preferences
+from labeling_ui.quality import assessment as quality
 from labeling_ui.records import Answer, Judgement, Task
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill, fill_with

@@ -9,8 +9,8 @@ import pytest
 
 from foundation.errors import UserError
 from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.exchange.exports import KINDS, export, preferences
+from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.records import Answer
 from labeling_ui.store.store import Store
 

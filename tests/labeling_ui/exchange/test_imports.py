@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
-from labeling_ui.quality import assessment as quality
-from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.exchange.exports import preferences
 from labeling_ui.exchange.importers.judged_items import Refusal
+from labeling_ui.exchange.imports import ImportReport, import_file
+from labeling_ui.quality import assessment as quality
 from labeling_ui.records import Answer, Judgement
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+SHARED = Path(__file__).parents[4] / "shared" / "data"
 
 
 @pytest.fixture

@@ -12,10 +12,7 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.people import accounts as accounts_module
-from labeling_ui.store import tables
 from labeling_ui.people.accounts import Accounts, Wrong, tidy_name
-from labeling_ui.records import Answer, Candidate, Judgement, Prompt, Task
-from labeling_ui.store.store import Store
 from labeling_ui.people.lockout import (
     FIRST_LOCK,
     FREE_BY_ADDRESS,
@@ -24,6 +21,9 @@ from labeling_ui.people.lockout import (
     LockedOut,
     name_key,
 )
+from labeling_ui.records import Answer, Candidate, Judgement, Prompt, Task
+from labeling_ui.store import tables
+from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
 
 pytestmark = pytest.mark.usefixtures("quick_passwords")

@@ -10,7 +10,7 @@ import pytest
 from labeling_ui.quality.agreement import Category, Unit, kappas, krippendorff
 from labeling_ui.quality.intervals import Share, holm, share, trend
 
-PANDALM = Path(__file__).parents[3] / "shared" / "data" / "pandalm_test_3annotators" / "testset-v1.json"
+PANDALM = Path(__file__).parents[4] / "shared" / "data" / "pandalm_test_3annotators" / "testset-v1.json"
 
 
 def table(*observers: str) -> dict[Unit, dict[str, Category]]:

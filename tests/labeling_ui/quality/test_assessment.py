@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from labeling_ui.quality import assessment as quality
-from labeling_ui.quality.agreement import Agreement
 from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.exchange.imports import import_file
+from labeling_ui.quality import assessment as quality
+from labeling_ui.quality.agreement import Agreement
 from labeling_ui.records import Answer, Candidate, Judgement, Message, Prompt, Task
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
 
-PANDALM = Path(__file__).parents[3] / "shared" / "data" / "pandalm_test_3annotators" / "testset-v1.json"
+PANDALM = Path(__file__).parents[4] / "shared" / "data" / "pandalm_test_3annotators" / "testset-v1.json"
 NAMES = ("annotator1", "annotator2", "annotator3")
 needs_pandalm = pytest.mark.skipif(not PANDALM.is_file(), reason=f"{PANDALM} is not there")
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.quality import assessment as quality
 from labeling_ui.quality.answers import alike, orders
-from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.quality.assessment import AnnotatorQuality, Labels
 from labeling_ui.records import Annotator, Answer, Judgement, Task
 

@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 from labeling_ui.quality.agreement import Unit
 from labeling_ui.quality.skill import Choice, Skill, estimate, weights
 
-BLIMP = Path(__file__).parents[3] / "shared" / "data" / "blimp_human_choices" / "human_choices.jsonl"
+BLIMP = Path(__file__).parents[4] / "shared" / "data" / "blimp_human_choices" / "human_choices.jsonl"
 
 
 def planted(accuracy: dict[str, float], tasks: int, seed: int = 0) -> tuple[list[Choice], dict[Unit, bool]]:

@@ -19,11 +19,10 @@ from alembic.runtime.migration import MigrationContext
 
 from foundation.errors import UserError
 from foundation.files import content_id
-from labeling_ui.store import database
-from labeling_ui.store import tables
 from labeling_ui.campaigns.assignment import judgement_of
 from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.records import Answer, Candidate, Message, Prompt, Task
+from labeling_ui.store import database, tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.conftest import Postgres
 from tests.labeling_ui.filling import TIE, Clock, fill, prefer

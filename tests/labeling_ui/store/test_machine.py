@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from labeling_ui.store import tables
 from labeling_ui.campaigns.assignment import judgement_of
 from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.records import Answer, Assignment, Judgement
+from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import Clock, fill
 

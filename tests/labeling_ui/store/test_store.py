@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from labeling_ui.store import judgements as recording
 from labeling_ui.campaigns.assignment import REPEAT_DISTANCE, judgement_of
 from labeling_ui.campaigns.campaign import Campaign
 from labeling_ui.records import Answer, Candidate, Judgement, Message, Prompt, Task
+from labeling_ui.store import judgements as recording
 from labeling_ui.store.store import Progress, Store
 from tests.labeling_ui.filling import TIE, Clock, fill, fill_with, prefer
 

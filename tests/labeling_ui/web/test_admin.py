@@ -11,13 +11,13 @@ import gradio as gr
 import pytest
 
 from foundation.errors import UserError
-from labeling_ui.web import admin_figures as overview
-from labeling_ui.people.accounts import Accounts
-from labeling_ui.web.admin import ALL, Office, build_admin
-from labeling_ui.quality.agreement import Agreement
 from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.people.accounts import Accounts
+from labeling_ui.quality.agreement import Agreement
 from labeling_ui.records import Answer, Candidate, Judgement, Message, Prompt, Role, Task
 from labeling_ui.store.store import Store
+from labeling_ui.web import admin_figures as overview
+from labeling_ui.web.admin import ALL, Office, build_admin
 from tests.labeling_ui.filling import fill, fill_with
 
 pytestmark = pytest.mark.usefixtures("quick_passwords")

@@ -13,9 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from foundation.errors import UserError
-from labeling_ui.web import live_tasks as live
 from labeling_ui.records import Message
 from labeling_ui.store.store import Store
+from labeling_ui.web import live_tasks as live
 from tests.labeling_ui.pages import client_of, fill_kind
 
 TEXTS = [("a", "x"), ("a b", "x y"), ("a b c", "x y z")]

@@ -11,8 +11,8 @@ from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from labeling_ui.people import sessions as access
-from labeling_ui.store import tables
 from labeling_ui.people.lockout import FREE_BY_NAME
+from labeling_ui.store import tables
 from tests.labeling_ui.pages import forged
 from tests.labeling_ui.signed_in import HTML, PASSWORD, House, open_house
 

@@ -17,10 +17,10 @@ import pytest
 
 from foundation.errors import UserError
 from labeling_ui.exchange import exports
-from labeling_ui.web.admin_figures import EXPORTS
 from labeling_ui.records import Answer, Judgement
-from labeling_ui.web.server import kept_secret, serve
 from labeling_ui.store.store import Store
+from labeling_ui.web.admin_figures import EXPORTS
+from labeling_ui.web.server import kept_secret, serve
 from tests.labeling_ui.pages import add_pairs
 from tests.labeling_ui.signed_in import HTML, PASSWORD, House, open_house
 

@@ -148,7 +148,7 @@ def test_help_lists_every_command_without_loading_torch() -> None:
 def test_ctrl_c_is_status_130(tmp_path: Path) -> None:
     interrupted = (
         "import os, signal, sys\n"
-        "from rlhf_pipeline.pipeline import stages, cli\n"
+        "from pipeline import stages\nfrom pipeline.cli import commands as cli\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts tests may have it ignored\n"
         "stages.report = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.argv = ['rlhf', 'report', '--run', sys.argv[1]]\n"
@@ -173,7 +173,7 @@ def test_processes_of_a_launcher_know_which_of_them_writes(tmp_path: Path) -> No
         "Path(__file__).with_name(f'was_main_{is_main}').touch()\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent.parent), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "was_main_True").exists()

@@ -14,7 +14,7 @@ Row = tuple[str, str, tuple[Message, ...]]
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
     """`(split, id, messages)` of every line."""
-    file = resources.files("rlhf_pipeline") / "prompts" / "everyday.jsonl"
+    file = resources.files("pipeline.collection") / "everyday.jsonl"
     with resources.as_file(file) as path:
         found = read_jsonl(path, {"id": str, "prompt": list, "split": str})
         return [(row["split"], row["id"], tuple(row["prompt"])) for _, row in found]

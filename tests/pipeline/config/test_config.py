@@ -7,7 +7,7 @@ from foundation.errors import UserError
 from pipeline.config.config import Config, example, load_config
 from pipeline.config.sources import field_names
 
-CONFIGS = Path(__file__).parent.parent.parent / "configs"
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def test_the_example_documents_every_field_at_its_default() -> None:

@@ -5,8 +5,8 @@ import pytest
 from pydantic import Field
 
 from foundation.errors import UserError
-from pipeline.config.sources import field_names, load, save
 from foundation.settings import Settings
+from pipeline.config.sources import field_names, load, save
 
 
 class Training(Settings):

@@ -9,10 +9,10 @@ from rich.console import Console
 
 from foundation.files import read_json
 from labeling_ui.store.store import Store
-from pipeline.terminal import progress as progress_module
 from pipeline import stages
 from pipeline.reporting import figures as summary
 from pipeline.runs.manifest import Manifest
+from pipeline.terminal import progress as progress_module
 from pipeline.terminal.progress import progress
 from tests.pipeline import tiny
 

@@ -195,7 +195,7 @@ def test_a_run_that_is_a_file_is_refused(prompts: Path) -> None:
 CRASH = """
 import os, signal, sys
 from pathlib import Path
-from rlhf_pipeline.pipeline import work
+from pipeline.runs import stage as work
 from pipeline.runs.folder import Run
 
 def die():

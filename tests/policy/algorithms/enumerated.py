@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from policy.textbook.enumeration import Tree, enumerate_states, occupancy, policy_gradient, policy_value
 from policy.algorithms.objectives import kl_estimate, token_rewards
+from policy.textbook.enumeration import Tree, enumerate_states, occupancy, policy_gradient, policy_value
 from policy.textbook.text_task import TextTask
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from policy.algorithms.registry import ALGORITHMS, Judged
-from policy.textbook.enumeration import policy_gradient
 from policy.algorithms.objectives import (
     RunningMean,
     aggregate,
@@ -27,6 +25,8 @@ from policy.algorithms.objectives import (
     truncated_importance_weights,
     whiten,
 )
+from policy.algorithms.registry import ALGORITHMS, Judged
+from policy.textbook.enumeration import policy_gradient
 from tests.policy.algorithms.enumerated import Enumerated, Loss, relative_error
 
 EXACT = 1e-9  # the project promises 1e-6

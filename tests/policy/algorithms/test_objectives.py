@@ -4,7 +4,6 @@ from typing import Any
 import pytest
 import torch
 
-from policy.algorithms.registry import ALGORITHMS, Judged
 from policy.algorithms.objectives import (
     AdaptiveKL,
     RunningMean,
@@ -29,6 +28,7 @@ from policy.algorithms.objectives import (
     value_loss,
     whiten,
 )
+from policy.algorithms.registry import ALGORITHMS, Judged
 
 LN2 = 0.6931471805599453
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from foundation.errors import UserError
+from policy.algorithms.objectives import RunningMean
 from policy.algorithms.registry import ALGORITHMS, Algorithm, Judged
 from policy.config import PolicyConfig, algorithm_of, check_config
-from policy.algorithms.objectives import RunningMean
 from tests.policy.tiny_run import CONFIG, run
 
 TASK = {"steps": 30, "prompts_per_step": 8, "kl_coefficient": 0.0, "learning_rate": 2e-2}

@@ -15,11 +15,11 @@ from transformers import AutoModelForCausalLM
 from backbone.adapters import WEIGHTS, SharedBase
 from backbone.logprobs import TokenLogprobs, response_logprobs
 from foundation.errors import UserError
-from policy.native import update
 from policy.config import check_config
 from policy.monitoring import OF_THE_MACHINE
-from policy.native.training_state import LOG
+from policy.native import update
 from policy.native.train import prompts_of_step, train_policy
+from policy.native.training_state import LOG
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, EVERYTHING, PROMPTS, LowIds, load_base, run
 

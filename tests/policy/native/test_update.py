@@ -5,16 +5,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from backbone.adapters import SharedBase
 from backbone.activation_checkpointing import checkpointed
+from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
 from backbone.sampling import Sample
-from policy.native.batches import minibatches
 from policy.config import PolicyConfig
+from policy.native.batches import minibatches
+from policy.native.master_weights import Trained
 from policy.native.rollout import Drawn, Rollout, deal
 from policy.native.training_state import ADAPTER, TrainState
 from policy.native.update import update
-from policy.native.master_weights import Trained
 from tests.policy.tiny_run import CONFIG, load_base, run
 from tests.shared_base import add_random_adapter
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from backbone.cpu import shared_prompts as packed
 from backbone.adapters import SharedBase
+from backbone.cpu import shared_prompts as packed
 from policy.native import value_network as value
 from policy.native.rollout import Rollout
 from policy.native.value_network import ValueAdapter, ValueHead, ValueNetwork, start_value

@@ -9,14 +9,14 @@ from accelerate import Accelerator
 from backbone.adapters import SharedBase
 from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
-from policy.native import train
-from policy.textbook.environment import TextGenerationEnv
-from policy.textbook.language_model import EnvironmentScorer, Trajectory, act, env_prompts, replay
 from policy.algorithms.objectives import RunningMean, reinforce_advantages
+from policy.native import train
+from policy.native.master_weights import Trained
 from policy.native.rollout import Rollout
 from policy.native.training_state import ADAPTER, TrainState
 from policy.native.update import update
-from policy.native.master_weights import Trained
+from policy.textbook.environment import TextGenerationEnv
+from policy.textbook.language_model import EnvironmentScorer, Trajectory, act, env_prompts, replay
 from tests.policy.tiny_run import CONFIG, load_base
 from tests.shared_base import add_random_adapter
 

@@ -22,9 +22,6 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from backbone.adapters import WEIGHTS, SharedBase, lora_config
 from backbone.logprobs import response_logprobs
-from policy.native import train
-from policy.algorithms.registry import ALGORITHMS, Judged
-from policy.config import PolicyConfig
 from policy.algorithms.objectives import (
     aggregate,
     clipped_surrogate,
@@ -33,6 +30,9 @@ from policy.algorithms.objectives import (
     kl_loss,
     token_rewards,
 )
+from policy.algorithms.registry import ALGORITHMS, Judged
+from policy.config import PolicyConfig
+from policy.native import train
 from policy.native.rollout import Rollout
 from policy.native.training_state import start
 from policy.trl.adapter_trainer import quiet

@@ -15,7 +15,7 @@ from backbone.adapters import WEIGHTS
 from tests.policy.tiny_run import load_base
 from tests.policy.trl.trl_run import TRL, OnTheBase
 
-CONFIGS = Path(__file__).parents[2] / "configs" / "accelerate"
+CONFIGS = Path(__file__).parents[3] / "configs" / "accelerate"
 
 
 def launch(config: str, *arguments: str | Path) -> str:

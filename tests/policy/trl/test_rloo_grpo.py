@@ -14,8 +14,8 @@ from backbone.adapters import WEIGHTS, SharedBase
 from foundation.errors import UserError
 from policy.config import PolicyConfig
 from policy.monitoring import OF_THE_MACHINE, AlarmConfig
-from policy.trl.rloo_grpo import Reward, figures, sampler, train_with_trl
 from policy.trl.adapter_trainer import LOG
+from policy.trl.rloo_grpo import Reward, figures, sampler, train_with_trl
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
 

@@ -8,8 +8,8 @@ import pytest
 from foundation.errors import UserError
 from reward_model.evaluation.accuracy import clustered_interval, credit
 from reward_model.evaluation.baselines import BagOfWords, cross_validated, longer_wins
-from reward_model.labels.data import Pair
 from reward_model.evaluation.evaluate import evaluate_reward, figures, older_scorer
+from reward_model.labels.data import Pair
 from reward_model.scorer import RewardScorer
 from tests.reward_model.planted import planted
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from reward_model.labels.likelihood import LabelModel
-from reward_model.training.sequences import LabelCollator, Scheme
 from reward_model.labels.records import OVERALL, Label, Pair, Ranking, Rating
+from reward_model.training.sequences import LabelCollator, Scheme
 
 PROMPT = ({"role": "user", "content": "hi"},)
 

@@ -11,10 +11,10 @@ import pytest
 import regex
 
 from foundation.errors import UserError
-from reward_model.rewards.registry import build
 from reward_model.rewards.bleu_rouge import AnyScript
+from reward_model.rewards.registry import build
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "scitldr_abstract" / "test.jsonl"
+DATA = Path(__file__).parents[4] / "shared" / "data" / "scitldr_abstract" / "test.jsonl"
 ROWS = 60
 
 

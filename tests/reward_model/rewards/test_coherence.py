@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from backbone.adapters import SharedBase
-from reward_model.rewards.registry import build
 from reward_model.rewards.coherence import acceptability, embeddings, likelihood, repeated, similarity
+from reward_model.rewards.registry import build
 from tests import shared_base
 
 

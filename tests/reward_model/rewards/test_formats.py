@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
-from reward_model.rewards.registry import build
 from reward_model.rewards.formats import check_schema, valid
+from reward_model.rewards.registry import build
 
 PERSON = {
     "type": "object",

@@ -98,7 +98,7 @@ def test_a_spec_survives_being_written_and_read() -> None:
 
 
 def test_every_reward_and_parameter_is_documented() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
     rows = {line.split("|")[1].strip(" `"): line for line in text.splitlines() if line.startswith("| `")}
     for name, kind in KINDS.items():
         assert all(f"`{field}`" in rows[name] for field in kind.model_fields), name

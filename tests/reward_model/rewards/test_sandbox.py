@@ -11,8 +11,8 @@ import pytest
 
 from foundation.errors import UserError
 from reward_model.rewards.registry import build
-from reward_model.rewards.unit_tests import code_of
 from reward_model.rewards.sandbox.isolation import Limits, Outcome, run_tests
+from reward_model.rewards.unit_tests import code_of
 
 SECRET = "sk-do-not-show"
 
@@ -80,7 +80,7 @@ def test_what_is_printed_is_captured_and_bounded(capfd: pytest.CaptureFixture[st
 
 def test_the_environment_and_the_project_are_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", SECRET)
-    outcome = attempt("import os; print(dict(os.environ)); print(os.getcwd()); import rlhf_pipeline")
+    outcome = attempt("import os; print(dict(os.environ)); print(os.getcwd()); import foundation")
     assert SECRET not in outcome.output
     assert "rlhf-sandbox-" in outcome.output
 

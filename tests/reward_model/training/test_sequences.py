@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backbone.adapters import SharedBase
-from backbone.loading import load_tokenizer
 from backbone.cpu.shared_prompts import NAME, attending
+from backbone.loading import load_tokenizer
 from backbone.tokens import Renderer, pad_left, pad_right
 from reward_model.labels.likelihood import LabelModel
-from reward_model.training.sequences import LabelCollator, Scheme, pack
 from reward_model.labels.records import Label, Pair, Ranking, Rating
 from reward_model.training.layouts import last_states
+from reward_model.training.sequences import LabelCollator, Scheme, pack
 from reward_model.training.train import load_untrained
 
 HELLO = ({"role": "user", "content": "the cat"},)
