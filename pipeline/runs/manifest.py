@@ -1,14 +1,10 @@
 """What a round remembers of the stages that made it: one `manifest.json`, written whole.
 
 A record says from which inputs (by hash), with which configuration, seed and versions an output was
-made, when, how long it took, and its figures. The fingerprint is the part that decides whether an
-output is still what would be made today. When stages run, and where their files lie, is `run.py`'s.
+made, when, how long it took, and its figures.
 """
 
-import hashlib
-import json
 import platform
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,40 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from foundation import __version__
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
+from pipeline.runs.fingerprint import Basis
 
 _RECORDED_VERSIONS = ("torch", "transformers", "trl", "peft")
-
-
-class Basis(BaseModel):
-    """Everything that an output depends on; two equal bases have the same fingerprint."""
-
-    model_config = ConfigDict(frozen=True)
-
-    stage: str
-    inputs: dict[str, str]
-    extra: dict[str, Any]
-    config: dict[str, Any]
-    seed: int
-    version: str = __version__
-
-    @property
-    def fingerprint(self) -> str:
-        """sha256 of the basis in canonical JSON."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
-
-    def changes_since(self, old: "Basis") -> list[str]:
-        """Say in words what differs from `old`, the most telling first."""
-        changes = [f"{name} changed" for name in sorted(self.inputs) if self.inputs[name] != old.inputs.get(name)]
-        changes += [f"{name} is no longer used" for name in sorted(old.inputs.keys() - self.inputs.keys())]
-        now, then = _flat({**self.extra, **self.config}), _flat({**old.extra, **old.config})
-        for key in sorted(now.keys() | then.keys()):
-            if now.get(key) != then.get(key):
-                changes.append(f"{key} was {_brief(then.get(key))}, is {_brief(now.get(key))}")
-        if self.seed != old.seed:
-            changes.append(f"seed was {old.seed}, is {self.seed}")
-        if self.version != old.version:
-            changes.append(f"rlhf-pipeline was {old.version}, is {self.version}")
-        return changes
 
 
 class StageRecord(BaseModel):
@@ -114,18 +79,3 @@ def versions() -> dict[str, str]:
     """The versions that a result may depend on."""
     found = {"python": platform.python_version(), "rlhf-pipeline": __version__}
     return found | {name: metadata.version(name) for name in _RECORDED_VERSIONS}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _brief(value: object) -> str:
-    text = "unset" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…"

@@ -1,157 +1,93 @@
-"""One output on its way: made in a partial folder, described in a journal, given its final name in one step.
+"""How a stage makes one output: fingerprint, up to date?, begin, produce, publish.
 
-The order of writing, each step whole or not done at all, so that a crash between any two of them is mended by the
-next attempt: journal (basis), partial, journal (record), old output set aside, new output named, manifest, journal
-removed. When a stage runs, and in which process, is `run.py`'s.
+The output is made in `.OUTPUT.partial/`, which outlives a crash so that the stage can resume, and gets its final name
+in one step. An output that is up to date is skipped, one whose inputs or settings changed is set aside and made anew,
+one that was changed by hand is refused. Nothing is ever edited. What a stage does inside `produce` is its own affair.
 """
 
-import os
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel
 
-from foundation.errors import UserError
-from foundation.files import publish_folder, read_json, sha256_of, sync_folder, write_json
-from pipeline.runs.manifest import Basis, Manifest, StageRecord
+from foundation.files import sha256_of
+from pipeline.runs.disk_space import disk_errors
+from pipeline.runs.fingerprint import basis_of, in_run
+from pipeline.runs.manifest import Manifest, StageRecord, versions
+from pipeline.runs.publishing import Output, damaged
+
+if TYPE_CHECKING:
+    from pipeline.runs.folder import Run
+
+Produce = Callable[[Path], Mapping[str, Any]]
 
 
-class Journal(BaseModel):
-    """What an attempt is making (`basis`, since `began`), and once it has made it, the `record` to be published.
+def make(
+    run: "Run",
+    name: str,
+    output: str,
+    inputs: Sequence[Path],
+    config: BaseModel | Mapping[str, Any],
+    produce: Produce,
+    extra: Mapping[str, Any],
+) -> StageRecord:
+    """Make `output` (relative to the round's folder) from `inputs`, unless it is up to date.
 
-    `aside` is where the old output goes, relative to the round's folder.
+    `produce(partial)` is given a folder, which holds what an interrupted attempt with the same fingerprint left there,
+    and returns the stage's figures. If `output` has a suffix it is a file, and `produce` writes `partial / output`;
+    otherwise the folder itself becomes the output. `extra` holds what else the output depends on (the hash of a label
+    set). Every process calls `produce`; the main one alone writes here.
+
+    Raises `UserError` if an input is missing, an input or the output was changed after it was made, another command is
+    working on this run, or the disk is full.
     """
+    made = Output(run.folder, name, Path(output), run.say)
+    with run.lock() if run.is_main else nullcontext(), disk_errors(f"making {made.path}", run.path):
+        if run.is_main:
+            made.recover()
+        run.barrier()
 
-    model_config = ConfigDict(frozen=True)
+        basis = basis_of(name, inputs, config, extra, run.seed, run=run.path)
+        _check_unchanged(run.path, inputs, basis.inputs)
+        done = made.up_to_date(basis)
+        run.barrier()
+        if done is not None:
+            if run.is_main:
+                run.say(f"{name}: already done ({done.seconds:.0f} s on {done.finished[:10]}), skipped.")
+            return done.model_copy(update={"skipped": True})
 
-    basis: Basis
-    began: float
-    record: StageRecord | None = None
-    aside: str | None = None
+        started, before = datetime.now(UTC), made.begin(basis) if run.is_main else 0.0
+        run.barrier()
+        clock = time.monotonic()
+        figures = dict(produce(made.partial))
+        run.barrier()
 
-
-class Work:
-    """The output of the stage `name` in a round's `folder`; a name with a suffix is a file, any other a folder."""
-
-    def __init__(self, folder: Path, name: str, output: Path, say: Callable[[str], None]) -> None:
-        self.folder = folder
-        self.name = name
-        self.output = folder / output
-        self.partial = self.output.with_name(f".{output.name}.partial")
-        self.made = self.partial / output.name if output.suffix else self.partial
-        self._journal_path = self.output.with_name(f".{output.name}.journal.json")
-        self._manifest_path = folder / "manifest.json"
-        self._say = say
-
-    def finished(self, basis: Basis) -> StageRecord | None:
-        """The record of an output that is whole and still what would be made; None where it must be made."""
-        record = self._record()
-        if record is None or not self.output.exists() or record.fingerprint != basis.fingerprint:
-            return None
-        if sha256_of(self.output) != record.output_sha256:
-            raise damaged(self.output, self.name)
-        return record
-
-    def begin(self, basis: Basis) -> float:
-        """Prepare the partial folder, fresh unless an attempt at the same thing was interrupted.
-
-        Returns the seconds that the interrupted attempt is known to have taken.
-        """
-        journal = self._journal()
-        before = 0.0
-        if journal is not None and journal.basis.fingerprint == basis.fingerprint and self.partial.is_dir():
-            before = max(0.0, _latest_change(self.partial) - journal.began)
-            self._say(f"{self.name}: going on where it was interrupted.")
-        else:
-            if self.partial.exists():
-                shutil.rmtree(self.partial)
-            self._say_why(basis)
-        self._write(Journal(basis=basis, began=time.time() - before))
-        self.partial.mkdir(parents=True, exist_ok=True)
-        return before
-
-    def finish(self, record: StageRecord) -> None:
-        """Publish what was made. From here on, what a crash leaves undone `mend` does."""
-        aside = self._free_place() if self.output.exists() else None
-        journal = Journal(basis=record.basis, began=time.time(), record=record, aside=aside)
-        self._write(journal)
-        self._publish(journal, record)
-
-    def mend(self) -> None:
-        """Finish what a crash interrupted between the last byte made and the manifest."""
-        journal = self._journal()
-        if journal is None or journal.record is None:
-            return
-        if any(p.exists() and sha256_of(p) == journal.record.output_sha256 for p in (self.output, self.made)):
-            self._publish(journal, journal.record)
-        else:
-            self._journal_path.unlink()
-
-    def _publish(self, journal: Journal, record: StageRecord) -> None:
-        manifest = Manifest.read(self._manifest_path)
-        old = manifest.stages.get(self.name)
-        if self.made.exists():
-            if journal.aside and self.output.exists():
-                aside = self.folder / journal.aside
-                aside.parent.mkdir(exist_ok=True)
-                self.output.rename(aside)
-                sync_folder(aside.parent)
-            if self.made == self.partial:
-                publish_folder(self.made, self.output)
-            else:
-                with self.made.open("rb") as stream:
-                    os.fsync(stream.fileno())
-                self.made.rename(self.output)
-                sync_folder(self.folder)
-        if old is not None and old != record and journal.aside:
-            manifest.superseded.append(old.model_copy(update={"output": journal.aside}))
-        manifest.stages[self.name] = record
-        manifest.write(self._manifest_path)
-        if self.partial.exists():
-            shutil.rmtree(self.partial)
-        self._journal_path.unlink(missing_ok=True)
-
-    def _free_place(self) -> str:
-        stems = [p.name.partition(".")[0] for p in self.folder.glob(f"superseded/{self.name}-[0-9]*")]
-        number = max((int(stem.rpartition("-")[2]) for stem in stems), default=0) + 1
-        return f"superseded/{self.name}-{number}{self.output.suffix}"
-
-    def _say_why(self, basis: Basis) -> None:
-        old = self._record()
-        if not self.output.exists():
-            if old is not None:
-                self._say(f"{self.name}: {self.output.name} is gone and is made again.")
-        elif old is None:
-            self._say(f"{self.name}: {self.output.name} was not made by this run and will be set aside.")
-        else:
-            why = basis.changes_since(old.basis)
-            more = f" (and {len(why) - 2} more)" if len(why) > 2 else ""
-            self._say(f"{self.name}: made anew because {'; '.join(why[:2])}{more}. The old one is kept in superseded/.")
-
-    def _record(self) -> StageRecord | None:
-        return Manifest.read(self._manifest_path).stages.get(self.name)
-
-    def _journal(self) -> Journal | None:
-        if not self._journal_path.exists():
-            return None
-        try:
-            return Journal.model_validate(read_json(self._journal_path))
-        except (UserError, ValidationError):
-            return None  # of another version: the attempt starts afresh
-
-    def _write(self, journal: Journal) -> None:
-        write_json(self._journal_path, journal.model_dump(mode="json"))
+        if run.is_main:
+            if not made.made.exists():
+                raise RuntimeError(f"the stage {name} wrote nothing to {made.made}")
+            record = StageRecord(
+                basis=basis,
+                output=made.path.relative_to(run.folder).as_posix(),
+                output_sha256=sha256_of(made.made),
+                versions=versions(),
+                started=started.isoformat(timespec="seconds"),
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                seconds=round(before + time.monotonic() - clock, 3),
+                figures=figures,
+            )
+            made.publish(record)
+        run.barrier()
+        return run.manifest().stages[name]
 
 
-def damaged(path: Path, stage: str) -> UserError:
-    """What to say of an output that is no longer what its stage made."""
-    return UserError(
-        f"{path} is not what the stage {stage} made: it was changed or cut short afterwards. "
-        "Put it back from a copy, or delete it and run the command again to make it anew."
-    )
-
-
-def _latest_change(folder: Path) -> float:
-    return max(p.stat().st_mtime for p in (folder, *folder.rglob("*")))
+def _check_unchanged(run: Path, inputs: Sequence[Path], hashes: Mapping[str, str]) -> None:
+    """Refuse an input that a stage of this run made, in whichever round, and that was changed afterwards."""
+    for path in inputs:
+        round_name, _, output = (in_run(path, run) or "").partition("/")
+        maker = Manifest.read(run / round_name / "manifest.json").maker_of(output) if output else None
+        if maker is not None and maker.output_sha256 != hashes[f"{round_name}/{output}"]:
+            raise damaged(path, maker.name)

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from foundation.errors import UserError
 from foundation.files import sha256_of
-from pipeline.runs import folder as run_module
+from pipeline.runs import disk_space
 from pipeline.runs.folder import Run
 
 
@@ -53,7 +54,7 @@ def test_a_stage_leaves_its_output_and_what_it_was_made_from(run: Run, prompts: 
     record = run.stage("reward", "reward", [prompts], {"epochs": 1}, write_adapter, extra={"label_set": "abc"})
     assert (run.folder / "reward" / "weights" / "adapter.bin").read_text() == "trained"
     manifest = json.loads(run.manifest_path.read_text())["stages"]["reward"]
-    assert manifest["basis"]["inputs"] == {str(prompts): sha256_of(prompts)}
+    assert manifest["basis"]["inputs"] == {"prompts.jsonl": sha256_of(prompts)}
     assert manifest["basis"]["config"] == {"epochs": 1}
     assert manifest["basis"]["extra"] == {"label_set": "abc"}
     assert manifest["basis"]["seed"] == 7
@@ -106,6 +107,38 @@ def test_a_change_makes_a_stage_anew_and_keeps_the_old(
     aside = run.folder / "superseded" / "reward-1"
     assert sha256_of(aside) == old.output_sha256
     assert run.manifest().superseded == [old.model_copy(update={"output": "superseded/reward-1"})]
+
+
+@pytest.mark.parametrize("change", ["copied", "spelled otherwise", "moved", "older manifest"])
+def test_where_an_input_or_the_run_lies_makes_no_difference(
+    run: Run, prompts: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    run.stage("label", "pairs.jsonl", [prompts], {}, write_pairs)
+    run.stage("reward", "reward", [run.folder / "pairs.jsonl", prompts], {"epochs": 1}, write_adapter)
+    if change == "copied":
+        run = Run(shutil.copytree(run.path, prompts.parent / "elsewhere" / "copy"), seed=7)
+    elif change == "spelled otherwise":
+        monkeypatch.chdir(prompts.parent)
+        run, prompts = Run(Path("runs/../runs/mine"), seed=7), Path("prompts.jsonl")
+    elif change == "moved":
+        (prompts.parent / "data").mkdir()
+        prompts = prompts.rename(prompts.parent / "data" / "prompts.jsonl")
+    else:  # which named inputs outside the run by their whole path
+        text = run.manifest_path.read_text().replace('"prompts.jsonl"', json.dumps(str(prompts)))
+        run.manifest_path.write_text(text)
+    assert run.stage("label", "pairs.jsonl", [prompts], {}, must_not_run).skipped
+    assert run.stage("reward", "reward", [run.folder / "pairs.jsonl", prompts], {"epochs": 1}, must_not_run).skipped
+
+
+def test_inputs_of_the_same_name_are_told_apart(run: Run, prompts: Path) -> None:
+    other = prompts.parent / "data" / "prompts.jsonl"
+    other.parent.mkdir()
+    other.write_text("another prompt")
+    run.stage("label", "pairs.jsonl", [prompts, other], {}, write_pairs)
+    other.write_text("changed")
+    assert not run.stage("label", "pairs.jsonl", [prompts, other], {}, write_pairs).skipped
+    prompts.write_text("changed as well")
+    assert not run.stage("label", "pairs.jsonl", [prompts, other], {}, write_pairs).skipped
 
 
 def test_superseded_outputs_are_numbered(run: Run) -> None:
@@ -195,7 +228,7 @@ def test_a_run_that_is_a_file_is_refused(prompts: Path) -> None:
 CRASH = """
 import os, signal, sys
 from pathlib import Path
-from pipeline.runs import stage as work
+from pipeline.runs import manifest
 from pipeline.runs.folder import Run
 
 def die():
@@ -212,7 +245,7 @@ def produce(partial):
     return {"resumed_at": done}
 
 root, window, version, output = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-real_rename, real_write = Path.rename, work.Manifest.write
+real_rename, real_write = Path.rename, manifest.Manifest.write
 
 def rename(self, target):
     aside = "superseded" in str(target)
@@ -228,7 +261,7 @@ def write(self, path):
     if window == "after manifest":
         die()
 
-Path.rename, work.Manifest.write = rename, write
+Path.rename, manifest.Manifest.write = rename, write
 record = Run(root).stage("label", output, [], {"version": version}, produce)
 print(record.skipped, record.figures["resumed_at"])
 """
@@ -410,4 +443,4 @@ def test_other_errors_keep_their_traceback(run: Run) -> None:
 
     with pytest.raises(ValueError, match="a bug"):
         run.stage("reward", "reward", [], {}, produce)
-    assert not run_module._is_disk_full(ValueError("a bug"), run.path)
+    assert not disk_space._is_disk_full(ValueError("a bug"), run.path)
