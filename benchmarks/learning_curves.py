@@ -30,7 +30,7 @@ from backbone.adapters import SharedBase
 from backbone.tokens import Ids, Renderer
 from benchmarks.rewards.runs import Runs
 from foundation.files import read_jsonl, write_json
-from pipeline.collection.candidates import EVERYDAY
+from pipeline.collection.prompts import EVERYDAY
 from policy.config import PolicyConfig, check_config
 
 ALGORITHMS: dict[str, dict[str, Any]] = {

@@ -328,7 +328,7 @@ def _rates(setting: Setting, *_: Any) -> dict[str, Any]:
 
 def _prompts(count: int) -> list[list[dict[str, str]]]:
     from foundation.files import read_jsonl
-    from pipeline.collection.candidates import EVERYDAY
+    from pipeline.collection.prompts import EVERYDAY
 
     return [row["prompt"] for _, row in read_jsonl(EVERYDAY)][:count]
 

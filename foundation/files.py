@@ -102,6 +102,11 @@ def read_jsonl(path: Path, required: Mapping[str, type] | None = None) -> Iterat
             yield number, row
 
 
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a JSON Lines file."""
+    return [row for _, row in read_jsonl(path)]
+
+
 def content_id(*parts: object) -> str:
     """A short id made from the content itself, so that the same record always gets the same id."""
     text = json.dumps(parts, ensure_ascii=False, sort_keys=True)

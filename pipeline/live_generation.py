@@ -2,13 +2,14 @@
 
 The process starts with the first prompt and runs at low priority, so that judgements are taken as fast as ever. It
 holds the base and the newest policy adapter, and changes the adapter when a round has made a newer one. Left out on
-purpose: who may ask, and who waits for whom (`labeling_ui/live.py`).
+purpose: who may ask, and who waits for whom (`labeling_ui/web/live_prompts.py`).
 """
 
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,7 +18,9 @@ from typing import Any, NamedTuple
 from backbone.adapters import SharedBase
 from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
-from labeling_ui.records import Message
+from labeling_ui.data_model import Message
+from pipeline.config.config import Config
+from pipeline.runs.folder import Run
 
 _NICE = 10
 _SHOWN_SECONDS = 0.05  # nobody reads faster
@@ -109,6 +112,24 @@ class LivePolicy:
                 pass
         except (EOFError, OSError):
             self.close()
+
+
+@contextmanager
+def live_policy(run: Run, config: Config) -> Iterator[LivePolicy | None]:
+    """What answers the prompts that annotators type, if they may: the base, or the newest round's policy."""
+    if not config.label.live:
+        yield None
+        return
+
+    def newest() -> Path | None:
+        made = [folder for folder in (run.at(number).folder / "policy" for number in run.rounds()) if folder.exists()]
+        return made[-1] if made else None
+
+    policy = LivePolicy(config.model, config.collect.sampling, newest, config.dtype, config.device)
+    try:
+        yield policy
+    finally:
+        policy.close()
 
 
 class _Stopped(Exception):

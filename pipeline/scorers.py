@@ -97,16 +97,6 @@ def as_scorer(reward: Callable[..., Sequence[float]], renderer: Renderer, rows: 
     return TextScorer(reward, renderer, rows)
 
 
-def needs_learned(specs: Sequence[RewardSpec]) -> bool:
-    """Whether a trained reward model is among the rewards."""
-    return any(spec.name == LEARNED for spec in specs)
-
-
-def dumped(specs: Sequence[RewardSpec]) -> list[dict[str, Any]]:
-    """The rewards as a manifest keeps them."""
-    return [spec.model_dump(mode="json") for spec in specs]
-
-
 def programmed_judge(specs: Sequence[RewardSpec], base: SharedBase, rows: Sequence[Row]) -> Scorer:
     """Programmatic rewards as a judge of two policies' answers.
 

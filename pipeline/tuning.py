@@ -1,26 +1,73 @@
 """The policy stage's work: which trainer, on which base, with what to learn from.
 
-The native loop and TRL's trainers get the same prompts, scorer and LoRA; DPO gets preference pairs instead. What is
-made of it, and when it is made anew, is the stage's affair (`stages.py`).
+The native loop and TRL's trainers get the same prompts, scorer and LoRA; DPO gets preference pairs instead. When the
+adapter is made anew is decided elsewhere (`runs/stage.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
+from accelerate import Accelerator, PartialState
 from rich.console import Console
 
 from backbone.adapters import SharedBase, read_adapter
 from backbone.loading import choose_device, choose_dtype
-from foundation.files import Row
-from pipeline.collection.candidates import HELD_OUT, TRAIN
+from foundation.files import Row, read_rows
+from pipeline.collection.prompts import HELD_OUT, TRAIN, fitting_prompts
 from pipeline.config.config import Config
-from pipeline.joints import accelerator_of, asked_of, base_of, policy_shown, rows_of
+from pipeline.profiling import profiled
 from pipeline.runs.folder import Run
 from pipeline.scorers import policy_scorer
-from policy.config import OFFLINE, check_config
+from pipeline.terminal.training_board import watch
+from policy.config import check_config
 from policy.native.train import train_policy
+
+OnStep = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What every trainer is given.
+
+    learned: the reward model's folder, for DPO preferences.jsonl, or None if every reward is programmatic; initial: an
+    adapter to start from; profile: record one step.
+    """
+
+    run: Run
+    config: Config
+    console: Console
+    folder: Path
+    learned: Path | None
+    initial: Path | None
+    profile: bool
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of every trainer."""
+        return {"initial": self.initial, "seed": self.config.seed + self.run.round}
+
+    def prompts(self) -> list[Row]:
+        """The training prompts, short or long."""
+        return [row for row in read_rows(self.run.folder / "prompts.jsonl") if row["split"] == TRAIN]
+
+    @contextmanager
+    def shown(self, visible: bool) -> Iterator[OnStep]:
+        """Show the stage while it runs; with `profile`, record one step in the round's folder `profile`."""
+        with ExitStack() as stack:
+            listeners = [
+                stack.enter_context(watch(self.console, self.config.policy.steps, self.config.policy.alarms, visible))
+            ]
+            if self.profile and visible:
+                listeners.append(stack.enter_context(profiled(self.run.folder / "profile", self.run.say)))
+
+            def on_step(row: Mapping[str, Any]) -> None:
+                for listener in listeners:
+                    listener(row)
+
+            yield on_step
 
 
 def tune(
@@ -32,78 +79,89 @@ def tune(
     learned: Path | None,
     initial: Path | None,
     profile: bool = False,
-) -> Sequence[Row]:
-    """Train the adapter into `folder`; returns the log.
+) -> dict[str, Any]:
+    """Train the adapter into `folder`; returns the figures of the last steps.
 
-    `learned` is what people's judgements come in as: the reward folder, for DPO preferences.jsonl, or neither where
-    every reward is a programmatic one. `initial` is an adapter to go on from.
+    `learned` is what carries people's judgements: the reward folder, for DPO preferences.jsonl, or None if every reward
+    is programmatic. `initial` is an adapter to start from.
     """
     if initial is not None:
         read_adapter(initial)  # fails before a model is loaded
-    trainer = _dpo if config.policy.algorithm in OFFLINE else _trl if config.policy.engine == "trl" else _native
-    how = {"initial": initial, "seed": config.seed + run.round}
-    return trainer(run, config, console, folder, learned, how, profile)
+    trainer = _dpo if config.offline else _trl if config.policy.engine == "trl" else _native
+    return last_figures(trainer(_Task(run, config, console, folder, learned, initial, profile)))
 
 
-def _native(
-    run: Run, config: Config, console: Console, folder: Path, reward: Path | None, how: dict[str, Any], profile: bool
-) -> Sequence[Row]:
-    accelerator = accelerator_of(config)
-    check_config(config.policy, len(_training_prompts(run)), accelerator.num_processes)
-    base = base_of(config, accelerator)
-    rows = asked_of(run, config, base, console, TRAIN)
-    scorer = policy_scorer(config.rewards, base, rows, reward)
+def _native(task: _Task) -> Sequence[Row]:
+    config = task.config
+    tracker = None if config.policy.tracker == "none" else config.policy.tracker
+    accelerator = Accelerator(cpu=config.device == "cpu", log_with=tracker)
+    check_config(config.policy, len(task.prompts()), accelerator.num_processes)
+    base = _base(config, accelerator)
+    rows = fitting_prompts(task.run, config, base, task.console, TRAIN)
+    scorer = policy_scorer(config.rewards, base, rows, task.learned)
     asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
-    if config.policy.tracker != "none":
+    if tracker:
         accelerator.init_trackers("rlhf-pipeline", config.policy.model_dump(mode="json"))
-    with policy_shown(run, config, console, profile=profile, visible=accelerator.is_main_process) as on_step:
-        log = train_policy(config.policy, base, scorer, asked, folder, accelerator=accelerator, on_step=on_step, **how)
-    accelerator.end_training()
+    with task.shown(accelerator.is_main_process) as on_step:
+        log = train_policy(
+            config.policy, base, scorer, asked, task.folder, accelerator=accelerator, on_step=on_step, **task.arguments
+        )
+    for one in accelerator.trackers:  # Accelerator.end_training would end the process group, which the stage needs
+        one.finish()
     return log
 
 
-def _trl(
-    run: Run, config: Config, console: Console, folder: Path, reward: Path | None, how: dict[str, Any], profile: bool
-) -> Sequence[Row]:
+def _trl(task: _Task) -> Sequence[Row]:
     from policy.trl.adapter_trainer import processes
     from policy.trl.rloo_grpo import check_trl, train_with_trl  # seconds, which others need not wait
 
+    config = task.config
     state = processes(choose_device(config.device))
-    check_config(config.policy, len(_training_prompts(run)), state.num_processes)
+    check_config(config.policy, len(task.prompts()), state.num_processes)
     check_trl(config.policy)
     base = _base_for_trl(config, state)
-    rows = asked_of(run, config, base, console, TRAIN)
-    scorer = policy_scorer(config.rewards, base, rows, reward)
+    rows = fitting_prompts(task.run, config, base, task.console, TRAIN)
+    scorer = policy_scorer(config.rewards, base, rows, task.learned)
     asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
-    with policy_shown(run, config, console, profile=profile, visible=state.is_main_process) as on_step:
-        return train_with_trl(config.policy, base, scorer, asked, folder, on_step=on_step, **how)
+    with task.shown(state.is_main_process) as on_step:
+        return train_with_trl(config.policy, base, scorer, asked, task.folder, on_step=on_step, **task.arguments)
 
 
-def _dpo(
-    run: Run, config: Config, console: Console, folder: Path, pairs: Path | None, how: dict[str, Any], profile: bool
-) -> Sequence[Row]:
+def _dpo(task: _Task) -> Sequence[Row]:
     from policy.trl.adapter_trainer import processes
     from policy.trl.dpo import check_dpo, train_dpo
 
-    assert pairs is not None
+    assert task.learned is not None
+    config = task.config
     state = processes(choose_device(config.device))
-    held_out = {row["id"] for row in rows_of(run.folder / "prompts.jsonl") if row["split"] == HELD_OUT}
-    rows = [row for row in rows_of(pairs) if row["ids"]["prompt"] not in held_out]
+    held_out = {row["id"] for row in read_rows(task.run.folder / "prompts.jsonl") if row["split"] == HELD_OUT}
+    rows = [row for row in read_rows(task.learned) if row["ids"]["prompt"] not in held_out]
     check_dpo(config.policy, len(rows), state.num_processes)
     base = _base_for_trl(config, state)
-    with policy_shown(run, config, console, profile=profile, visible=state.is_main_process) as on_step:
-        return train_dpo(config.policy, base, rows, folder, on_step=on_step, **how)
+    with task.shown(state.is_main_process) as on_step:
+        return train_dpo(config.policy, base, rows, task.folder, on_step=on_step, **task.arguments)
 
 
-def _training_prompts(run: Run) -> list[Row]:
-    return [row for row in rows_of(run.folder / "prompts.jsonl") if row["split"] == TRAIN]
+def _base(config: Config, process: Accelerator | PartialState) -> SharedBase:
+    """The base on this process's device, or on the configured one."""
+    device = str(process.device) if config.device == "auto" else config.device
+    return SharedBase.load(config.model, config.dtype, device)
 
 
 def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
-    """The base on this process's device; where it will be sharded, on the CPU, in the format that the device likes."""
+    """The base on this process's device; if it will be sharded, on the CPU, in the dtype that the device prefers."""
     from policy.trl.adapter_trainer import sharded
 
     if not sharded():
-        return base_of(config, state)
+        return _base(config, state)
     dtype = str(choose_dtype(config.dtype, state.device)).removeprefix("torch.")
     return SharedBase.load(config.model, dtype, "cpu")
+
+
+def last_figures(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The columns of a training log, averaged over the last tenth of its steps, and the `alarms` that were on there."""
+    last = log[-max(1, len(log) // 10) :]
+    numbers = [{name: value for name, value in row.items() if isinstance(value, int | float)} for row in last]
+    shared = [name for name in numbers[0] if name != "step" and all(name in row for row in numbers)]
+    figures: dict[str, Any] = {name: sum(row[name] for row in numbers) / len(numbers) for name in shared}
+    return figures | {"alarms": sorted({name for row in last for name in row.get("alarms", ())})}

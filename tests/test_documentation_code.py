@@ -16,7 +16,7 @@ import pytest
 
 from labeling_ui.exchange.imports import import_file
 from labeling_ui.store.store import Store
-from pipeline.collection.candidates import read_prompts
+from pipeline.collection.prompts import read_prompts
 from pipeline.config.config import load_config
 from tests.shared_base import add_random_adapter, load
 from tests.test_documentation import PAGES, ROOT

@@ -1,7 +1,7 @@
 """Labels by simulated annotators, through the label store: what they saw, what they said, and what is true.
 
 The responses are excerpts of real answers to real questions: whole sentences, cut short, an answer to another question,
-a loop, a word or two. What is truly better is `pipeline.simulate.hidden_preference`; nothing here is a human judgement.
+a loop, a word or two. What is truly better is `pipeline.simulation.hidden_preference`; nothing here is a human judgement.
 """
 
 import json
@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rewards.published import SETS, Row
-from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.campaign import Campaign
 from labeling_ui.exchange.exports import export
-from labeling_ui.exchange.votes import majority, read_labels, votes_of
-from labeling_ui.records import Candidate, Message, Prompt, Task
+from labeling_ui.exchange.weighted_votes import majority, read_labels, votes_of
+from labeling_ui.data_model import Candidate, Message, Prompt, Task
 from labeling_ui.store.store import Store
-from pipeline.simulation.annotators import SimulatedAnnotator, hidden_preference, simulate
+from pipeline.simulation.annotators import SimulatedAnnotator, simulate
+from pipeline.simulation.hidden_preference import hidden_preference
 
 CAREFUL = (SimulatedAnnotator("simulated-careful", skill=6.0), SimulatedAnnotator("simulated-steady", skill=4.0))
 CLEAR = 0.2

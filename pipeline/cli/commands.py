@@ -188,10 +188,10 @@ def score(
     set_: SetOption = None,
 ) -> None:
     """Score responses with a reward model."""
-    from pipeline import stages
+    from pipeline import tools
     from pipeline.config.config import load_config
 
-    stages.score(load_config(config, set_ or ()), Console(), reward_folder=reward, file=file, out=out)
+    tools.score(load_config(config, set_ or ()), Console(), reward_folder=reward, file=file, out=out)
 
 
 @app.command("evaluate-reward")
@@ -204,11 +204,11 @@ def evaluate_reward(
     set_: SetOption = None,
 ) -> None:
     """Measure a reward model on pairs: accuracy, controls, calibration, biases, agreement with annotators."""
-    from pipeline import stages
+    from pipeline import tools
     from pipeline.config.config import load_config
 
     settings = load_config(config, set_ or ())
-    stages.evaluate_reward(settings, Console(), reward_folder=reward, pairs=pairs, out=json, older=against)
+    tools.evaluate_reward(settings, Console(), reward_folder=reward, pairs=pairs, out=json, older=against)
 
 
 @app.command()
@@ -218,9 +218,9 @@ def merge(
     model: Annotated[str | None, typer.Option(help="Base model, where it is not where the adapter says.")] = None,
 ) -> None:
     """Merge an exported adapter, or a reward model, into its base model."""
-    from pipeline import stages
+    from pipeline import tools
 
-    stages.merge(adapter, out, model)
+    tools.merge(adapter, out, model)
 
 
 @app.command()

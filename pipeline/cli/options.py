@@ -32,7 +32,8 @@ def open_run(
     """The run, its configuration, and a console; with `alone`, no other command works on the run meanwhile."""
     from pipeline.config import sources as layers
     from pipeline.config.config import load_config
-    from pipeline.runs.folder import Run, disk_errors
+    from pipeline.runs.disk_space import disk_errors
+    from pipeline.runs.folder import Run
 
     console = Console()
     last_used = path / "config.yaml"

@@ -41,7 +41,7 @@ def add(
 ) -> None:
     """Make an account; the password is asked for."""
     from labeling_ui.people.accounts import Accounts
-    from labeling_ui.records import ROLES
+    from labeling_ui.data_model import ROLES
 
     if role not in ROLES:
         raise UserError(f'there is no role "{role}": choose one of {", ".join(ROLES)}.')
@@ -66,7 +66,7 @@ def invite(
 ) -> None:
     """Print a link that lets one person in, once."""
     from labeling_ui.people.accounts import Accounts
-    from labeling_ui.records import ROLES
+    from labeling_ui.data_model import ROLES
 
     if role not in ROLES:
         raise UserError(f'there is no role "{role}": choose one of {", ".join(ROLES)}.')

@@ -1,87 +1,65 @@
-"""Prompts, and candidate responses to them for annotators to judge.
-
-Prompts come from the project's own file, a file of the user's, or the judgements that were imported. What is held
-out is held out for good: nothing is sampled, labelled or tuned on it before the evaluation.
-"""
+"""Candidate responses: sampled for the training prompts, and grouped into tasks for annotators."""
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from rich.console import Console
 
 from backbone.adapters import SharedBase
-from backbone.sampling import SamplingConfig, sample
-from foundation.errors import UserError
-from foundation.files import Row, content_id, read_jsonl, write_jsonl
-from foundation.settings import Settings
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Candidate, Prompt, Task
+from backbone.sampling import sample
+from foundation.files import Row, content_id, read_rows, write_jsonl
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Candidate, Prompt, Task
+from pipeline.collection.prompts import TRAIN, fitting_prompts
+from pipeline.collection.settings import CollectConfig
+from pipeline.config.config import Config
+from pipeline.runs.folder import Run
+from pipeline.runs.label_store import label_store
+from pipeline.terminal.progress import progress
+from policy.native.training_state import ADAPTER
 
-EVERYDAY = Path(__file__).with_name("everyday.jsonl")
-TRAIN, HELD_OUT = "train", "held_out"
 _CHUNK = 16
-_ROLES = ("user", "assistant", "system")
 
 
-class CollectConfig(Settings):
-    """Which prompts, and how many responses to each are put before the annotators."""
+def sample_candidates(
+    run: Run, config: Config, console: Console, folder: Path, *, adapter: Path | None
+) -> dict[str, Any]:
+    """Write `folder/candidates.jsonl` for the round's training prompts; returns figures.
 
-    prompts: str = Field(
-        "auto",
-        description='a prompts.jsonl, "everyday" (the project\'s own), "labels" (those of the judgements), or auto',
-    )
-    limit: int | None = Field(None, ge=1, description="use only the first so many training prompts")
-    held_out: float = Field(0.2, gt=0, lt=1, description="share of prompts to hold out, where the file does not say")
-    max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out, and counted")
-    candidates: int = Field(4, ge=2, description="responses to each prompt")
-    pairs_per_prompt: int = Field(3, ge=1, description="pairs, or rankings, of them that are put before annotators")
-    sampling: SamplingConfig = Field(SamplingConfig(), description="how the responses are drawn")
-
-
-def read_prompts(path: Path, held_out: float) -> list[Row]:
-    """Rows `{"id", "prompt", "references"?, "split"}` of a prompts file, in its order.
-
-    Where the file gives no `split`, a hash of the prompt decides, so that it is the same every time. `UserError` names
-    line and field of anything malformed, and a prompt that is in both splits.
+    The responses are the base's, or with `adapter` the last round's policy's.
     """
-    rows: dict[str, Row] = {}
-    for number, row in read_jsonl(path, {"prompt": list}):
-        where = f"{path}, line {number}"
-        references = row.get("references") or []
-        if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
-            raise UserError(f'{where}: the field "references" must be a list of strings.')
-        prompt = Prompt(tuple(_messages(row["prompt"], where)), tuple(references))
-        split = row.get("split") or _split_of(prompt.id, held_out)
-        if split not in (TRAIN, HELD_OUT):
-            raise UserError(f'{where}: "split" must be "{TRAIN}" or "{HELD_OUT}", found {split!r}.')
-        known = rows.setdefault(prompt.id, prompt_row(prompt, split))
-        if known["split"] != split:
-            raise UserError(f"{where}: this prompt is in both splits. Remove one of the two lines.")
-    if not any(row["split"] == TRAIN for row in rows.values()):
-        raise UserError(f"{path} holds no prompt to train on.")
-    return list(rows.values())
+    base = SharedBase.load(config.model, config.dtype, config.device)
+    asked = fitting_prompts(run, config, base, console, TRAIN)
+    if limit := config.collect.limit:  # each round asks the next so many
+        first = run.round * limit % len(asked)
+        asked = (asked[first:] + asked[:first])[:limit]
+    if adapter:
+        base.load_adapter(ADAPTER, adapter)
+    source = {
+        "model": config.model,
+        "adapter": adapter and adapter.relative_to(run.path).as_posix(),
+        "round": run.round,
+    }
+    with progress(console, "collect", len(asked) * config.collect.candidates) as advance:
+        return collect(
+            config.collect, base, asked, folder, adapter=ADAPTER if adapter else None, source=source,
+            seed=config.seed + run.round, advance=advance,
+        )  # fmt: skip
 
 
-def prompt_row(prompt: Prompt, split: str) -> Row:
-    """The line of prompts.jsonl."""
-    row: Row = {"id": prompt.id, "prompt": [dict(message) for message in prompt.messages], "split": split}
-    return row | {"references": list(prompt.references)} if prompt.references else row
-
-
-def short_enough(rows: Sequence[Row], base: SharedBase, config: CollectConfig, imported: bool) -> list[Row]:
-    """The prompts that leave room for a response and are no longer than the configuration allows.
-
-    A prompt longer than the whole context is a `UserError`, so that its writer mends it, unless it was imported.
-    """
-    longest = min(config.max_prompt_tokens, base.renderer.max_length - config.sampling.max_new_tokens)
-    context = sys.maxsize if imported else base.renderer.max_length
-    renderer = replace(base.renderer, max_length=context)
-    return [row for row in rows if len(renderer.prompt_ids(row["prompt"])) <= longest]
+def add_tasks(run: Run, config: Config, console: Console) -> None:
+    """Put the round's candidates and their tasks into the label store."""
+    rows, campaign = read_rows(run.folder / "candidates.jsonl"), config.label.campaign
+    candidates, tasks = tasks_of(rows, config.collect.pairs_per_prompt, config.seed, campaign)
+    with label_store(run, config) as store:
+        store.add_campaign(campaign)
+        store.add_prompts(Prompt(tuple(row["prompt"])) for row in rows)
+        store.add_candidates(candidates)
+        fresh = store.add_tasks(tasks)
+    console.print(f"collect: {len(candidates)} candidates, {len(tasks)} tasks to judge ({fresh} new).")
 
 
 def collect(
@@ -176,21 +154,6 @@ def _rankings(ids: Sequence[str], campaign: Campaign, number: int, seed: int) ->
     for place in range(number):
         shuffled = sorted((content_id(seed, place, one), one) for one in ids)
         yield tuple(one for _, one in shuffled[: campaign.shown])
-
-
-def _messages(messages: list[Any], where: str) -> Iterator[Any]:
-    if not messages or not isinstance(messages[-1], dict) or messages[-1].get("role") != "user":
-        raise UserError(f'{where}: the field "prompt" must be a list of messages that ends with a user turn.')
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in _ROLES:
-            raise UserError(f'{where}: in the field "prompt", each message needs a "role": system, user or assistant.')
-        if not isinstance(message.get("content"), str) or not message["content"].strip():
-            raise UserError(f'{where}: in the field "prompt", each message needs a "content" that is not empty.')
-        yield {"role": message["role"], "content": message["content"]}
-
-
-def _split_of(prompt_id: str, held_out: float) -> str:
-    return HELD_OUT if int(content_id("split", prompt_id), 16) / 16**16 < held_out else TRAIN
 
 
 def _whole_lines(path: Path) -> Iterator[Row]:

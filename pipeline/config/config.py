@@ -1,26 +1,26 @@
 """The whole pipeline's configuration: one frozen model that composes each stage's own.
 
 What a field means stands beside the stage that uses it, and in `configs/example.yaml`. How it is read, and how
-mistakes in it are told, is in `layers.py`.
+mistakes in it are told, is in `sources.py`.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
 from foundation.settings import Settings
-from labeling_ui.campaigns.campaign import Campaign
-from pipeline.collection.candidates import CollectConfig
-from pipeline.comparison import EvaluateConfig
-from pipeline.config import sources as layers
-from policy.config import PolicyConfig
+from labeling_ui.campaign import Campaign
+from pipeline.collection.settings import CollectConfig
+from pipeline.config import sources
+from pipeline.evaluation.settings import EvaluateConfig
+from policy.config import OFFLINE, PolicyConfig
 from policy.export import ExportConfig
-from reward_model.rewards.registry import LEARNED_ONLY, RewardSpec
-from reward_model.training.train import RewardConfig
+from reward_model.config import RewardConfig
+from reward_model.rewards.registry import LEARNED, LEARNED_ONLY, RewardSpec
 
 
 class LabelConfig(Campaign):
@@ -55,7 +55,7 @@ class Config(Settings):
 
     model: str = Field("demo", min_length=1, description='"demo", a folder, or a hub id')
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="number format of the frozen base; auto measures what is faster on this machine"
+        "auto", description="dtype of the frozen base; auto measures what is faster on this machine"
     )
     device: str = Field("auto", min_length=1, description='"auto", "cpu", "cuda" or "cuda:1"')
     seed: int = Field(0, ge=0, lt=2**32, description="where all randomness of a run begins")
@@ -71,12 +71,35 @@ class Config(Settings):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 
+    def with_model(self, settings: Settings) -> dict[str, Any]:
+        """What a stage's output depends on: its settings, the model and its dtype."""
+        return {"model": self.model, "dtype": self.dtype, **settings.model_dump(mode="json")}
+
+    def with_prompts(self, settings: Settings) -> dict[str, Any]:
+        """As `with_model`, for stages that answer prompts: which prompts are too long is a setting as well."""
+        return {**self.with_model(settings), "max_prompt_tokens": self.collect.max_prompt_tokens}
+
+    @property
+    def learned_reward(self) -> bool:
+        """Whether a trained reward model is among the rewards."""
+        return any(spec.name == LEARNED for spec in self.rewards)
+
+    @property
+    def offline(self) -> bool:
+        """Whether the policy learns from the judgements directly, by DPO."""
+        return self.policy.algorithm in OFFLINE
+
+    @property
+    def rewards_as_json(self) -> list[dict[str, Any]]:
+        """The rewards as a manifest keeps them."""
+        return [spec.model_dump(mode="json") for spec in self.rewards]
+
 
 def load_config(
     file: Path | None = None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Config:
     """Read defaults, `file`, the environment and `overrides` (`policy.steps=200`), later ones winning."""
-    return layers.load(Config, file, overrides, os.environ if environment is None else environment)
+    return sources.load(Config, file, overrides, os.environ if environment is None else environment)
 
 
 def example() -> str:
@@ -86,7 +109,7 @@ def example() -> str:
         "# RLHF_POLICY__STEPS=200 in the environment and --set policy.steps=200 win over the file.\n"
         "# This file is written by: python -m pipeline.config.config > configs/example.yaml\n\n"
     )
-    return f"{head}{layers.document(Config)}\n"
+    return f"{head}{sources.document(Config)}\n"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,15 @@ def snippet(run: Run, config: Config) -> str:
     return f"\n{load_snippet(resolve_model(config.model), (run.folder / 'export').as_posix())}\n"
 
 
+def reward_line(figures: dict[str, Any]) -> str:
+    """The reward model's accuracy beside its baselines, in one line."""
+    return (
+        f"reward: {figures['accuracy']:.1%} right on {figures['n']} held-out pairs (95% interval "
+        f"{figures['accuracy_low']:.1%} to {figures['accuracy_high']:.1%}); longer wins {figures['longer_wins']:.1%}, "
+        f"bag of words {figures['bag_of_words']:.1%}."
+    )
+
+
 def report_data(run: Run, config: Config, store: Store) -> ReportData:
     """Everything that the report shows of the run, at this round."""
     exported, training = run.folder / "export", _training(run)

@@ -104,6 +104,14 @@ class Run:
         """The record of a finished stage of this round, or None."""
         return self.manifest().stages.get(name)
 
+    def artifact(self, name: str) -> Path:
+        """What an earlier stage of this round wrote; `UserError` says which stage to run first if it has not."""
+        path = self.folder / name
+        if not path.exists():
+            stage = {"evaluation.json": "evaluate"}.get(name, name)
+            raise UserError(f"{path} is missing: run `rlhf {stage} --run {self.path}` first.")
+        return path
+
     def stage(
         self,
         name: str,

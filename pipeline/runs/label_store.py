@@ -34,3 +34,17 @@ def label_store(run: Run, config: Config, *, must_exist: bool = False) -> Iterat
 def has_labels(run: Run, config: Config) -> bool:
     """Whether there is a label store already; a database elsewhere is taken to be there."""
     return config.label.database is not None or run.database.exists()
+
+
+def has_judgements(run: Run, config: Config) -> bool:
+    """Whether anything was judged yet."""
+    if not has_labels(run, config):
+        return False
+    with label_store(run, config) as store:
+        return store.counts().judgements > 0
+
+
+def waiting(run: Run, config: Config) -> int:
+    """How many judgements the run's tasks still lack."""
+    with label_store(run, config) as store:
+        return store.waiting()

@@ -1,96 +1,32 @@
 """Simulated annotators with a known hidden preference, to try the loop where no people are at hand.
 
 They answer through the same store calls as a person's app does, and are marked as simulated from the
-moment they are made. What they prefer is a plain function of the text, so that a tuned policy can be
-held to it; it says nothing about what people prefer, and no figure drawn from it is a human one.
+moment they are made. No figure drawn from their answers is a human one.
 """
 
 import math
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
+from rich.console import Console
+
+from foundation.errors import UserError
 from foundation.files import content_id
-from labeling_ui.campaigns.assignment import judgement_of
-from labeling_ui.records import STRENGTHS, Answer, Assignment, Judgement, Messages
+from labeling_ui.data_model import STRENGTHS, Answer, Assignment, Judgement
 from labeling_ui.store.store import Store
+from pipeline.config.config import Config
+from pipeline.runs.folder import Run
+from pipeline.runs.label_store import label_store, waiting
+from pipeline.simulation.hidden_preference import BEST, WORST, hidden_preference, prompt_text
+from pipeline.terminal.progress import progress
 
-SHORTEST, LONGEST = 8, 45
-"""The band of lengths, in words, that is liked as much as can be."""
-WORST, BEST = -4.0, 2.5
-"""The range of the hidden preference."""
 BOTH_BAD = 0.0
 """Two responses below this hidden preference are both bad."""
 TIE = 0.3
 """A noisy difference within this many logits is a tie."""
 STRONGER = (1.5, 3.5)
 """Noisy differences, in logits, from which a preference has strength 2 and 3."""
-
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_CLOSED = re.compile(r"\S[\"')\]}”’»]$")
-_TRAILING_ORNAMENT = re.compile(r"[^\w.!?…。！？,;:\-–—]+$")
-_LIST_MARKER = re.compile(r"\n\W*\d+[.)]$")
-_COMMON = frozenset(
-    _WORD.findall(
-        "what which when where with this that than then them they there does have should would could into your from "
-        "about more some make give tell write explain name list help need want like just only very"
-    )
-)
-
-
-def hidden_preference(prompt_text: str, response_text: str) -> float:
-    """How much the simulated annotators like a response: from -4 (worst) to 2.5 (best).
-
-    The sum of
-    - finished: 1 if the text ends as a sentence, a quotation, a bracket or a code fence does; less below five words;
-    - length: 1 for 8 to 45 words, falling linearly to 0 for none and exponentially (e-fold: 60 words) beyond;
-    - on topic: 0.5 if two of the prompt's words (or its only one) come back, 0.25 for one of several;
-    - repetition: -3 times the share of word pairs that came before;
-    - hardly an answer: -1, and nothing for being finished, for less than two words or none but the prompt's own.
-    """
-    words, asked = _words(response_text), _words(prompt_text)
-    score = length_liking(len(words)) + 0.5 * on_topic(asked, words) - 3.0 * repeated_share(words)
-    if len(words) < 2 or set(words) <= set(asked):
-        return score - 1.0
-    return score + (min(1.0, len(words) / 5) if is_finished(response_text) else 0.0)
-
-
-def is_finished(text: str) -> bool:
-    """Whether the text ends where a writer would stop, not in mid-sentence, in a list's number or in open code."""
-    text = text.rstrip()
-    if text.count("```") % 2 or _LIST_MARKER.search(_TRAILING_ORNAMENT.sub("", text)):
-        return False
-    if text.endswith("```") or _CLOSED.search(text):
-        return True
-    return _TRAILING_ORNAMENT.sub("", text).endswith((".", "!", "?", "…", "。", "！", "？"))
-
-
-def length_liking(words: int) -> float:
-    """1 within the band, 0 for no words, and towards 0 the longer it gets."""
-    if words > LONGEST:
-        return math.exp((LONGEST - words) / 60)
-    return min(1.0, words / SHORTEST)
-
-
-def repeated_share(words: Sequence[str]) -> float:
-    """Share of pairs of neighbouring words that already came before: near 0 in ordinary prose, near 1 in a loop."""
-    neighbours = list(pairwise(words))
-    return 1 - len(set(neighbours)) / len(neighbours) if neighbours else 0.0
-
-
-def on_topic(prompt_words: Sequence[str], response_words: Sequence[str]) -> float:
-    """0 to 1: two of the prompt's telling words (or all, if there are fewer) come back, whatever their endings."""
-    telling = _telling(prompt_words)
-    if not telling:
-        return 1.0
-    return min(1.0, len(telling & _telling(response_words)) / min(2, len(telling)))
-
-
-def prompt_text(messages: Messages) -> str:
-    """The conversation as the plain text that `hidden_preference` is given."""
-    return "\n".join(message["content"] for message in messages)
 
 
 @dataclass(frozen=True)
@@ -113,7 +49,7 @@ class SimulatedAnnotator:
         if assignment.campaign.rationale == "required":
             said = replace(said, rationale="simulated")
         key = content_id("simulated", seed, assignment.annotator_id, assignment.task.id)
-        return judgement_of(assignment, said, key=key)
+        return assignment.judgement(said, key=key)
 
     def _compare(self, assignment: Assignment, seed: int) -> Answer:
         left, right = assignment.shown
@@ -154,6 +90,24 @@ def default_annotators() -> tuple[SimulatedAnnotator, ...]:
     )
 
 
+def check_overlap(overlap: int) -> None:
+    """Refuse more judges per task than there are simulated annotators."""
+    there = len(default_annotators())
+    if overlap > there:
+        raise UserError(
+            f"label.overlap is {overlap}, but there are {there} simulated annotators, and each judges a task once: set "
+            f"it to {there} or less."
+        )
+
+
+def answer_tasks(run: Run, config: Config, console: Console) -> int:
+    """Let the default annotators answer all that waits in the run's label store; returns how many answers were new."""
+    left = waiting(run, config)
+    with label_store(run, config) as store, progress(console, "simulate", max(left, 1)) as advance:
+        # Repeats come on top of what waits.
+        return simulate(store, default_annotators(), config.seed, lambda made: advance(int(made <= left)))
+
+
 def simulate(
     store: Store,
     annotators: Sequence[SimulatedAnnotator],
@@ -179,15 +133,6 @@ def simulate(
         if progress is not None:
             progress(new)
     return new
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
-
-
-def _telling(words: Sequence[str]) -> set[str]:
-    """First four letters of the words that carry a topic, so that "travelling" answers to "travel"."""
-    return {word[:4] for word in words if len(word) >= 4 and word not in _COMMON}
 
 
 def _preferences(assignment: Assignment) -> list[float]:

@@ -1,14 +1,16 @@
 """Progress with an estimate: a bar on a terminal, a line now and then in a log file."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Advance = Callable[..., None]
 _LOG_EVERY = 15.0
+_SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
 
 @contextmanager
@@ -28,6 +30,23 @@ def progress(console: Console, title: str, total: int | None, done: int = 0) -> 
     else:
         console.print(f"{title}: started")
         yield _logged(console, title, total, done)
+
+
+@contextmanager
+def steps_shown(
+    console: Console, title: str, total: int | None = None
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Progress of a trainer that reports rows with `step` (and `steps`, if `total` is not known)."""
+    at = 0
+    with progress(console, title, total) as advance:
+
+        def on_step(row: Mapping[str, Any]) -> None:
+            nonlocal at
+            shown = [f"{name} {row[name]:.2f}" for name in _SHOWN if row.get(name) is not None]
+            advance(row["step"] - at, note=" ".join(shown), total=total or row["steps"])
+            at = row["step"]
+
+        yield on_step
 
 
 def _logged(console: Console, title: str, expected: int | None, done: int) -> Advance:

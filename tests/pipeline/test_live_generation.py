@@ -10,7 +10,7 @@ import torch
 
 from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
-from labeling_ui.records import Message
+from labeling_ui.data_model import Message
 from pipeline.live_generation import LivePolicy
 from tests.shared_base import add_random_adapter, load
 

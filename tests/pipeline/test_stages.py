@@ -16,6 +16,7 @@ from foundation.files import read_json, sha256_of, write_jsonl
 from labeling_ui.store.store import Store
 from pipeline import stages, tuning
 from pipeline.config.config import Config
+from pipeline.evaluation.judges import SCORE
 from pipeline.runs.manifest import Manifest
 from policy.monitoring import OF_THE_MACHINE
 from reward_model.labels.data import split_by_prompt
@@ -194,7 +195,7 @@ def test_imported_labels_go_through_without_a_simulated_one(tiny_model: Path, tm
     record = run.manifest().stages
     assert set(record) == set(MADE) - {"collect"}
     assert record["preferences"].figures["simulated_judgements"] == 0
-    assert record["evaluate"].figures["judge"] == stages.SCORE
+    assert record["evaluate"].figures["judge"] == SCORE
     assert "simulated annotators |" in (card := (run.folder / "export" / "README.md").read_text())
     assert "| judgements by simulated annotators | 0 |" in card
     assert "came from simulated annotators" not in card
@@ -234,7 +235,7 @@ KILLS = {
     "preferences": ("labeling_ui.store.store:Store.record", 9),
     "reward": ("reward_model.training.label_trainer:ReportSteps.on_step_end", 4),
     "policy": ("policy.native.train:train_step", 4),
-    "evaluate": ("pipeline.comparison:sample", 3),
+    "evaluate": ("pipeline.evaluation.comparison:sample", 3),
     "export": ("policy.export:PreTrainedTokenizerBase.save_pretrained", 1),
 }
 """A function and the call before which to die; the second one dies while labels are given."""

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from foundation.errors import UserError
 from foundation.files import read_jsonl, write_json, write_jsonl
-from pipeline import stages
+from pipeline import tools
 from pipeline.config.config import Config
 from reward_model.scorer import ASPECTS, RewardScorer
 from tests.reward_model.planted import planted
@@ -30,7 +30,7 @@ def reward(finished: Path, tmp_path: Path) -> Path:
 def scored(reward: Path, tmp_path: Path) -> list[dict[str, Any]]:
     write_jsonl(tmp_path / "rows.jsonl", ROWS)
     out = tmp_path / "out.jsonl"
-    stages.score(CPU, Console(quiet=True), reward_folder=reward, file=tmp_path / "rows.jsonl", out=out)
+    tools.score(CPU, Console(quiet=True), reward_folder=reward, file=tmp_path / "rows.jsonl", out=out)
     return [row for _, row in read_jsonl(out)]
 
 
@@ -68,7 +68,7 @@ def test_an_ensemble_is_measured_as_a_whole_as_well(reward: Path, tmp_path: Path
     write_jsonl(pairs, planted(12))
 
     def figures() -> dict[str, Any]:
-        return stages.evaluate_reward(CPU, Console(quiet=True), reward_folder=reward, pairs=pairs, out=None)
+        return tools.evaluate_reward(CPU, Console(quiet=True), reward_folder=reward, pairs=pairs, out=None)
 
     alone = figures()
     assert "ensemble_accuracy" not in alone

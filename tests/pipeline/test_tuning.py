@@ -10,8 +10,10 @@ from backbone.adapters import WEIGHTS, SharedBase
 from foundation.errors import UserError
 from foundation.files import read_json, write_jsonl
 from pipeline import stages
-from pipeline.joints import how_tuned
+from pipeline.evaluation import judges
+from pipeline.exporting import how_tuned
 from pipeline.scorers import programmed_judge
+from pipeline.tuning import last_figures
 from reward_model.rewards.registry import RewardSpec
 from tests import shared_base
 from tests.pipeline import tiny
@@ -90,9 +92,9 @@ def test_a_run_with_programmed_rewards_goes_from_prompts_to_export_without_a_lab
     stages.loop(run, config, console)
     assert list(run.manifest().stages) == ["prompts", "policy", "evaluate", "export"]
     record = run.manifest().stages["evaluate"]
-    assert record.figures["judge"] == stages.PROGRAMMED
-    assert record.basis.config["rewards"] == stages.dumped(config.rewards)
-    assert list(read_json(run.folder / "evaluation.json")["sampled"]["win_rates"]) == [stages.PROGRAMMED]
+    assert record.figures["judge"] == judges.PROGRAMMED
+    assert record.basis.config["rewards"] == config.rewards_as_json
+    assert list(read_json(run.folder / "evaluation.json")["sampled"]["win_rates"]) == [judges.PROGRAMMED]
     card = (run.folder / "export" / "README.md").read_text()
     assert "tuned by policy gradients towards programmed rewards (length)" in card
     assert "| preference pairs | 0 |" in card
@@ -107,7 +109,7 @@ def test_judgements_that_are_there_give_programmed_rewards_another_judge(
     stages.label(run, config, console, simulated=True)
     stages.loop(run, config, console)
     assert run.record("reward") is not None
-    assert run.manifest().stages["evaluate"].figures["judge"] == stages.SIMULATED
+    assert run.manifest().stages["evaluate"].figures["judge"] == judges.SIMULATED
 
 
 def test_a_judge_does_not_depend_on_what_it_judged_before(tiny_model: Path) -> None:
@@ -193,3 +195,18 @@ def test_the_card_says_how_the_policy_was_tuned(tiny_settings: list[str], tmp_pa
     for override, text in ways.items():
         _, config, _ = tiny.opened(tmp_path / "run", [*tiny_settings, override])
         assert how_tuned(config) == text
+
+
+# --- the figures that a manifest keeps ---
+
+
+def test_the_last_tenth_of_a_log_is_averaged_and_its_alarms_are_named() -> None:
+    log = [{"step": step, "kl": float(step), "alarms": ["length"]} for step in range(1, 19)]
+    log += [{"step": 19, "kl": 3.0, "alarms": ["kl", "entropy"]}, {"step": 20, "kl": 4.0, "alarms": ["kl"]}]
+    assert last_figures(log) == {"kl": pytest.approx(3.5), "alarms": ["entropy", "kl"]}
+
+
+def test_a_figure_that_only_some_steps_have_is_left_out() -> None:
+    log = [{"step": step, "kl": 1.0} for step in range(1, 20)] + [{"step": 20, "kl": 2.0, "clip_fraction": 0.5}]
+    assert last_figures(log) == {"kl": 1.5, "alarms": []}
+    assert last_figures(log[:1]) == {"kl": 1.0, "alarms": []}

@@ -15,7 +15,7 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from backbone.adapters import SharedBase, lora_config
 from foundation.errors import UserError
-from pipeline import stages
+from pipeline import tools
 from reward_model.merging import merge_reward, reward_function
 from reward_model.model_card import load_snippet
 from reward_model.scorer import RewardScorer
@@ -47,7 +47,7 @@ def scores(scorer: RewardScorer) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def merged(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("merge") / "merged"
-    stages.merge(trained[0], folder)
+    tools.merge(trained[0], folder)
     return folder
 
 
@@ -124,7 +124,7 @@ def test_the_lines_on_the_card_run_and_give_the_score(
 def test_a_policy_is_merged_as_a_policy(base: SharedBase, tiny_model: Path, tmp_path: Path) -> None:
     base.add_adapter("a policy", lora_config(2, 4))
     base.save_adapter("a policy", tmp_path / "policy")
-    stages.merge(tmp_path / "policy", tmp_path / "merged", str(tiny_model))
+    tools.merge(tmp_path / "policy", tmp_path / "merged", str(tiny_model))
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "merged").config.architectures == ["LlamaForCausalLM"]
 
 

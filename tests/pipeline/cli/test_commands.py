@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from foundation.errors import UserError
-from pipeline import stages
+from pipeline import stages, tools
 from pipeline.cli.commands import app
 
 STAGES = ["collect", "reward", "policy", "evaluate", "export", "loop", "report"]
@@ -31,7 +31,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, ...]]:
         def note(*positional: Any, _name: str = name, **named: Any) -> None:
             notes[_name] = (positional, named)
 
-        monkeypatch.setattr(stages, name, note)
+        monkeypatch.setattr(tools if hasattr(tools, name) else stages, name, note)
     return notes
 
 

@@ -10,17 +10,12 @@ from backbone.adapters import SharedBase
 from backbone.sampling import SamplingConfig
 from foundation.errors import UserError
 from foundation.files import write_jsonl
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Prompt
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Prompt
 from pipeline.collection import candidates as module
-from pipeline.collection.candidates import (
-    CollectConfig,
-    collect,
-    prompt_row,
-    read_prompts,
-    short_enough,
-    tasks_of,
-)
+from pipeline.collection.candidates import collect, tasks_of
+from pipeline.collection.prompts import prompt_row, read_prompts, short_enough
+from pipeline.collection.settings import CollectConfig
 from tests.pipeline.tiny import TOPICS, ask, rows
 
 CONFIG = CollectConfig(candidates=3, sampling=SamplingConfig(max_new_tokens=6))

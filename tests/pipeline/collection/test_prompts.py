@@ -6,7 +6,7 @@ from importlib import resources
 import pytest
 
 from foundation.files import read_jsonl
-from labeling_ui.records import Message, Prompt
+from labeling_ui.data_model import Message, Prompt
 
 Row = tuple[str, str, tuple[Message, ...]]
 

@@ -4,17 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Answer, Assignment, Candidate, Judgement, Prompt, Task
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Assignment, Candidate, Judgement, Prompt, Task
 from labeling_ui.store.store import Store
-from pipeline.simulation.annotators import (
-    SimulatedAnnotator,
-    default_annotators,
-    hidden_preference,
-    is_finished,
-    repeated_share,
-    simulate,
-)
+from pipeline.simulation.annotators import SimulatedAnnotator, default_annotators, simulate
+from pipeline.simulation.hidden_preference import hidden_preference, is_finished, repeated_share
 
 ASK = "How do I repot a plant?"
 GOOD = (

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.tokens import Ids
 from foundation.files import Row, read_jsonl, write_jsonl
-from foundation.settings import Settings
+from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.evaluation.statistics import measures, win_rate
 from policy.algorithms.objectives import best_of_n_kl
 from policy.best_of_n import best_of_n
 from policy.native.rollout import Scorer
@@ -26,22 +26,7 @@ from policy.native.rollout import Scorer
 Judge = Callable[[Sequence[Row], Sequence[Row]], list[float]]
 """Scores of (prompts, responses): a prompt is a row of prompts.jsonl, a response a row of `respond`."""
 
-_RESAMPLES = 10_000
 _BATCH = 16
-
-
-class EvaluateConfig(Settings):
-    """How many held-out prompts are answered, and how."""
-
-    prompts: int = Field(64, ge=2, description="held-out prompts, the first so many")
-    sampling: SamplingConfig = Field(SamplingConfig(), description="of the sampled comparison; the other one is greedy")
-    best_of_n: int = Field(1, ge=1, description="above 1: also against the best of so many of the base's, by its score")
-    shown: int = Field(8, ge=0, description="best and worst pairs to show in the report")
-
-    @property
-    def responses(self) -> int:
-        """How many are drawn for each prompt."""
-        return 4 + (self.best_of_n if self.best_of_n > 1 else 0)
 
 
 def evaluate(
@@ -174,14 +159,6 @@ def _against_best(
     }
 
 
-def win_rate(policy: Sequence[float], base: Sequence[float], seed: int = 0) -> dict[str, float]:
-    """Share of prompts on which the policy scores higher, ties one half; 95% bootstrap interval over prompts."""
-    wins = (np.sign(np.subtract(policy, base)) + 1) / 2
-    drawn = np.random.default_rng(seed).choice(wins, (_RESAMPLES, len(wins))).mean(1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"win_rate": float(wins.mean()), "low": float(low), "high": float(high), "n": len(wins)}
-
-
 @torch.no_grad()
 def mean_kl(
     base: SharedBase, adapter: str, prompts: Sequence[Row], answers: Sequence[Row], temperature: float
@@ -201,23 +178,6 @@ def mean_kl(
             reference = response_logprobs(base, ids, responses, temperature or 1.0).logprobs
         total += float((policy - reference).sum())
     return total / len(answers)
-
-
-def measures(rows: Sequence[Row]) -> dict[str, float]:
-    """Length in words, share that ended by itself, and distinct-n (Li et al. 2016): different n-grams / n-grams."""
-    texts = [row["response"].split() for row in rows]
-    return {
-        "words": float(np.mean([len(words) for words in texts])),
-        "finish_rate": float(np.mean([row["finish_reason"] == "stop" for row in rows])),
-        "distinct_1": distinct(texts, 1),
-        "distinct_2": distinct(texts, 2),
-    }
-
-
-def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
-    """Different n-grams over all n-grams of all texts; 0 where there are none."""
-    grams = [tuple(words[i : i + n]) for words in texts for i in range(len(words) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def _pairs(

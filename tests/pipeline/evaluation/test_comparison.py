@@ -10,8 +10,10 @@ import torch
 
 from backbone.adapters import SharedBase, lora_config
 from backbone.sampling import SamplingConfig
-from pipeline import comparison as module
-from pipeline.comparison import EvaluateConfig, distinct, evaluate, mean_kl, measures, win_rate
+from pipeline.evaluation import comparison as module
+from pipeline.evaluation.comparison import evaluate, mean_kl
+from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.evaluation.statistics import distinct, measures, win_rate
 from tests.pipeline.tiny import TOPICS, ask
 
 CONFIG = EvaluateConfig(sampling=SamplingConfig(max_new_tokens=6), shown=3)

@@ -1,0 +1,147 @@
+"""The prompts of a round: from the project's own file, a file of the user's, or the judgements that were imported.
+
+What is held out is held out for good: nothing is sampled, labelled or tuned on it before the evaluation.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from backbone.adapters import SharedBase
+from foundation.errors import UserError
+from foundation.files import Row, content_id, read_jsonl, read_rows
+from labeling_ui.data_model import Prompt
+from pipeline.collection.settings import CollectConfig
+from pipeline.config.config import Config
+from pipeline.runs.folder import Run
+from pipeline.runs.label_store import has_judgements, label_store
+from reward_model.labels.data import held_out_prompts
+
+EVERYDAY = Path(__file__).with_name("everyday.jsonl")
+TRAIN, HELD_OUT = "train", "held_out"
+_ROLES = ("user", "assistant", "system")
+
+
+class Source(NamedTuple):
+    """Where a round's prompts come from: a file, or the label store, whose `rows` are read already."""
+
+    name: str
+    """A path, "everyday" or "labels"."""
+    files: list[Path]
+    held_out: float
+    rows: list[Row]
+
+    def read(self) -> list[Row]:
+        """The rows of prompts.jsonl."""
+        return self.rows or read_prompts(self.files[0], self.held_out)
+
+
+def source_of(run: Run, config: Config) -> Source:
+    """Where this round's prompts come from.
+
+    Prompts of imported judgements are held out if the reward model holds them out: the policy is judged on nothing that
+    the reward model was trained on.
+    """
+    name = source_name(run, config)
+    if name != "labels":
+        return Source(name, [EVERYDAY if name == "everyday" else Path(name)], config.collect.held_out, [])
+    share = config.reward.held_out
+    with label_store(run, config) as store:
+        known = store.prompts()
+    held_out = held_out_prompts([prompt.id for prompt in known], share, config.seed)
+    rows = [prompt_row(prompt, HELD_OUT if prompt.id in held_out else TRAIN) for prompt in known]
+    return Source(name, [], share, rows)
+
+
+def splits(rows: Sequence[Row]) -> dict[str, int]:
+    """How many prompts are for training, and how many are held out."""
+    return {split: sum(row["split"] == split for row in rows) for split in (TRAIN, HELD_OUT)}
+
+
+def source_name(run: Run, config: Config) -> str:
+    """A prompts file, "everyday" or "labels": as configured, else as the run began, else by what there is."""
+    if config.collect.prompts != "auto":
+        return config.collect.prompts
+    made = run.record("prompts") or (run.at(run.round - 1).record("prompts") if run.round else None)
+    if made:
+        return str(made.basis.config["source"])
+    return "labels" if imported(run, config) else "everyday"
+
+
+def imported(run: Run, config: Config) -> bool:
+    """Whether the judgements came from elsewhere: there are some, and nothing was collected."""
+    return has_judgements(run, config) and not run.at(0).record("collect")
+
+
+def fitting_prompts(run: Run, config: Config, base: SharedBase, console: Console, split: str) -> list[Row]:
+    """The round's prompts of one split that are short enough; says how many are not."""
+    rows = [row for row in read_rows(run.folder / "prompts.jsonl") if row["split"] == split]
+    fit = short_enough(rows, base, config.collect, imported=source_name(run, config) == "labels")
+    if len(fit) < len(rows):
+        console.print(
+            f"{len(rows) - len(fit)} of {len(rows)} {split} prompts are longer than collect.max_prompt_tokens="
+            f"{config.collect.max_prompt_tokens} (or than the context) and are left out."
+        )
+    if not fit:
+        raise UserError(f"no {split} prompt is short enough: raise collect.max_prompt_tokens, or shorten the prompts.")
+    return fit
+
+
+def short_enough(rows: Sequence[Row], base: SharedBase, config: CollectConfig, imported: bool) -> list[Row]:
+    """The prompts that leave room for a response and are no longer than the configuration allows.
+
+    A prompt longer than the whole context is a `UserError`, so that its writer mends it, unless it was imported.
+    """
+    longest = min(config.max_prompt_tokens, base.renderer.max_length - config.sampling.max_new_tokens)
+    context = sys.maxsize if imported else base.renderer.max_length
+    renderer = replace(base.renderer, max_length=context)
+    return [row for row in rows if len(renderer.prompt_ids(row["prompt"])) <= longest]
+
+
+def read_prompts(path: Path, held_out: float) -> list[Row]:
+    """Rows `{"id", "prompt", "references"?, "split"}` of a prompts file, in its order.
+
+    Where the file gives no `split`, a hash of the prompt decides, so that it is the same every time. `UserError` names
+    line and field of anything malformed, and a prompt that is in both splits.
+    """
+    rows: dict[str, Row] = {}
+    for number, row in read_jsonl(path, {"prompt": list}):
+        where = f"{path}, line {number}"
+        references = row.get("references") or []
+        if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
+            raise UserError(f'{where}: the field "references" must be a list of strings.')
+        prompt = Prompt(tuple(_messages(row["prompt"], where)), tuple(references))
+        split = row.get("split") or _split_of(prompt.id, held_out)
+        if split not in (TRAIN, HELD_OUT):
+            raise UserError(f'{where}: "split" must be "{TRAIN}" or "{HELD_OUT}", found {split!r}.')
+        known = rows.setdefault(prompt.id, prompt_row(prompt, split))
+        if known["split"] != split:
+            raise UserError(f"{where}: this prompt is in both splits. Remove one of the two lines.")
+    if not any(row["split"] == TRAIN for row in rows.values()):
+        raise UserError(f"{path} holds no prompt to train on.")
+    return list(rows.values())
+
+
+def prompt_row(prompt: Prompt, split: str) -> Row:
+    """The line of prompts.jsonl."""
+    row: Row = {"id": prompt.id, "prompt": [dict(message) for message in prompt.messages], "split": split}
+    return row | {"references": list(prompt.references)} if prompt.references else row
+
+
+def _messages(messages: list[Any], where: str) -> Iterator[Any]:
+    if not messages or not isinstance(messages[-1], dict) or messages[-1].get("role") != "user":
+        raise UserError(f'{where}: the field "prompt" must be a list of messages that ends with a user turn.')
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") not in _ROLES:
+            raise UserError(f'{where}: in the field "prompt", each message needs a "role": system, user or assistant.')
+        if not isinstance(message.get("content"), str) or not message["content"].strip():
+            raise UserError(f'{where}: in the field "prompt", each message needs a "content" that is not empty.')
+        yield {"role": message["role"], "content": message["content"]}
+
+
+def _split_of(prompt_id: str, held_out: float) -> str:
+    return HELD_OUT if int(content_id("split", prompt_id), 16) / 16**16 < held_out else TRAIN

@@ -1,0 +1,75 @@
+"""The evaluate stage's work: who judges the blind comparison of a run.
+
+The reward model does, or else the programmatic rewards. If all labels are simulated, the preference that the simulated
+annotators were given comes first.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from backbone.adapters import SharedBase
+from foundation.errors import UserError
+from foundation.files import Row, write_json
+from pipeline.collection.prompts import HELD_OUT, fitting_prompts
+from pipeline.config.config import Config
+from pipeline.evaluation.comparison import Judge, evaluate
+from pipeline.runs.folder import Run
+from pipeline.runs.label_store import label_store
+from pipeline.scorers import programmed_judge
+from pipeline.simulation.hidden_preference import hidden_preference, prompt_text
+from pipeline.terminal.progress import progress
+from policy.native.training_state import ADAPTER
+from reward_model.ensemble import load_scorer
+
+SCORE, SIMULATED, PROGRAMMED = "reward model", "simulated preference", "programmed rewards"
+
+
+def compare_with_base(
+    run: Run, config: Config, console: Console, folder: Path, *, adapter: Path, reward: Path | None, simulated: bool
+) -> dict[str, Any]:
+    """Write `folder/evaluation.json`: the policy's adapter against the base on held-out prompts; returns its figures.
+
+    `reward` is the reward model's folder, or None if the programmatic rewards judge.
+    """
+    base = SharedBase.load(config.model, config.dtype, config.device)
+    base.load_adapter(ADAPTER, adapter)
+    asked = fitting_prompts(run, config, base, console, HELD_OUT)[: config.evaluate.prompts]
+    if len(asked) < 2:
+        raise UserError(
+            "there are fewer than two held-out prompts to evaluate on. Add prompts, or raise collect.held_out."
+        )
+    scorer = load_scorer(reward, base) if reward else programmed_judge(config.rewards, base, asked)
+    judges: dict[str, Judge] = {SIMULATED: by_hidden_preference} if simulated else {}
+    judges[SCORE if reward else PROGRAMMED] = lambda rows, answers: scorer.score(
+        [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
+    ).tolist()
+    with progress(console, "evaluate", config.evaluate.responses * len(asked)) as advance:
+        found = evaluate(
+            config.evaluate, base, ADAPTER, asked, judges, folder, seed=config.seed, advance=advance, scorer=scorer
+        )
+    write_json(folder / "evaluation.json", found)
+    first = next(iter(judges))
+    return {
+        **found["sampled"]["win_rates"][first],
+        "judge": first,
+        "mean_kl": found["mean_kl"],
+        "distinct2_ratio": found["distinct2_ratio"],
+    }
+
+
+def all_simulated(run: Run, config: Config) -> bool:
+    """Whether there are judgements, and every one of them is by a simulated annotator."""
+    with label_store(run, config) as store:
+        counts = store.counts()
+        return counts.simulated_judgements == counts.judgements > 0
+
+
+def by_hidden_preference(rows: Sequence[Row], answers: Sequence[Row]) -> list[float]:
+    """The judge of simulated labels: what their annotators were made to prefer."""
+    return [
+        hidden_preference(prompt_text(row["prompt"]), answer["response"])
+        for row, answer in zip(rows, answers, strict=True)
+    ]

@@ -1,0 +1,34 @@
+"""Win rates with their interval, and what responses look like: length, endings, diversity."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from foundation.files import Row
+
+_RESAMPLES = 10_000
+
+
+def win_rate(policy: Sequence[float], base: Sequence[float], seed: int = 0) -> dict[str, float]:
+    """Share of prompts on which the policy scores higher, ties one half; 95% bootstrap interval over prompts."""
+    wins = (np.sign(np.subtract(policy, base)) + 1) / 2
+    drawn = np.random.default_rng(seed).choice(wins, (_RESAMPLES, len(wins))).mean(1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {"win_rate": float(wins.mean()), "low": float(low), "high": float(high), "n": len(wins)}
+
+
+def measures(rows: Sequence[Row]) -> dict[str, float]:
+    """Length in words, share that ended by itself, and distinct-n (Li et al. 2016): different n-grams / n-grams."""
+    texts = [row["response"].split() for row in rows]
+    return {
+        "words": float(np.mean([len(words) for words in texts])),
+        "finish_rate": float(np.mean([row["finish_reason"] == "stop" for row in rows])),
+        "distinct_1": distinct(texts, 1),
+        "distinct_2": distinct(texts, 2),
+    }
+
+
+def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
+    """Different n-grams over all n-grams of all texts; 0 where there are none."""
+    grams = [tuple(words[i : i + n]) for words in texts for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0

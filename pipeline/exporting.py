@@ -1,0 +1,45 @@
+"""The export stage's work: the adapter with a card that says what it was made from."""
+
+from pathlib import Path
+
+from backbone.loading import load_tokenizer, resolve_model
+from foundation.files import read_json
+from pipeline.config.config import Config
+from pipeline.runs.folder import Run
+from policy.export import export_adapter, load_snippet, model_card
+from reward_model.rewards.registry import LEARNED
+
+NO_LABELS = {"judgements": 0, "simulated_judgements": 0, "pairs": 0}
+
+
+def export_with_card(run: Run, config: Config, folder: Path, *, adapter: Path, evaluation: Path) -> None:
+    """Write the policy's adapter, the tokenizer and the card into `folder`."""
+    labels, reward_model, tuned = run.record("preferences"), run.record("reward"), run.record("policy")
+    assert tuned
+    model = resolve_model(config.model)
+    card = model_card(
+        base=model,
+        license=config.export.license,
+        snippet=load_snippet(model, (run.folder / "export").as_posix()),
+        how=how_tuned(config),
+        labels=labels.figures if labels else NO_LABELS,
+        evaluation=read_json(evaluation),
+        reward=reward_model.figures if reward_model else {},
+        settings=config.policy.model_dump(mode="json") | {"seed": config.seed, "round": run.round},
+        provenance={
+            "label set": labels.basis.extra["label_set"] if labels else "none",
+            "reward model": reward_model.output_sha256 if reward_model else "none",
+            "made by": f"rlhf-pipeline {tuned.versions['rlhf-pipeline']}",
+        },
+    )
+    export_adapter(adapter, load_tokenizer(model), folder, card)
+
+
+def how_tuned(config: Config) -> str:
+    """How the policy came about, for its card: "tuned ..."."""
+    if config.offline:
+        return "by direct preference optimisation on pairwise judgements"
+    learned = "a reward model of pairwise judgements" if config.learned_reward else ""
+    programmed = ", ".join(spec.title for spec in config.rewards if spec.name != LEARNED)
+    towards = [learned, f"programmed rewards ({programmed})" if programmed else ""]
+    return f"by policy gradients towards {' and '.join(each for each in towards if each)}"

@@ -1,0 +1,57 @@
+"""What works on a reward model or an adapter by itself, without a run: score, evaluate-reward, merge."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from foundation.files import Row, read_jsonl, write_json, write_jsonl
+from pipeline.config.config import Config
+from policy.export import merge as merge_policy
+from reward_model.ensemble import Ensemble, load_scorer
+from reward_model.evaluation.evaluate import evaluate_reward as measure_reward
+from reward_model.evaluation.evaluate import older_scorer
+from reward_model.labels.data import read_pairs
+from reward_model.merging import is_reward_folder, merge_reward
+
+
+def score(config: Config, console: Console, *, reward_folder: Path, file: Path, out: Path) -> None:
+    """Add to `{"prompt", "response"}` rows their score, and where the reward model has them its standard deviation and
+    the scores of rated aspects.
+    """
+    scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device)
+    rows = [row for _, row in read_jsonl(file, {"prompt": list, "response": str})]
+    render = scorer.base.renderer
+    prompts = [render.prompt_ids(row["prompt"]) for row in rows]
+    responses = [render.response_ids(row["response"]) for row in rows]
+    if scorer.unsure:
+        scores, stds = scorer.score(prompts, responses, return_std=True)
+        found = [{"score": mean, "score_std": std} for mean, std in zip(scores.tolist(), stds.tolist(), strict=True)]
+    else:
+        found = [{"score": mean} for mean in scorer.score(prompts, responses).tolist()]
+    aspects = {name: values.tolist() for name, values in scorer.aspect_scores(prompts, responses).items()}
+    for place, row in enumerate(found if aspects else []):
+        row["aspects"] = {name: values[place] for name, values in aspects.items()}
+    write_jsonl(out, [row | more for row, more in zip(rows, found, strict=True)])
+    console.print(f"score: {len(rows)} responses scored to {out}")
+
+
+def evaluate_reward(
+    config: Config, console: Console, *, reward_folder: Path, pairs: Path, out: Path | None, older: Path | None = None
+) -> Row:
+    """How good a reward model is on pairs that it was not trained on, and what has changed since an `older` one."""
+    rows, left_out = read_pairs(pairs)
+    scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device)
+    first = scorer.members[0] if isinstance(scorer, Ensemble) else scorer
+    figures = measure_reward(first, rows, older=older_scorer(first, older) if older else None)
+    if isinstance(scorer, Ensemble):
+        figures["ensemble_accuracy"] = scorer.accuracy(rows)
+    if out:
+        write_json(out, figures)
+    console.print(f"{len(left_out)} lines compare nothing and were left out." if left_out else "")
+    console.print_json(data=figures)
+    return figures
+
+
+def merge(adapter: Path, out: Path, model: str | None = None) -> None:
+    """Write an adapter and its base as one model: one that scores where the adapter has a score head."""
+    (merge_reward if is_reward_folder(adapter) else merge_policy)(adapter, out, model)
