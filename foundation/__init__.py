@@ -1,3 +1,3 @@
-"""From human judgements to a LoRA adapter that people prefer."""
+"""What every package may import: errors, files, settings, and the version."""
 
 __version__ = "0.1.0"

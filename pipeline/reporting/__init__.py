@@ -1,0 +1,1 @@
+"""What a run shows afterwards: its figures, report.html and summary.json."""

@@ -1,0 +1,1 @@
+"""The evaluate stage: the policy against the base on held-out prompts, compared blind, with intervals."""
