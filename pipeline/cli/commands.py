@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from foundation import __version__
 from foundation.errors import UserError
-from pipeline.cli import users_and_labels as label_commands
+from pipeline.cli import labels, users
 from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, complain, open_run
 
 
@@ -53,8 +53,8 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app.add_typer(label_commands.users, name="users")
-app.add_typer(label_commands.labels, name="labels")
+app.add_typer(users.users, name="users")
+app.add_typer(labels.labels, name="labels")
 
 
 @app.callback()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from labeling_ui.store.store import Store
     from pipeline.config.config import Config
     from pipeline.runs.folder import Run
 
@@ -49,6 +50,19 @@ def open_run(
         if alone and is_main:
             layers.save(config, last_used)
         yield run, config, console
+
+
+@contextmanager
+def open_store(
+    run: Path, config: Path | None, set_: Sequence[str] | None, new: bool = False
+) -> "Iterator[tuple[Store, str]]":
+    """The run's label store and the address at which its app is served; `new` makes a store if there is none."""
+    from pipeline.runs.label_store import label_store
+
+    with open_run(run, config, set_, alone=False) as (opened, settings, _):
+        host, port = settings.label.host, settings.label.port
+        with label_store(opened, settings, must_exist=not new) as store:
+            yield store, f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def processes(device: str) -> tuple[bool, Callable[[], None]]:

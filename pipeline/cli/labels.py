@@ -1,0 +1,72 @@
+"""`rlhf labels ...`: parsing, and telling what was done. Copies, checks and exports are the label store's."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foundation.errors import UserError
+from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_store
+
+KINDS = "preferences, rankings, ties, orders, unpaired, prompts or ratings"
+labels = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The judgements: copies, checks and exports.")
+
+
+@labels.command("backup")
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where the copy goes; a new file.")],
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Copy the label store, also while people label."""
+
+    with open_store(run, config, set_) as (store, _):
+        store.backup(file)
+    typer.echo(f"labels: copied to {file}")
+
+
+@labels.command("verify")
+def verify(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
+    """Look whether the label store is whole; lists every problem, and ends with status 2 where there is one."""
+
+    with open_store(run, config, set_) as (store, _):
+        problems = store.verify()
+        judgements, name = sum(1 for _ in store.judgements()) if not problems else 0, store.database.name
+    for problem in problems:
+        typer.echo(f"  {problem}")
+    if problems:
+        raise UserError(f"the label store {name} has {len(problems)} problems, listed above. Go back to a backup.")
+    typer.echo(f"labels: {name} is whole, with {judgements} judgements.")
+
+
+@labels.command("export")
+def export(
+    file: Annotated[Path | None, typer.Argument(help="JSON Lines file to write.")] = None,
+    kind: Annotated[str, typer.Option(help=f"What to write: {KINDS}.")] = "preferences",
+    campaign: Annotated[str | None, typer.Option(help="One campaign only.")] = None,
+    push_to_hub: Annotated[
+        str | None, typer.Option("--push-to-hub", metavar="NAME", help="Publish as this dataset instead.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see the published dataset.")] = False,
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Write judgements as a dataset that TRL reads as it is, to a file or to the hub."""
+    from foundation.files import write_jsonl
+    from labeling_ui.exchange import exports
+
+    if (file is None) == (push_to_hub is None):
+        raise UserError("say where to: a file, as in `rlhf labels export FILE`, or --push-to-hub NAME.")
+    with open_store(run, config, set_) as (store, _):
+        rows = exports.export(store, kind, campaign)
+    if not rows:
+        raise UserError(
+            f"the judgements give no {kind}: nothing was written. Choose another --kind, or get more labels."
+        )
+    if file is not None:
+        write_jsonl(file, rows)
+    if push_to_hub is not None:
+        exports.push_to_hub(rows, push_to_hub, private=not public)
+    typer.echo(f"labels: {len(rows)} rows of {kind} to {file or push_to_hub}")
