@@ -94,6 +94,13 @@ class Renderer:
             response = [*response[: room - 1], response[-1]]
         return prompt[len(prompt) + len(response) - max_length :], response, True
 
+    def fit_all(
+        self, prompt_ids: Ids, responses: Sequence[Ids], max_length: int
+    ) -> tuple[list[int], list[list[int]], bool]:
+        """As `fit` for several responses to one prompt, which is cut alike for all of them: as the longest needs it."""
+        prompt, _, was_cut = self.fit(prompt_ids, max(responses, key=len), max_length)
+        return prompt, [self.fit(prompt, response, max_length)[1] for response in responses], was_cut
+
 
 def pad_right(sequences: Sequence[Ids], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Stack sequences of different length: `(input_ids, attention_mask)`, both (batch, longest), int64."""

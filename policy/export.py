@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from peft import PeftModel
 from pydantic import Field
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from backbone.adapters import CONFIG, WEIGHTS, read_adapter
 from backbone.loading import load_base, load_tokenizer, resolve_model
-from foundation.errors import UserError
-from foundation.files import publish_folder
+from backbone.merging import check_new, write_merged
 from foundation.settings import Settings
 
 CARD = "README.md"
@@ -53,24 +50,12 @@ def export_adapter(adapter: Path, tokenizer: PreTrainedTokenizerBase, folder: Pa
 
 
 def merge(adapter: Path, folder: Path, model: str | None = None) -> None:
-    """Write base and adapter as one model, in the base's number format; `model` stands in for the adapter's base."""
-    if folder.exists():
-        raise UserError(f"{folder} exists already. Choose a new folder for the merged model, or remove this one.")
+    """Write base and adapter as one model, in the base's dtype; `model` stands in for the adapter's base."""
+    check_new(folder)
     config, _ = read_adapter(adapter)
     name = resolve_model(model or str(config.base_model_name_or_path))
     base = load_base(name, dtype="float32", device="cpu")
-    try:
-        merged = PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"the adapter in {adapter} does not fit {name}: {reason}. Name its own base with --model."
-        ) from error
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    merged.to(AutoConfig.from_pretrained(name).dtype or torch.float32).save_pretrained(partial)
-    load_tokenizer(name).save_pretrained(partial)
-    publish_folder(partial, folder)
+    write_merged(base, name, adapter, folder, load_tokenizer(name))
 
 
 def model_card(

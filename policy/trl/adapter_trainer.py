@@ -1,8 +1,8 @@
-"""What TRL's trainers share when they train the policy's adapter on the shared base.
+"""What `train_rloo_grpo.py` and `train_dpo.py` share: how a TRL trainer trains the policy's adapter on the shared base.
 
 One adapter of the base's own PEFT model is trained, the reference is the base with adapters off, token ids come from
-this project's renderer, and a killed call goes on from its last whole checkpoint. Which trainer, with what loss, is
-`trl_engine.py`'s and `dpo.py`'s; how many processes and whether weights are sharded, `accelerate launch`'s.
+this project's renderer, and a killed call continues from its last whole checkpoint. `accelerate launch` decides the
+number of processes and whether weights are sharded.
 """
 
 import json
@@ -10,9 +10,7 @@ import math
 import os
 import shutil
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,35 +19,35 @@ from accelerate import PartialState
 from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.utils import logging as transformers_logging
 from trl.distributed import DistributedBackend
 
 from backbone.adapters import SharedBase, lora_config
 from backbone.cpu.fused_layers import unfuse_lora
+from backbone.whole_checkpoints import last_whole_checkpoint, mark_whole
 from foundation.errors import UserError
-from foundation.files import read_json, sync_folder, write_json, write_jsonl
+from foundation.files import read_json, write_json, write_jsonl
+from policy.alarms import Alarms
 from policy.config import PolicyConfig
-from policy.monitoring import Alarms, of_machine
-from policy.native.rollout import Mixture, Scorer
+from policy.metrics import LOG, machine_metrics
+from policy.scoring import Mixture, Scorer
 
 ADAPTER = "default"  # the name under which TRL looks for the adapter of a PEFT model
 CHECKPOINTS = "checkpoints"
-LOG = "log.jsonl"
 Row = dict[str, Any]
 ToRow = Callable[[Mapping[str, float]], Row]
 
-_WHOLE, _MIXTURE = "whole", "mixture.json"
+_MIXTURE = "mixture.json"
 
 
 class AdapterTrainer:
-    """Mixed into a TRL trainer, before it: the adapter alone is saved, and the learning rate follows `config`."""
+    """A mixin placed before a TRL trainer: only the adapter is saved, and the learning rate follows `config`."""
 
     config: PolicyConfig
     updates: int
-    """Updates of the adapter in one step, that is on one batch of responses."""
+    """Updates of the adapter per step, that is per batch of responses."""
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
-        """The native loop's: rising over `warmup_steps` steps, then constant."""
+        """As in the native loop: rising over `warmup_steps` steps, then constant."""
         trainer = cast(Any, self)
         warmup = self.config.warmup_steps
         trainer.lr_scheduler = LambdaLR(
@@ -61,7 +59,7 @@ class AdapterTrainer:
         """The export writes the card."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        # Trainer's own would write every adapter of the base, the reward model's too, and the tokenizer.
+        # The trainer's own method would write every adapter of the base, the reward model's too, and the tokenizer.
         trainer = cast(Any, self)
         if trainer.args.should_save:
             trainer.accelerator.unwrap_model(trainer.model).save_pretrained(
@@ -72,10 +70,10 @@ class AdapterTrainer:
             )
 
 
-class Watch(TrainerCallback):
-    """Writes and reports a row a step, refuses what is not finite, and marks a checkpoint whole when it is on the disk.
+class LogAndCheckpoint(TrainerCallback):
+    """Logs one row per step, refuses gradients that are not finite, and completes and marks checkpoints.
 
-    `to_row` makes a row's figures of those that TRL logs.
+    `to_row` makes a row of the metrics that TRL logs.
     """
 
     def __init__(
@@ -95,7 +93,7 @@ class Watch(TrainerCallback):
         self.began: float | None = None
 
     def begin(self, checkpoint: Path | None, main: bool) -> None:
-        """Take up the rows, and the scorer's state, of the checkpoint that training goes on from."""
+        """Restore the rows and the scorer's state from the checkpoint that training continues from."""
         steps = int(read_json(checkpoint / "step.json")) if checkpoint else 0
         if checkpoint and self.mixture:
             self.mixture.restore(read_json(checkpoint / _MIXTURE))
@@ -118,7 +116,7 @@ class Watch(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
         logs: dict[str, float] | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        """One row; the summary at the end of training is none."""
+        """Log one row; the summary at the end of training is not a row."""
         if not logs or "loss" not in logs:
             return
         row = {"step": len(self.rows) + 1, **self.to_row(logs)}
@@ -134,7 +132,7 @@ class Watch(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop before the adapter is touched by a gradient that is not a number."""
+        """Stop before a gradient that is not finite reaches the adapter."""
         for parameter in self.base.parameters(ADAPTER).values():
             if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
                 raise UserError(
@@ -143,7 +141,7 @@ class Watch(TrainerCallback):
                 )
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write what TRL does not know of, sync every file, then the mark."""
+        """Write what TRL does not save, then mark the checkpoint as whole."""
         PartialState().wait_for_everyone()  # each process writes its part
         if not state.is_world_process_zero:
             return
@@ -151,25 +149,21 @@ class Watch(TrainerCallback):
         write_json(folder / "step.json", len(self.rows))
         if self.mixture:
             write_json(folder / _MIXTURE, self.mixture.state())
-        for file in (path for path in folder.rglob("*") if path.is_file()):
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        (folder / _WHOLE).touch()
-        sync_folder(folder)
+        mark_whole(folder)
 
     def _of_machine(self, logs: Mapping[str, float], tokens: int | None) -> Row:
-        """Phases that the trainer timed, and as `update` whatever else the step took."""
+        """The phases that the trainer timed, and the rest of the step as `update`."""
         spent = {name.removeprefix("seconds_"): logs[name] for name in logs if name.startswith("seconds_")}
         spent["update"] = time.perf_counter() - (self.began or 0.0) - sum(spent.values())
         self.began = None
-        found: Row = of_machine(spent, tokens or 0, PartialState().device)
+        found: Row = machine_metrics(spent, tokens or 0, PartialState().device)
         return {name: value for name, value in found.items() if tokens or name != "tokens_per_second"}
 
 
-def put_adapter(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | None) -> None:
-    """The adapter that TRL trains, new or read from `initial`, in fp32 whatever the base is in.
+def add_trained_adapter(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | None) -> None:
+    """Add the adapter that TRL trains, new or read from `initial`, in fp32 whatever the dtype of the base.
 
-    Under ZeRO-3 it keeps the base's number format: DeepSpeed gathers weights of one format only (trl#6089).
+    Under ZeRO-3 it keeps the base's dtype: DeepSpeed gathers weights of one dtype only (trl#6089).
     """
     if initial is not None:
         base.load_adapter(ADAPTER, initial, trainable=True)
@@ -187,14 +181,14 @@ def put_adapter(config: PolicyConfig, base: SharedBase, seed: int, initial: Path
     base.check_trainable(ADAPTER)
 
 
-def fit(trainer: Any, base: SharedBase, folder: Path, watch: Watch) -> list[Row]:
+def train_and_save(trainer: Any, base: SharedBase, folder: Path, watch: LogAndCheckpoint) -> list[Row]:
     """Train to the end from the last whole checkpoint, write the adapter to `folder`; returns the log."""
     main = bool(trainer.accelerator.is_main_process)
     trainer.remove_callback(PrinterCallback)
-    # TRL copies an adapter that it is given, and takes the copy for the reference; here the base is the reference.
+    # TRL copies the adapter that it is given and uses the copy as the reference; here the base is the reference.
     if "ref" in base.adapters:
         base.peft_model.delete_adapter("ref")
-    checkpoint = last_checkpoint(folder / CHECKPOINTS, main)
+    checkpoint = last_whole_checkpoint(folder / CHECKPOINTS, remove_partial=main)
     trainer.accelerator.wait_for_everyone()
     watch.begin(checkpoint, main)
     with base.using(ADAPTER):
@@ -211,10 +205,10 @@ def fit(trainer: Any, base: SharedBase, folder: Path, watch: Watch) -> list[Row]
     return watch.rows
 
 
-def arguments(
+def training_arguments(
     config: PolicyConfig, base: SharedBase, folder: Path, seed: int, *, updates: int, micro_batch: int, accumulate: int
 ) -> dict[str, Any]:
-    """What all trainers are told alike. `updates` is how often one step updates the adapter."""
+    """The arguments common to all trainers. `updates` is the number of updates of the adapter per step."""
     return {
         "output_dir": str(folder / CHECKPOINTS),
         "max_steps": config.steps * updates,
@@ -243,12 +237,12 @@ def arguments(
 
 
 def sharded() -> bool:
-    """Whether a launcher asked for weights divided among processes; the base is then loaded on the CPU first."""
+    """Whether the launcher shards weights among processes; the base is then loaded on the CPU first."""
     return any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
 
 
-def processes(device: torch.device) -> PartialState:
-    """The processes that work together, on devices such as this one."""
+def process_state(device: torch.device) -> PartialState:
+    """The state of the processes that work together, on devices such as this one."""
     return PartialState(cpu=device.type == "cpu" and not sharded())
 
 
@@ -258,37 +252,12 @@ def micro_batches(config: PolicyConfig, rows: int) -> tuple[int, int]:
     return size, rows // size
 
 
-def last_checkpoint(folder: Path, main: bool = True) -> Path | None:
-    """The newest whole checkpoint, None where there is none; the main process removes half-written ones."""
-    whole = {}
-    for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / _WHOLE).is_file():
-            whole[int(checkpoint.name.removeprefix("checkpoint-"))] = checkpoint
-        elif main:
-            shutil.rmtree(checkpoint)
-    return whole[max(whole)] if whole else None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence notices of what is intended here; errors are still shown."""
-    level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings():
-            # TRL and PEFT still use names that transformers has deprecated; nothing here can change that.
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-
-
-def finite(logs: Mapping[str, float], names: Mapping[str, str]) -> Row:
-    """The figures of `logs` under this project's names, those that are there and are numbers."""
+def finite_metrics(logs: Mapping[str, float], names: Mapping[str, str]) -> Row:
+    """The metrics of `logs` under this project's names, those that are present and finite."""
     found = {ours: logs[theirs] for theirs, ours in names.items() if logs.get(theirs) is not None}
     return {name: float(value) for name, value in found.items() if math.isfinite(float(value))}
 
 
 def _whole(parameter: torch.Tensor) -> torch.Tensor:
-    """The full tensor of a shard (FSDP2); every process must ask for it."""
+    """The full tensor of a shard (FSDP2); every process must call this."""
     return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter.detach().clone()

@@ -88,6 +88,11 @@ def test_fitting_cuts_the_prompt_before_the_response(renderer: Renderer) -> None
     assert renderer.fit([1, 2, 3, 4], [5, 6, 7, 8, 9, 10], 4) == ([4], [5, 6, 10], True)
 
 
+def test_responses_to_one_prompt_share_what_is_left_of_it(renderer: Renderer) -> None:
+    assert renderer.fit_all([1, 2, 3, 4, 5, 6], [[7], [8, 9, 10]], 6) == ([4, 5, 6], [[7], [8, 9, 10]], True)
+    assert renderer.fit_all([1, 2], [[3], [4, 5]], 4) == ([1, 2], [[3], [4, 5]], False)
+
+
 def test_a_prompt_that_leaves_no_room_is_refused(renderer: Renderer) -> None:
     length = len(renderer.prompt_ids(CONVERSATION))
     renderer.prompt_ids(CONVERSATION, reserve=256 - length)

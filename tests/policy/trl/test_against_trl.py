@@ -22,20 +22,16 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from backbone.adapters import WEIGHTS, SharedBase, lora_config
 from backbone.logprobs import response_logprobs
-from policy.algorithms.objectives import (
-    aggregate,
-    clipped_surrogate,
-    group_advantages,
-    kl_estimate,
-    kl_loss,
-    token_rewards,
-)
-from policy.algorithms.registry import ALGORITHMS, Judged
+from backbone.quiet import quiet
+from policy.algorithms.advantages import group_advantages
+from policy.algorithms.kl import kl_estimate, kl_loss
+from policy.algorithms.losses import aggregate, clipped_surrogate
+from policy.algorithms.registry import ALGORITHMS, Experience
+from policy.algorithms.token_rewards import token_rewards
 from policy.config import PolicyConfig
 from policy.native import train
 from policy.native.rollout import Rollout
-from policy.native.training_state import start
-from policy.trl.adapter_trainer import quiet
+from policy.native.training_state import initial_state
 from tests import shared_base
 from tests.policy.tiny_run import PROMPTS, LowIds
 
@@ -130,7 +126,7 @@ class Known:
 
     def rewards(self, beta: float) -> torch.Tensor:
         kl = kl_estimate(self.now.logprobs.detach(), self.ref_logprobs, "k1")
-        return token_rewards(self.scores, kl, self.now.mask, self.finished, beta)
+        return token_rewards(self.scores, kl, self.now.mask, self.finished, kl_coefficient=beta)
 
 
 def known(ours: SharedBase, response_ids: list[list[int]]) -> Known:
@@ -170,7 +166,7 @@ def step_of(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             **settings,
         )
         base = shared_base.load(tiny_model)
-        state = start(config, base, 0, tmp_path / "adapter")
+        state = initial_state(config, base, 0, tmp_path / "adapter")
         train.train_step(config, base, LowIds(), PROMPTS[:4], state, 0, Accelerator(cpu=True))
         return {name: weight.grad for name, weight in state.policy.master.items() if weight.grad is not None}
 
@@ -189,7 +185,7 @@ def assert_same(found: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor])
 def test_rloo_weighs_and_learns_as_trl_does(ours: SharedBase, batch_of: Any, step_of: Any, beta: float) -> None:
     batch = batch_of(RLOOTrainer, RLOOConfig, beta=beta)
     seen = known(ours, batch.response_ids)
-    advantages = ALGORITHMS["rloo"].advantages(Judged(seen.rewards(beta), seen.now.mask, group=GROUP))
+    advantages = ALGORITHMS["rloo"].advantages(Experience(seen.rewards(beta), seen.now.mask, group=GROUP))
     assert batch.advantages.std() > 0.5
     torch.testing.assert_close(advantages[:, 0], batch.advantages, atol=2e-5, rtol=1e-5)
     assert_same(step_of(batch, seen, algorithm="rloo", kl_coefficient=beta), batch.gradients()[1])
@@ -215,7 +211,7 @@ def test_grpo_and_dr_grpo_weigh_and_learn_as_trl_does(
     batch = batch_of(GRPOTrainer, GRPOConfig, beta=beta, **settings)
     seen = known(ours, batch.response_ids)
     entry, mask = ALGORITHMS[name], seen.now.mask
-    advantages = entry.advantages(Judged(seen.rewards(0.0), mask, group=GROUP))
+    advantages = entry.advantages(Experience(seen.rewards(0.0), mask, group=GROUP))
     assert batch.advantages.std() > 0.5
     torch.testing.assert_close(advantages[:, 0], batch.advantages, atol=2e-5, rtol=1e-5)
     loss, gradients = batch.gradients()
