@@ -114,7 +114,7 @@ def by_algorithm(done: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
 def learn(name: str, seed: int, options: argparse.Namespace) -> Curve:
     """One run: reward, KL, seconds and samples after each step. Seconds are those of the steps, without loading."""
     from policy.native.train import train_policy
-    from policy.trl.rloo_grpo import train_with_trl
+    from policy.trl.train_rloo_grpo import train_with_trl
 
     base, config = SharedBase.load(options.model), config_of(name, options)
     curve: Curve = {key: [] for key in ("samples", "seconds", "reward", "kl")}

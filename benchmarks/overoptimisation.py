@@ -35,7 +35,7 @@ from benchmarks.rewards.runs import Runs
 from foundation.files import read_jsonl, write_json
 from pipeline.collection.prompts import EVERYDAY
 from pipeline.simulation.hidden_preference import hidden_preference, prompt_text
-from policy.algorithms.objectives import best_of_n_kl
+from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import chances, measured_kl
 from reward_model.scorer import FIGURES, RewardScorer
 

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from torch.func import functional_call, grad, vmap
 
 from foundation.files import read_jsonl, write_json
-from policy.algorithms.objectives import policy_gradient_loss
+from policy.algorithms.losses import aggregate, surrogate
 from policy.textbook.environment import TextGenerationEnv, TextGenerationVectorEnv
 from policy.textbook.policy_gradient import Episodes, Learner, ReinforceConfig, advantages_of, collect, update
 from reward_model.rewards.mixture import compose
@@ -187,7 +187,7 @@ def gradient_variance(learner: Learner, episodes: Episodes, advantages: torch.Te
     def loss(weights: Any, tokens: Any, written: Any, actions: Any, advantages: Any, mask: Any) -> torch.Tensor:
         logits = functional_call(learner.policy, weights, (tokens, written))
         logprobs = torch.log_softmax(logits, -1).gather(-1, actions[:, None]).squeeze(-1)
-        return policy_gradient_loss(logprobs, advantages, mask, 1)
+        return aggregate(surrogate(logprobs, advantages), mask, 1)
 
     each = vmap(grad(loss), in_dims=(None, 0, 0, 0, 0, 0))(
         weights, episodes.tokens, episodes.written, episodes.actions, advantages, episodes.mask

@@ -112,11 +112,11 @@ def _native(task: _Task) -> Sequence[Row]:
 
 
 def _trl(task: _Task) -> Sequence[Row]:
-    from policy.trl.adapter_trainer import processes
-    from policy.trl.rloo_grpo import check_trl, train_with_trl  # seconds, which others need not wait
+    from policy.trl.adapter_trainer import process_state
+    from policy.trl.train_rloo_grpo import check_trl, train_with_trl  # seconds, which others need not wait
 
     config = task.config
-    state = processes(choose_device(config.device))
+    state = process_state(choose_device(config.device))
     check_config(config.policy, len(task.prompts()), state.num_processes)
     check_trl(config.policy)
     base = _base_for_trl(config, state)
@@ -128,12 +128,12 @@ def _trl(task: _Task) -> Sequence[Row]:
 
 
 def _dpo(task: _Task) -> Sequence[Row]:
-    from policy.trl.adapter_trainer import processes
-    from policy.trl.dpo import check_dpo, train_dpo
+    from policy.trl.adapter_trainer import process_state
+    from policy.trl.train_dpo import check_dpo, train_dpo
 
     assert task.learned is not None
     config = task.config
-    state = processes(choose_device(config.device))
+    state = process_state(choose_device(config.device))
     held_out = {row["id"] for row in read_rows(task.run.folder / "prompts.jsonl") if row["split"] == HELD_OUT}
     rows = [row for row in read_rows(task.learned) if row["ids"]["prompt"] not in held_out]
     check_dpo(config.policy, len(rows), state.num_processes)

@@ -13,7 +13,7 @@ import torch
 from backbone.adapters import SharedBase
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.tokens import Ids
-from policy.native.rollout import Scorer, scores_of
+from policy.scoring import Scorer, checked_scores
 
 
 def best_of_n(
@@ -32,7 +32,7 @@ def best_of_n(
     """
     drawn = sample(base, prompts, sampling, group=n, seed=seed, progress=progress)
     responses = [one.response_ids for one in drawn]
-    scores = scores_of(scorer, [prompts[one.prompt] for one in drawn], responses, base)
+    scores = checked_scores(scorer, [prompts[one.prompt] for one in drawn], responses, base)
     best = scores.view(len(prompts), n).argmax(1).tolist()
     return [drawn[prompt * n + place] for prompt, place in enumerate(best)]
 

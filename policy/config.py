@@ -11,9 +11,10 @@ from pydantic import Field, field_validator
 
 from foundation.errors import UserError
 from foundation.settings import Settings
-from policy.algorithms.objectives import Aggregation, KLEstimator
-from policy.algorithms.registry import ALGORITHMS, Algorithm, KLPlace
-from policy.monitoring import AlarmConfig
+from policy.alarms import AlarmConfig
+from policy.algorithms.kl import KLEstimator, KLPlace
+from policy.algorithms.losses import Aggregation
+from policy.algorithms.registry import ALGORITHMS, Algorithm
 
 OFFLINE = ("dpo",)  # learns from preferences.jsonl, and samples nothing
 _NAMES = (*ALGORITHMS, *OFFLINE)

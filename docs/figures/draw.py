@@ -16,7 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from policy.algorithms import objectives
+from policy.algorithms.advantages import discounted_returns, generalized_advantages, group_advantages, leave_one_out
+from policy.algorithms.losses import clipped_surrogate
 from reward_model.uncertainty import Laplace
 
 HERE = Path(__file__).parent
@@ -59,9 +60,9 @@ def group_bias(page: dict[str, Any]) -> None:
     figure, axes = plt.subplots()
     rewards = page["R"].clone()
     kinds = {
-        "RLOO": (BLUE, "-", lambda r: objectives.leave_one_out(r, 2)),
-        "Dr. GRPO": (GREEN, "--", lambda r: objectives.group_advantages(r, 2, scale=False)),
-        "GRPO": (RED, "-", lambda r: objectives.group_advantages(r, 2, scale=True)),
+        "RLOO": (BLUE, "-", lambda r: leave_one_out(r, 2)),
+        "Dr. GRPO": (GREEN, "--", lambda r: group_advantages(r, 2, scale=False)),
+        "GRPO": (RED, "-", lambda r: group_advantages(r, 2, scale=True)),
     }
     best = np.linspace(1, 8, 15)
     angles: dict[str, list[float]] = {name: [] for name in kinds}
@@ -91,7 +92,7 @@ def ppo_clip(page: dict[str, Any]) -> None:
     one = torch.ones_like(ratios)
     for axes, advantage in zip(panels, (1.0, -1.0), strict=True):
         values = [
-            -float(objectives.clipped_policy_loss(r[None].log(), 0 * r[None], advantage * one[:1], one[:1], 1, 0.2))
+            -float(clipped_surrogate(r[None].log(), 0 * r[None], advantage * one[:1], 0.2))
             for r in ratios
         ]
         axes.plot(ratios, advantage * ratios, ":", color=INK, label="without clipping")
@@ -132,7 +133,7 @@ def variance(page: dict[str, Any]) -> None:
         page["probability"] = logprobs.sum(1).exp()
         (page["exact"],) = torch.autograd.grad((page["probability"] * page["R"]).sum(), page["theta"])
         p, mask, rewards = page["probability"].detach(), page["mask"], page["rewards"]
-        returns = objectives.discounted_returns(rewards, 1.0)
+        returns = discounted_returns(rewards, 1.0)
         mean = (p * returns[:, 0]).sum()
         after = (logprobs[:, 1].detach().exp() * rewards[:, 1]).reshape(3, 3).sum(1)[page["sentences"][:, 0]]
         V = torch.stack([mean.expand(9), after], 1)
@@ -140,8 +141,8 @@ def variance(page: dict[str, Any]) -> None:
             "REINFORCE": returns[:, :1] * mask,
             "with returns": returns,
             "with the mean as baseline": returns[:, :1] - mean * mask,
-            "with a value function (λ = 1)": objectives.generalized_advantages(rewards, V, mask, 1.0, 1.0),
-            "actor-critic (λ = 0)": objectives.generalized_advantages(rewards, V, mask, 1.0, 0.0),
+            "with a value function (λ = 1)": generalized_advantages(rewards, V, mask, 1.0, 1.0),
+            "actor-critic (λ = 0)": generalized_advantages(rewards, V, mask, 1.0, 0.0),
         }
         for name, advantages in bars.items():
             found.setdefault(name, []).append(page["variance"](advantages))

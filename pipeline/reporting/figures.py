@@ -1,4 +1,4 @@
-"""The run in figures: gathered from manifests, logs and labels for the report, summary.json and the terminal."""
+"""The figures of a run, read from manifests, logs and labels, for the report, summary.json and the terminal."""
 
 import json
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from rich.table import Table
 
 from backbone.loading import resolve_model
 from foundation.files import Row, read_json
-from labeling_ui.quality import assessment as quality
+from labeling_ui.quality import assessment
 from labeling_ui.store.store import Store
 from pipeline.config.config import Config
 from pipeline.reporting.report import (
@@ -25,13 +25,13 @@ from pipeline.reporting.report import (
     StageRow,
 )
 from pipeline.runs.folder import Run
+from policy.alarms import RULES, alarm_spans
 from policy.export import load_snippet
-from policy.monitoring import RULES, spans
-from policy.native.training_state import LOG
+from policy.metrics import LOG
 
 _MEASURES = {
-    "words": "words in a response",
-    "finish_rate": "responses that end by themselves, share",
+    "words": "words per response",
+    "finish_rate": "responses that end their turn, share",
     "distinct_1": "distinct-1",
     "distinct_2": "distinct-2",
 }
@@ -59,12 +59,12 @@ def summarise(run: Run) -> dict[str, Any] | None:
 
 
 def table(run: Run, figures: dict[str, Any]) -> Table:
-    """The figures for the terminal, each with where it comes from."""
+    """The figures as a table for the terminal."""
     drawn = Table(title=f"{run.name}, round {run.round}", title_justify="left", show_header=False)
     rate = f"{figures['win_rate']:.1%} (95% interval {figures['win_rate_low']:.1%} to {figures['win_rate_high']:.1%})"
-    drawn.add_row(f"policy beats base, by the {figures['judge']}", rate)
-    drawn.add_row("KL to the base, nats a response", f"{figures['mean_kl']:.2f}")
-    drawn.add_row("distinct-2, ratio to the base's", f"{figures['distinct2_ratio']:.2f}")
+    drawn.add_row(f"policy beats base, judged by the {figures['judge']}", rate)
+    drawn.add_row("KL from the base, nats per response", f"{figures['mean_kl']:.2f}")
+    drawn.add_row("distinct-2, ratio to the base", f"{figures['distinct2_ratio']:.2f}")
     reward = run.record("reward")
     if reward:
         drawn.add_row("reward model, held-out accuracy", f"{reward.figures['accuracy']:.1%}")
@@ -100,7 +100,7 @@ def report_data(run: Run, config: Config, store: Store) -> ReportData:
         training=tuple(_numbers(row) for row in training),
         alarms=tuple(
             AlarmFigures(name=name, first=first, last=last, figure=RULES[name].figure, advice=RULES[name].advice)
-            for name, first, last in spans(training)
+            for name, first, last in alarm_spans(training)
             if name in RULES
         ),
         evaluation=_evaluation(run),
@@ -133,7 +133,7 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
     counts = store.counts()
     if not counts.tasks:
         return None
-    made, agreed = run.record("preferences"), quality.agreement(store)
+    made, agreed = run.record("preferences"), assessment.agreement(store)
     return LabelFigures(
         prompts=counts.prompts,
         tasks=counts.tasks,
@@ -151,7 +151,7 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
                 skill=each.skill.accuracy if each.skill else None, skill_low=each.skill.low if each.skill else None,
                 skill_high=each.skill.high if each.skill else None,
             )
-            for each in quality.annotators(store)
+            for each in assessment.annotators(store)
         ),
         label_set_hash=store.label_set_hash(),
     )  # fmt: skip

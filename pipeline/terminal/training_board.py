@@ -1,7 +1,7 @@
-"""The policy stage while it runs: figures with their course, alarms, speed and memory, redrawn after each step.
+"""The policy stage while it runs: figures with their curves, alarms, speed and memory, redrawn after each step.
 
-Where there is no terminal, a line now and then, and one for each alarm that goes on or off. Only shows: the alarms in
-the log are the policy stage's own, which looks at the same rows.
+Without a terminal, it prints a line every few seconds, and one for each alarm that goes on or off. It only displays: the
+policy stage computes the alarms in the log itself, from the same rows.
 """
 
 import math
@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pipeline.terminal.progress import progress
 from pipeline.terminal.sparkline import binned, sparkline
-from policy.monitoring import Alarm, AlarmConfig, Alarms
+from policy.alarms import Alarm, AlarmConfig, Alarms
 
 Row = Mapping[str, Any]
 OnStep = Callable[[Row], None]
@@ -26,28 +26,28 @@ _LEAST_TREND = 10
 
 
 class _Figure(NamedTuple):
-    """A column of the log as it is shown."""
+    """How a column of the log is displayed."""
 
     name: str
     label: str
     digits: int = 2
 
 
-# In the order of interest; the parts of the score come after it, whatever they are called.
+# In order of interest; the parts of the score, whatever their names, follow the score.
 _FIGURES = (
     _Figure("score", "score"),
     _Figure("reward", "reward"),
-    _Figure("score_std", "score, how unsure"),
+    _Figure("score_std", "score, uncertainty"),
     _Figure("score_spread", "score, spread in a group"),
-    _Figure("kl", "KL, nats a response"),
+    _Figure("kl", "KL, nats per response"),
     _Figure("length", "length, tokens", 1),
     _Figure("finish_rate", "finished, share"),
     _Figure("repetition", "repeated 4-grams, share"),
-    _Figure("entropy", "entropy, nats a token"),
+    _Figure("entropy", "entropy, nats per token"),
     _Figure("accuracy", "preferred gained more, share"),
     _Figure("margin", "margin"),
     _Figure("clip_fraction", "clipped ratios, share", 3),
-    _Figure("explained_variance", "value, explained"),
+    _Figure("explained_variance", "value, explained variance"),
     _Figure("kl_coefficient", "KL coefficient", 4),
     _Figure("grad_norm", "gradient norm"),
 )
@@ -55,7 +55,7 @@ _NOTE = ("score", "reward", "kl", "length", "finish_rate")
 
 
 class Board:
-    """What is shown of the rows so far."""
+    """The display of the rows so far."""
 
     def __init__(self, total: int, config: AlarmConfig) -> None:
         self._config = config
@@ -72,7 +72,7 @@ class Board:
         self._task = self._bar.add_task("policy", total=total, left="")
 
     def after(self, row: Row) -> tuple[list[Alarm], list[str]]:
-        """Take in a row; returns the alarms that have gone on with it, and the names of those that have gone off."""
+        """Add a row; return the alarms that went on with it, and the names of those that went off."""
         step = int(row["step"])
         self._rows.append(row)
         now = {alarm.name: alarm for alarm in self._alarms.after(row)}
@@ -86,12 +86,12 @@ class Board:
         return new, over
 
     def seconds_left(self) -> float | None:
-        """What the remaining steps will take if they take as long as the last ones did; None before the first."""
+        """Estimate from the duration of the last steps; None before the first."""
         recent = [spent for row in self._recent() if (spent := sum(_phases(row).values()))]
         return sum(recent) / len(recent) * (self._total - int(self._rows[-1]["step"])) if recent else None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The bar; below it the figures, the machine, and the alarms."""
+        """The bar; below it the figures, speed and memory, and the alarms."""
         parts: list[Any] = [self._bar]
         if self._rows:
             parts += [self._table(options.max_width, console.encoding.startswith("utf")), *self._machine()]
@@ -129,13 +129,13 @@ class Board:
         return [*shown[:at], *labelled, *shown[at:]]
 
     def _machine(self) -> Iterator[Text]:
-        """Where a step's time goes, and what it takes."""
+        """Time per step and per phase, speed and memory."""
         rows = self._recent()
         spent = {name: sum(_phases(row).get(name, 0.0) for row in rows) / len(rows) for name in _phases(rows[-1])}
         total = sum(spent.values())
         if not total:
             return
-        facts = [f"{total:.1f} s a step"]
+        facts = [f"{total:.1f} s per step"]
         last = rows[-1]
         if "tokens_per_second" in last:
             facts.append(f"{_average(rows, 'tokens_per_second'):,.0f} tokens/s")
@@ -156,7 +156,7 @@ class Board:
 
 @contextmanager
 def watch(console: Console, total: int, config: AlarmConfig, visible: bool = True) -> Iterator[OnStep]:
-    """Yield what takes the rows of the policy's log, one a step; those of an interrupted attempt may come at once."""
+    """Yield a function that takes the rows of the policy's log, one per step; those of an earlier attempt may come at once."""
     board = Board(total, config)
     if not visible:
         yield lambda row: None
@@ -187,17 +187,17 @@ def watch(console: Console, total: int, config: AlarmConfig, visible: bool = Tru
 
 
 def spoken(alarm: Alarm) -> str:
-    """What an alarm means, with the setting that it goes by."""
+    """The text of an alarm, with its setting."""
     return f"{alarm.text} (policy.alarms.{alarm.name}={alarm.limit:g})"
 
 
 def printable(name: str) -> str:
-    """The name of a part, which somebody chose, without what would steer a terminal."""
+    """A name chosen by a user, without characters that would control the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, with hours where there are any."""
+    """Minutes and seconds, with hours if there are any."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

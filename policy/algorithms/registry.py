@@ -1,18 +1,15 @@
-"""The algorithms, each said in one entry of `ALGORITHMS`: how it weighs tokens, and what else is its own.
+"""To add an algorithm, add an entry to `ALGORITHMS` here: how it computes advantages, and the form of its loss.
 
-A new one is one more entry. The maths is in `objectives.py`; what a run's configuration changes about an entry, and
-what it has to have for it, in `config.py`. Offline algorithms are not here: they sample nothing.
+The mathematics is in the other files of this folder. `policy/config.py` applies what a run's configuration changes
+about an entry and checks that it can work. Offline algorithms (DPO) are not here: they sample nothing.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 
-from policy.algorithms.objectives import (
-    Aggregation,
-    KLEstimator,
+from policy.algorithms.advantages import (
     RunningMean,
     generalized_advantages,
     group_advantages,
@@ -20,15 +17,15 @@ from policy.algorithms.objectives import (
     reinforce_plus_plus_advantages,
     rloo_advantages,
 )
-
-KLPlace = Literal["reward", "loss"]
+from policy.algorithms.kl import KLEstimator, KLPlace
+from policy.algorithms.losses import Aggregation
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The `n` responses of a step, over all processes, once their rewards are known.
+class Experience:
+    """The `n` responses of a step, over all processes, with what advantages are computed from.
 
-    rewards, mask: (n, T); values: (n, T), what a value network expected before each token; each `group` rows in a row
+    rewards, mask: (n, T); values: (n, T), the value network's predictions before each token; `group` consecutive rows
     answer one prompt.
     """
 
@@ -45,8 +42,8 @@ class Judged:
 class Algorithm:
     """What makes one policy-gradient algorithm: from rewards to advantages (n, T), and the form of its loss."""
 
-    advantages: Callable[[Judged], torch.Tensor]
-    clipped: bool = False  # PPO's ratio clipping; without it, the policy gradient as it is
+    advantages: Callable[[Experience], torch.Tensor]
+    clipped: bool = False  # PPO's ratio clipping; otherwise the plain policy gradient
     needs_group: bool = False  # compares responses to one prompt
     needs_values: bool = False  # has a value network
     whiten: bool = False
@@ -55,38 +52,33 @@ class Algorithm:
     kl_estimator: KLEstimator = "k1"
 
 
-def with_values(judged: Judged, lambda_: float) -> torch.Tensor:
-    """Generalised advantages over what the value network expected: (n, T)."""
-    assert judged.values is not None, "this algorithm needs a value network"
-    return generalized_advantages(judged.rewards, judged.values, judged.mask, judged.discount, lambda_)
+def _gae(batch: Experience, lambda_: float) -> torch.Tensor:
+    assert batch.values is not None, "this algorithm needs a value network"
+    return generalized_advantages(batch.rewards, batch.values, batch.mask, batch.discount, lambda_)
 
 
-def _reinforce(judged: Judged) -> torch.Tensor:
-    if judged.values is not None:
-        return with_values(judged, lambda_=1.0)
-    return reinforce_advantages(judged.rewards, judged.mask, judged.group, judged.baseline, judged.discount)
+def _reinforce(batch: Experience) -> torch.Tensor:
+    if batch.values is not None:
+        return _gae(batch, lambda_=1.0)
+    return reinforce_advantages(batch.rewards, batch.mask, batch.baseline, batch.discount)
 
 
-def _rloo(judged: Judged) -> torch.Tensor:
-    return rloo_advantages(judged.rewards, judged.mask, judged.group, judged.baseline, judged.discount)
-
-
-def _grpo(judged: Judged, scale: bool = True) -> torch.Tensor:
-    return group_advantages(judged.rewards.sum(1), judged.group, scale)[:, None] * judged.mask
+def _grpo(batch: Experience, scale: bool = True) -> torch.Tensor:
+    return group_advantages(batch.rewards.sum(1), batch.group, scale)[:, None] * batch.mask
 
 
 ALGORITHMS: dict[str, Algorithm] = {
     # Williams 1992. With a value network: Sutton & Barto 2018, section 13.4.
     "reinforce": Algorithm(_reinforce),
     # Kool et al. 2019; Ahmadian et al. 2024.
-    "rloo": Algorithm(_rloo, needs_group=True),
-    # Shao et al. 2024. Its k3 in the loss has another KL's gradient (see `kl_loss`): k2 is the default here.
+    "rloo": Algorithm(lambda batch: rloo_advantages(batch.rewards, batch.mask, batch.group), needs_group=True),
+    # Shao et al. 2024. Its k3 in the loss has the gradient of another KL (see `kl_loss`): k2 is the default here.
     "grpo": Algorithm(
         _grpo, clipped=True, needs_group=True, aggregation="sequence_mean", kl_in="loss", kl_estimator="k2"
     ),
     # Liu et al. 2025.
     "dr_grpo": Algorithm(
-        lambda judged: _grpo(judged, scale=False),
+        lambda batch: _grpo(batch, scale=False),
         clipped=True,
         needs_group=True,
         aggregation="fixed",
@@ -95,10 +87,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     # Hu 2025.
     "reinforce_plus_plus": Algorithm(
-        lambda judged: reinforce_plus_plus_advantages(judged.rewards, judged.mask, judged.discount), clipped=True
+        lambda batch: reinforce_plus_plus_advantages(batch.rewards, batch.mask, batch.discount), clipped=True
     ),
     # Schulman et al. 2017, with the whitening of Ziegler et al. 2019.
-    "ppo": Algorithm(
-        lambda judged: with_values(judged, judged.gae_lambda), clipped=True, needs_values=True, whiten=True
-    ),
+    "ppo": Algorithm(lambda batch: _gae(batch, batch.gae_lambda), clipped=True, needs_values=True, whiten=True),
 }

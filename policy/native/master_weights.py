@@ -1,7 +1,7 @@
-"""Weights that compute in the base's number format and learn in fp32, in one process or in many.
+"""Mixed-precision training: weights compute in the base's dtype, and AdamW updates their fp32 master copies.
 
-Bfloat16 cannot hold small updates: AdamW works on fp32 copies, rounded into the weights that compute after each step.
-Knows neither losses nor files.
+Bfloat16 cannot hold small updates, so the copies are rounded into the weights after each step. Gradients are summed
+over processes. Losses and files are not known here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 Weights = Mapping[str, torch.nn.Parameter]
 
 
-class Trained:
+class MasterWeights:
     """Some weights by name, their fp32 copies (`master`), and AdamW on those.
 
     `groups` are (learning rate, weights); a step may scale all the rates.
@@ -29,9 +29,9 @@ class Trained:
         self._rates = [rate for rate, _ in groups]
 
     def step(self, accelerator: Accelerator, max_norm: float, scale: float = 1.0) -> float:
-        """One AdamW step on the gradients that have accumulated, summed over processes; returns their norm.
+        """One AdamW step on the accumulated gradients, summed over processes; returns their norm.
 
-        Gradients longer than `max_norm` are shortened to it. Where the norm is not finite, nothing is changed.
+        Gradients are clipped to the norm `max_norm`. If the norm is not finite, nothing is changed.
         """
         for name, weight in self.weights.items():
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
@@ -45,13 +45,13 @@ class Trained:
             self._round()
         return float(norm)
 
-    def forget_gradients(self) -> None:
-        """Drop what has accumulated."""
+    def zero_grad(self) -> None:
+        """Discard the accumulated gradients."""
         for weight in self.weights.values():
             weight.grad = None
 
     def state(self) -> dict[str, Any]:
-        """What `restore` goes on from."""
+        """What `restore` continues from."""
         return {
             "master": {name: value.detach() for name, value in self.master.items()},
             "optimizer": self.optimizer.state_dict(),

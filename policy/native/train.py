@@ -1,9 +1,8 @@
-"""The policy stage: rollout, advantages, update, over and over.
+"""The native training loop of the policy stage: rollout, advantages, update, step after step.
 
-Runs in one process or in many under `accelerate launch`; the same global batch gives the same result, because every
-response has a random stream of its own, advantages are made of all processes' rewards, and gradients are summed over
-processes. A killed run goes on from its last checkpoint to the same bits. Which prompts, which scorer and which folder,
-the caller says.
+Runs in one process or in many under `accelerate launch`. The same global batch gives the same result, because every
+response has a random stream of its own, advantages are computed from the rewards of all processes, and gradients are
+summed over processes. A killed run continues from its last checkpoint to the same bits.
 """
 
 import json
@@ -21,20 +20,19 @@ from backbone.sampling import SamplingConfig, check_room
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.files import write_jsonl
-from policy.algorithms.objectives import (
-    RunningMean,
-    explained_variance,
-    kl_estimate,
-    token_rewards,
-    value_loss,
-    whiten,
-)
-from policy.algorithms.registry import Algorithm, Judged
+from policy.alarms import Alarms, tracker_metrics
+from policy.algorithms.advantages import RunningMean, whiten
+from policy.algorithms.kl import kl_estimate
+from policy.algorithms.losses import explained_variance, value_loss
+from policy.algorithms.registry import Algorithm, Experience
+from policy.algorithms.token_rewards import token_rewards
 from policy.config import PolicyConfig, algorithm_of, check_config
-from policy.monitoring import Alarms, for_trackers, of_machine, repetition, spread
-from policy.native.rollout import Mixture, Rollout, Scorer, gathered, roll_out, timed
-from policy.native.training_state import ADAPTER, LOG, Row, TrainState, resume, save_checkpoint, start
+from policy.metrics import LOG, machine_metrics, repetition, score_spread, timed
+from policy.native.checkpoints import CHECKPOINTS, restore_checkpoint, save_checkpoint
+from policy.native.rollout import Rollout, gather_rollouts, roll_out
+from policy.native.training_state import ADAPTER, Row, TrainState, initial_state
 from policy.native.update import update
+from policy.scoring import Mixture, Scorer
 
 
 def train_policy(
@@ -49,17 +47,17 @@ def train_policy(
     accelerator: Accelerator | None = None,
     on_step: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
-    """Tune the adapter "policy" on `base` and write it to `folder`; returns the log, one row a step.
+    """Tune the adapter "policy" on `base` and write it to `folder`; returns the log, one row per step.
 
-    `folder` is where a killed call left its checkpoints, or empty. `initial` is an adapter to go on from, by default
+    `folder` is where a killed call left its checkpoints, or empty. `initial` is an adapter to start from, by default
     `config.initial`.
     """
     accelerator = accelerator or Accelerator(cpu=base.device.type == "cpu")
     check_config(config, len(prompts), accelerator.num_processes)
     check_room(base, prompts, config.max_new_tokens)
-    state = start(config, base, seed, initial or config.initial)
+    state = initial_state(config, base, seed, initial or config.initial)
     state.mixture = scorer if isinstance(scorer, Mixture) else None
-    log, alarms = resume(folder, state, base), Alarms(config.alarms)
+    log, alarms = restore_checkpoint(folder, state, base), Alarms(config.alarms)
     if accelerator.is_main_process:
         write_jsonl(folder / LOG, log)
     for row in log:
@@ -73,13 +71,13 @@ def train_policy(
         if accelerator.is_main_process:
             with (folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            accelerator.log(for_trackers(row), step=row["step"])
+            accelerator.log(tracker_metrics(row), step=row["step"])
         on_step(row)
         if state.step % config.checkpoint_every == 0 and state.step < config.steps and accelerator.is_main_process:
             save_checkpoint(folder, state)
     if accelerator.is_main_process:
         base.save_adapter(ADAPTER, folder, state.policy.master)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     accelerator.wait_for_everyone()
     return log
 
@@ -93,14 +91,14 @@ def train_step(
     seed: int,
     accelerator: Accelerator,
 ) -> Row:
-    """Sample, score, penalise, update: the algorithm, once."""
+    """One step of the algorithm: sample, score, penalise, update."""
     algorithm, beta = algorithm_of(config), state.kl_coefficient(config)
     rollout = _sample(config, base, scorer, prompts, state, seed, accelerator)
     values = None
     if state.value:
         with timed(rollout.seconds, "value"):
-            values = state.value.expect(rollout)
-    whole, expected = gathered(rollout, values, accelerator)
+            values = state.value.predict(rollout)
+    whole, expected = gather_rollouts(rollout, values, accelerator)
 
     scores = whole.scores
     if config.normalise_rewards:
@@ -112,10 +110,10 @@ def train_step(
         kl,
         whole.mask,
         whole.finished,
-        beta if algorithm.kl_in == "reward" else 0.0,
-        config.missing_eos_penalty,
-        config.score_clip,
-        config.length_penalty,
+        kl_coefficient=beta if algorithm.kl_in == "reward" else 0.0,
+        missing_eos_penalty=config.missing_eos_penalty,
+        score_clip=config.score_clip,
+        length_penalty=config.length_penalty,
     )
     raw = advantages_of(config, algorithm, rewards, whole.mask, expected, state.baseline)
     advantages = whiten(raw, whole.mask) if algorithm.whiten else raw
@@ -138,7 +136,7 @@ def train_step(
     local = _of_responses(rollout, _at(rewards, *mine), figures.pop("entropy"), figures.pop("mismatch"))
     everyone = gather_object(local)
     means = {name: sum(one[name] for one in everyone) / len(everyone) for name in everyone[0]}
-    return {"step": state.step, **means, **figures, **of_machine(rollout.seconds, figures["tokens"], base.device)}
+    return {"step": state.step, **means, **figures, **machine_metrics(rollout.seconds, figures["tokens"], base.device)}
 
 
 def advantages_of(
@@ -149,9 +147,11 @@ def advantages_of(
     values: torch.Tensor | None,
     baseline: RunningMean,
 ) -> torch.Tensor:
-    """What each token was worth beyond what was expected, before whitening; all (n, T), over all processes."""
+    """The advantages of all tokens before whitening, over all processes: (n, T), as are all tensors given."""
     before = baseline if config.baseline == "mean" else RunningMean()
-    return algorithm.advantages(Judged(rewards, mask, values, config.group, before, config.discount, config.gae_lambda))
+    return algorithm.advantages(
+        Experience(rewards, mask, values, config.group, before, config.discount, config.gae_lambda)
+    )
 
 
 def prompts_of_step(count: int, per_step: int, step: int, seed: int) -> list[int]:
@@ -205,7 +205,7 @@ def _of_step(config: PolicyConfig, whole: Rollout, advantages: torch.Tensor) -> 
     """What is logged of all responses together."""
     return {
         "advantage_std": float(advantages[whole.mask.bool()].std(correction=0)),
-        "score_spread": spread(whole.scores.tolist(), config.group),
+        "score_spread": score_spread(whole.scores.tolist(), config.group),
         "tokens": int(whole.mask.sum()),
     }
 

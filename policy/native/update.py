@@ -1,7 +1,7 @@
 """From advantages to weights: epochs of minibatches, each a sum over micro-batches and over processes.
 
-Every process works on its own rows of a minibatch; which rows make one up, all of them know. What advantages are and
-where rollouts come from is `train.py`'s.
+All processes agree on the rows of a minibatch, and each works on those of its own. Advantages and rollouts come from
+`train.py`.
 """
 
 import math
@@ -17,18 +17,15 @@ from backbone.adapters import SharedBase
 from backbone.logprobs import TokenLogprobs, response_logprobs
 from backbone.tokens import Ids
 from foundation.errors import UserError
-from policy.algorithms.objectives import (
-    aggregate,
-    clipped_surrogate,
-    kl_loss,
-    truncated_importance_weights,
-)
+from policy.algorithms.kl import kl_loss
+from policy.algorithms.losses import aggregate, clipped_surrogate, surrogate, truncated_importance_weights
 from policy.algorithms.registry import Algorithm
 from policy.config import PolicyConfig, algorithm_of
-from policy.native.batches import micro_batches, minibatches
-from policy.native.rollout import Rollout, timed
+from policy.metrics import timed
+from policy.native.minibatches import micro_batches, minibatches
+from policy.native.rollout import Rollout
 from policy.native.training_state import ADAPTER, TrainState
-from policy.native.value_network import warm_up
+from policy.native.value_network import warmup_factor
 
 Row = dict[str, Any]
 
@@ -48,15 +45,15 @@ def update(
     (n, T).
     """
     algorithm, beta = algorithm_of(config), state.kl_coefficient(config)
-    rate = warm_up(config, state.step)
+    rate = warmup_factor(config, state.step)
     old, entropy = torch.zeros_like(advantages), torch.zeros_like(advantages)
     seen = {"loss": 0.0, "tokens": 0.0, "clipped": 0.0, "ratio": 0.0, "ratio_max": 0.0}
     norms = []
     checkpointing = checkpointed(base.base, config.gradient_checkpointing)
     with timed(rollout.seconds, "update"), checkpointing, base.using(ADAPTER):
         if config.minibatches > 1:
-            old, entropy = _before(config, base, rollout)
-        state.policy.forget_gradients()
+            old, entropy = _before_first_update(config, base, rollout)
+        state.policy.zero_grad()
         for epoch, mine, n in minibatches(config, rollout, state.step, seed, accelerator.num_processes):
             tokens = sum(gather_object([float(rollout.mask[mine].sum())]))
             for rows in micro_batches(rollout, mine, config.micro_batch):
@@ -65,14 +62,15 @@ def update(
                 if epoch == 0 and config.minibatches == 1:  # nothing has been updated yet
                     old[rows, :width], entropy[rows, :width] = now.logprobs.detach(), now.entropy.detach()
                 part = (advantages[rows, :width], old[rows, :width])
-                terms = _terms(config, algorithm, now, *part, rollout, rows, beta)
-                loss = aggregate(terms, now.mask, n, algorithm.aggregation, config.max_new_tokens, tokens)
+                terms = _token_losses(config, algorithm, now, *part, rollout=rollout, rows=rows, beta=beta)
+                how, longest = algorithm.aggregation, config.max_new_tokens
+                loss = aggregate(terms, now.mask, n, how, max_tokens=longest, tokens=tokens)
                 if not bool(loss.isfinite()):
                     raise _not_finite("loss", state.step + 1, rollout, rows, base)
                 loss.backward()  # type: ignore[no-untyped-call]
                 seen["loss"] += float(loss.detach())
                 if algorithm.clipped:
-                    _count(config, now, *part, seen)
+                    _add_ratio_metrics(config, now, *part, seen)
             norms.append(state.policy.step(accelerator, config.max_grad_norm, rate))
             if not math.isfinite(norms[-1]):
                 raise _not_finite("gradient", state.step + 1, rollout, range(len(rollout.rows)), base)
@@ -105,8 +103,8 @@ def _forward(config: PolicyConfig, base: SharedBase, rollout: Rollout, rows: Seq
 
 
 @torch.no_grad()
-def _before(config: PolicyConfig, base: SharedBase, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies before the first update, by the arithmetic of training: both (n, T)."""
+def _before_first_update(config: PolicyConfig, base: SharedBase, rollout: Rollout) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies before the first update, as training computes them: both (n, T)."""
     logprobs, entropy = torch.zeros_like(rollout.mask), torch.zeros_like(rollout.mask)
     with base.using(ADAPTER):
         for rows in micro_batches(rollout, range(len(rollout.rows)), config.micro_batch):
@@ -116,22 +114,23 @@ def _before(config: PolicyConfig, base: SharedBase, rollout: Rollout) -> tuple[t
     return logprobs, entropy
 
 
-def _terms(
+def _token_losses(
     config: PolicyConfig,
     algorithm: Algorithm,
     now: TokenLogprobs,
     advantages: torch.Tensor,
     old: torch.Tensor,
+    *,
     rollout: Rollout,
     rows: Sequence[int],
     beta: float,
 ) -> torch.Tensor:
-    """What each token adds to the loss: (rows, T)."""
+    """The loss of each token: (rows, T)."""
     width = now.mask.shape[1]
     if algorithm.clipped:
         terms = clipped_surrogate(now.logprobs, old, advantages, config.clip, config.clip_high)
     else:
-        terms = -(advantages * now.logprobs)
+        terms = surrogate(now.logprobs, advantages)
     if config.importance_cap is not None:
         terms = terms * truncated_importance_weights(old, rollout.logprobs[rows, :width], config.importance_cap)
     if algorithm.kl_in == "loss" and beta:
@@ -143,10 +142,10 @@ def _terms(
 
 
 @torch.no_grad()
-def _count(
+def _add_ratio_metrics(
     config: PolicyConfig, now: TokenLogprobs, advantages: torch.Tensor, old: torch.Tensor, seen: dict[str, float]
 ) -> None:
-    """Take these tokens into the figures of the ratio."""
+    """Add these tokens to the metrics of the ratio."""
     ratio = torch.exp(now.logprobs - old)
     high = config.clip if config.clip_high is None else config.clip_high
     beyond = ((ratio < 1 - config.clip) & (advantages < 0)) | ((ratio > 1 + high) & (advantages > 0))

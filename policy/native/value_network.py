@@ -1,7 +1,7 @@
-"""Value networks on the shared base: what a response is going to be worth, said before each of its tokens.
+"""Value networks on the shared base: they predict the return of a response before each of its tokens.
 
-`ValueHead` reads the states of the base as it is; `ValueAdapter` has a LoRA adapter of its own under its head. Neither
-outlives the training: another run has other rewards.
+`ValueHead` is a linear head on the states of the frozen base; `ValueAdapter` has a LoRA adapter of its own under its
+head. Neither is kept after training: another run has other rewards.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,36 +14,36 @@ from accelerate import Accelerator
 from backbone.activation_checkpointing import checkpointed
 from backbone.adapters import SharedBase, lora_config
 from backbone.cpu.shared_prompts import states_before
-from policy.algorithms.objectives import value_loss
+from policy.algorithms.losses import value_loss
 from policy.config import PolicyConfig
-from policy.native.batches import micro_batches, minibatches
-from policy.native.master_weights import Trained
+from policy.native.master_weights import MasterWeights
+from policy.native.minibatches import micro_batches, minibatches
 from policy.native.rollout import Rollout
 
 ADAPTER = "value"
-_DECAY = 0.8  # what a step's responses still count one step later
-_RIDGE = 1.0  # how many responses the belief in V = constant is worth
+_DECAY = 0.8  # the weight of earlier steps falls by this factor per step
+_RIDGE = 1.0  # the prior V = constant weighs as much as this many responses
 
 
 class ValueNetwork(Protocol):
-    """V(s_t), s_t being the prompt and the tokens before the t-th; 0 everywhere to begin with."""
+    """V(s_t), where s_t is the prompt and the tokens before the t-th; 0 everywhere at first."""
 
-    def expect(self, rollout: Rollout) -> torch.Tensor:
+    def predict(self, rollout: Rollout) -> torch.Tensor:
         """V before every token of this process's rollout, as constants: (n, T)."""
 
     def fit(
         self, values: torch.Tensor, returns: torch.Tensor, *, step: int, seed: int, accelerator: Accelerator
     ) -> None:
-        """Learn from the returns (n, T) of the rollout last expected, of which `values` (n, T) was said."""
+        """Learn from the returns (n, T) of the last predicted rollout, for which `values` (n, T) was predicted."""
 
     def state(self) -> Any:
-        """What `restore` goes on from."""
+        """What `restore` continues from."""
 
     def restore(self, state: Any) -> None:
-        """Go on from that state."""
+        """Continue from that state."""
 
 
-def start_value(config: PolicyConfig, base: SharedBase, seed: int) -> ValueNetwork:
+def build_value_network(config: PolicyConfig, base: SharedBase, seed: int) -> ValueNetwork:
     """The network that the configuration asks for."""
     return ValueHead(config, base) if config.value_network == "head" else ValueAdapter(config, base, seed)
 
@@ -51,9 +51,9 @@ def start_value(config: PolicyConfig, base: SharedBase, seed: int) -> ValueNetwo
 class ValueHead:
     """A linear function of the base's states, fitted by least squares to the returns of the last few steps.
 
-    The base does not change, so that its states are computed once a step, and what earlier steps said of them is
-    summed up in two sums: there is no learning rate to choose. Ridge regression (Hoerl & Kennard 1970) with forgetting;
-    each response counts as one, whatever its length.
+    The base does not change, so its states are computed once per step, and earlier steps are kept as two sums. There is
+    no learning rate to choose. Ridge regression (Hoerl & Kennard 1970) with forgetting; each response counts as one,
+    whatever its length.
     """
 
     def __init__(self, config: PolicyConfig, base: SharedBase) -> None:
@@ -65,8 +65,8 @@ class ValueHead:
         self._states: dict[int, torch.Tensor] = {}
 
     @torch.no_grad()
-    def expect(self, rollout: Rollout) -> torch.Tensor:
-        """As `ValueNetwork.expect`."""
+    def predict(self, rollout: Rollout) -> torch.Tensor:
+        """As `ValueNetwork.predict`."""
         self._states, values = {}, torch.zeros_like(rollout.mask)
         for rows in micro_batches(rollout, range(len(rollout.rows)), self._config.micro_batch):
             with self._base.using(None):
@@ -107,7 +107,7 @@ class ValueHead:
 
 
 class ValueAdapter:
-    """A LoRA adapter with a linear head, trained by gradient on half the squared error: as often as the policy is."""
+    """A LoRA adapter with a linear head, trained on half the squared error with as many updates as the policy."""
 
     def __init__(self, config: PolicyConfig, base: SharedBase, seed: int) -> None:
         self._config, self._base = config, base
@@ -118,12 +118,14 @@ class ValueAdapter:
         torch.nn.init.zeros_(self._head.weight)
         torch.nn.init.zeros_(self._head.bias)
         head = {f"head.{name}": weight for name, weight in self._head.named_parameters()}
-        self._trained = Trained((config.value_learning_rate, head), (config.learning_rate, base.parameters(ADAPTER)))
+        self._master = MasterWeights(
+            (config.value_learning_rate, head), (config.learning_rate, base.parameters(ADAPTER))
+        )
         self._rollout: Rollout | None = None
 
     @torch.no_grad()
-    def expect(self, rollout: Rollout) -> torch.Tensor:
-        """As `ValueNetwork.expect`."""
+    def predict(self, rollout: Rollout) -> torch.Tensor:
+        """As `ValueNetwork.predict`."""
         self._rollout, values = rollout, torch.zeros_like(rollout.mask)
         with self._base.using(ADAPTER):
             for rows in micro_batches(rollout, range(len(rollout.rows)), self._config.micro_batch):
@@ -135,24 +137,24 @@ class ValueAdapter:
     ) -> None:
         """As `ValueNetwork.fit`."""
         config, rollout = self._config, self._rollout
-        assert rollout is not None, "expect comes first"
-        self._trained.forget_gradients()
+        assert rollout is not None, "predict comes first"
+        self._master.zero_grad()
         with checkpointed(self._base.base, config.gradient_checkpointing):
             for _, mine, n in minibatches(config, rollout, step, seed, accelerator.num_processes):
                 for rows in micro_batches(rollout, mine, config.micro_batch):
                     with self._learning():
                         now, mask = self._values(rows), rollout.mask[rows]
-                        loss = value_loss(now, returns[rows], mask, n, values[rows], config.value_clip)
+                        loss = value_loss(now, returns[rows], mask, n, old_values=values[rows], clip=config.value_clip)
                         loss.backward()  # type: ignore[no-untyped-call]
-                self._trained.step(accelerator, config.max_grad_norm, warm_up(config, step))
+                self._master.step(accelerator, config.max_grad_norm, warmup_factor(config, step))
 
     def state(self) -> dict[str, Any]:
         """As `ValueNetwork.state`."""
-        return self._trained.state()
+        return self._master.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """As `ValueNetwork.restore`."""
-        self._trained.restore(state)
+        self._master.restore(state)
 
     @contextmanager
     def _learning(self) -> Iterator[None]:
@@ -165,13 +167,13 @@ class ValueAdapter:
                 self._base.trainable = before
 
     def _values(self, rows: Sequence[int]) -> torch.Tensor:
-        assert self._rollout is not None, "expect comes first"
+        assert self._rollout is not None, "predict comes first"
         mask = self._rollout.mask[list(rows)]
         values = self._head(_scaled(_states(self._base, self._rollout, rows))).squeeze(-1)
         return torch.zeros_like(mask).index_put(mask.nonzero(as_tuple=True), values)
 
 
-def warm_up(config: PolicyConfig, step: int) -> float:
+def warmup_factor(config: PolicyConfig, step: int) -> float:
     """The share of the learning rates in this step, counted from 0."""
     return min(1.0, (step + 1) / (config.warmup_steps + 1))
 
@@ -186,7 +188,7 @@ def _by_row(states: torch.Tensor, rollout: Rollout, rows: Sequence[int]) -> Sequ
 
 
 def _scaled(states: torch.Tensor) -> torch.Tensor:
-    """To mean 0 and variance 1 (Ba et al. 2016): whatever the model, the same learning rates and ridge will do."""
+    """To mean 0 and variance 1 (Ba et al. 2016), so that the same learning rates and ridge suit every model."""
     return torch.nn.functional.layer_norm(states.float(), states.shape[-1:])
 
 

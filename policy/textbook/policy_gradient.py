@@ -1,7 +1,7 @@
-"""REINFORCE, actor-critic and PPO as the textbook has them: episodes in an environment, small networks, Adam.
+"""REINFORCE, actor-critic and PPO as in the textbook: episodes in an environment, small networks, Adam.
 
-Every formula is one of `objectives.py`, the same that the large engine (`train.py`) uses. Left out on purpose: a KL
-penalty (there is no reference here), groups of responses to one prompt, and anything that saves memory.
+Every formula is a function of `policy.algorithms`, which `policy.native` uses too. Left out on purpose: a KL penalty
+(there is no reference here), groups of responses to one prompt, and anything that saves memory.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,16 +14,8 @@ from pydantic import Field
 
 from backbone.sampling import draw
 from foundation.settings import Settings
-from policy.algorithms.objectives import (
-    RunningMean,
-    clipped_policy_loss,
-    discounted_returns,
-    entropy,
-    generalized_advantages,
-    policy_gradient_loss,
-    reinforce_advantages,
-    value_loss,
-)
+from policy.algorithms.advantages import RunningMean, discounted_returns, generalized_advantages, reinforce_advantages
+from policy.algorithms.losses import aggregate, clipped_surrogate, entropy, surrogate, value_loss
 from policy.textbook.networks import PolicyNetwork, ValueNetwork
 
 VectorEnvironment = gymnasium.vector.VectorEnv[Any, Any, Any]
@@ -180,7 +172,7 @@ def advantages_of(learner: Learner, episodes: Episodes) -> tuple[torch.Tensor, t
     rewards, mask, config = episodes.rewards, episodes.mask, learner.config
     if isinstance(config, ReinforceConfig) and config.baseline != "value":
         baseline = learner.baseline if config.baseline == "mean" else RunningMean()
-        return reinforce_advantages(rewards, mask, 1, baseline, learner.discount), discounted_returns(
+        return reinforce_advantages(rewards, mask, baseline, learner.discount), discounted_returns(
             rewards, learner.discount
         )
     with torch.no_grad():
@@ -193,11 +185,12 @@ def advantages_of(learner: Learner, episodes: Episodes) -> tuple[torch.Tensor, t
 def policy_loss(learner: Learner, episodes: Episodes, advantages: torch.Tensor, n: int) -> tuple[torch.Tensor, float]:
     """The loss of the policy on these episodes, of `n` in the batch, and the mean entropy of its choices."""
     logits = learner.policy(episodes.tokens, episodes.written).masked_fill(~episodes.allowed, -torch.inf)
-    logprobs = torch.log_softmax(logits, -1).gather(-1, episodes.actions[..., None]).squeeze(-1)
+    logprobs = torch.log_softmax(logits, -1).gather(-1, episodes.actions[..., None]).squeeze(-1) * episodes.mask
     if isinstance(learner.config, PPOConfig):
-        loss = clipped_policy_loss(logprobs, episodes.logprobs, advantages, episodes.mask, n, learner.config.clip)
+        terms = clipped_surrogate(logprobs, episodes.logprobs, advantages, learner.config.clip)
     else:
-        loss = policy_gradient_loss(logprobs, advantages, episodes.mask, n)
+        terms = surrogate(logprobs, advantages)
+    loss = aggregate(terms, episodes.mask, n)
     spread = (entropy(logits) * episodes.mask).sum()
     return loss - learner.config.entropy_coefficient * spread / n, float(spread.detach() / episodes.mask.sum())
 

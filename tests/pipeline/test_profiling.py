@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from pipeline import stages
 from pipeline.profiling import OPERATORS, TRACE, profiled
-from policy.native.rollout import timed
+from policy.metrics import timed
 from tests.pipeline import tiny
 
 

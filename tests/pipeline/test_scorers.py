@@ -16,9 +16,9 @@ from pipeline.config.config import load_config
 from pipeline.reporting.report import training_charts
 from pipeline.scorers import as_scorer, learned_reward, policy_scorer
 from policy.config import PolicyConfig
-from policy.monitoring import OF_THE_MACHINE
-from policy.native.rollout import Mixture
+from policy.metrics import MACHINE_METRICS
 from policy.native.train import train_policy
+from policy.scoring import Mixture
 from reward_model.rewards.mixture import compose
 from reward_model.rewards.registry import KINDS, RewardSpec
 from reward_model.scorer import RewardScorer
@@ -164,8 +164,8 @@ def test_a_killed_run_goes_on_with_the_same_normalisation(tiny_model: Path, tmp_
         train(tmp_path / "killed", 3)
     resumed = train(tmp_path / "killed", None)
     for one, other in zip(whole, resumed, strict=True):
-        assert {k: v for k, v in one.items() if not k.startswith(OF_THE_MACHINE)} == {
-            k: v for k, v in other.items() if not k.startswith(OF_THE_MACHINE)
+        assert {k: v for k, v in one.items() if not k.startswith(MACHINE_METRICS)} == {
+            k: v for k, v in other.items() if not k.startswith(MACHINE_METRICS)
         }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from reward_model.labels.data import split_by_prompt
 from safetensors.torch import load_file
 
 from backbone.adapters import SharedBase
@@ -18,8 +19,7 @@ from pipeline import stages, tuning
 from pipeline.config.config import Config
 from pipeline.evaluation.judges import SCORE
 from pipeline.runs.manifest import Manifest
-from policy.monitoring import OF_THE_MACHINE
-from reward_model.labels.data import split_by_prompt
+from policy.metrics import MACHINE_METRICS
 from tests.pipeline import tiny
 
 ADAPTER = "adapter_model.safetensors"
@@ -268,7 +268,7 @@ def test_a_loop_killed_in_every_stage_ends_as_if_it_had_not_been(
     for name in ("reward", "policy", "export"):
         assert same_weights(killed / name, whole / name), name
     logs = [
-        [{key: value for key, value in row.items() if not key.startswith(OF_THE_MACHINE)} for row in tiny.rows(each)]
+        [{key: value for key, value in row.items() if not key.startswith(MACHINE_METRICS)} for row in tiny.rows(each)]
         for each in (killed / "policy" / "log.jsonl", whole / "policy" / "log.jsonl")
     ]
     assert logs[0] == logs[1]

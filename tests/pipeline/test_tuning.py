@@ -78,7 +78,7 @@ def test_dpo_leaves_held_out_prompts_alone(
     known = [row["id"] for row in prompts if row["split"] == "train"]
     source = copied / "prompts.jsonl"
     write_jsonl(source, [row | {"split": "held_out"} if row["id"] == known[1] else row for row in prompts])
-    monkeypatch.setattr("policy.trl.dpo.train_dpo", train)
+    monkeypatch.setattr("policy.trl.train_dpo.train_dpo", train)
     overrides = [*tiny_settings, f"collect.prompts={source}", "policy.algorithm=dpo"]
     with pytest.raises(Begun):
         stages.policy(*tiny.opened(copied, overrides))

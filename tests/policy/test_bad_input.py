@@ -14,8 +14,8 @@ from backbone.adapters import CONFIG as ADAPTER_CONFIG
 from backbone.adapters import WEIGHTS, SharedBase, read_adapter
 from foundation.errors import UserError
 from policy.config import PolicyConfig, check_config
-from policy.native.rollout import scores_of
 from policy.native.train import train_policy
+from policy.scoring import checked_scores
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
 
@@ -174,12 +174,12 @@ class Returning:
 
 
 def said(base: SharedBase, scores: Any) -> torch.Tensor:
-    return scores_of(Returning(scores), RESPONSES, RESPONSES, base)
+    return checked_scores(Returning(scores), RESPONSES, RESPONSES, base)
 
 
 @pytest.mark.parametrize("error", [KeyError("rating"), ZeroDivisionError("division by zero"), RuntimeError("x" * 999)])
 def test_a_reward_that_raises_is_named_with_what_it_raised(base: SharedBase, error: Exception) -> None:
-    with pytest.raises(UserError, match=f"failed on 3 responses with {type(error).__name__}.* Mend the reward") as told:
+    with pytest.raises(UserError, match=f"failed on 3 responses with {type(error).__name__}.* Fix the reward") as told:
         said(base, error)
     assert told.value.__cause__ is error
     assert len(str(told.value)) < 400
@@ -192,7 +192,7 @@ def test_a_message_for_the_user_passes_through_as_it_is(base: SharedBase) -> Non
 
 @pytest.mark.parametrize("shape", [(2,), (4,), (3, 1), (0,), ()])
 def test_too_few_or_too_many_scores_are_refused(base: SharedBase, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"returned shape .* for 3 responses. Let it give one a response: \(3,\)"):
+    with pytest.raises(UserError, match=r"returned shape .* for 3 responses. It must return one per response: \(3,\)"):
         said(base, torch.ones(shape))
 
 

@@ -11,7 +11,7 @@ import torch
 from backbone.adapters import SharedBase
 from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
-from policy.algorithms.objectives import best_of_n_kl
+from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import best_of_n, chances, measured_kl
 from tests.shared_base import PROMPTS
 

@@ -18,8 +18,8 @@ from accelerate import PartialState
 
 from backbone.adapters import SharedBase
 from policy.config import PolicyConfig
-from policy.native import training_state as training
-from policy.native.master_weights import Trained
+from policy.native import checkpoints
+from policy.native.master_weights import MasterWeights
 from policy.native.train import train_policy
 from tests import shared_base
 
@@ -86,7 +86,7 @@ def _main() -> None:
     parser.add_argument("--kill", choices=["step 7", "amid update", "before rename", "after rename"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    publish = training.publish_folder
+    publish = checkpoints.publish_folder
 
     def publishing(partial: Path, final: Path) -> None:
         second = final.name == "step-000008"
@@ -96,17 +96,17 @@ def _main() -> None:
         if second and arguments.kill == "after rename":
             die()
 
-    training.publish_folder = publishing
-    step, updates = Trained.step, 0
+    checkpoints.publish_folder = publishing
+    step, updates = MasterWeights.step, 0
 
-    def stepping(self: Trained, *args: Any, **options: Any) -> float:
+    def stepping(self: MasterWeights, *args: Any, **options: Any) -> float:
         nonlocal updates
         updates += 1
         if arguments.kill == "amid update" and updates == 6 * 4 + 2:  # four updates a step
             die()
         return step(self, *args, **options)
 
-    Trained.step = stepping  # type: ignore[method-assign]
+    MasterWeights.step = stepping  # type: ignore[method-assign]
     settings = {name: json.loads(value) for name, value in (pair.split("=", 1) for pair in arguments.settings)}
 
     def on_step(row: Row) -> None:

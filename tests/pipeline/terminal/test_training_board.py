@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.terminal.training_board import Board, clock, watch
-from policy.monitoring import AlarmConfig
+from policy.alarms import AlarmConfig
 
 CONFIG = AlarmConfig(first_steps=2, window=2)
 

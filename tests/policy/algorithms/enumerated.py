@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from policy.algorithms.objectives import kl_estimate, token_rewards
+from policy.algorithms.kl import kl_estimate
+from policy.algorithms.token_rewards import token_rewards
 from policy.textbook.enumeration import Tree, enumerate_states, occupancy, policy_gradient, policy_value
 from policy.textbook.text_task import TextTask
 
@@ -78,7 +79,9 @@ class Enumerated:
     def rewards(self, beta: float = 0.0, estimator: Any = "k1", penalty: float = 0.0) -> torch.Tensor:
         """The engine's rewards of every token, with beta KL and `penalty` for a response that does not end: (n, T)."""
         kl = kl_estimate(self.logprobs.detach(), self.ref_logprobs, estimator)
-        return token_rewards(self.scores, kl, self.mask, self.finished, beta, missing_eos_penalty=penalty)
+        return token_rewards(
+            self.scores, kl, self.mask, self.finished, kl_coefficient=beta, missing_eos_penalty=penalty
+        )
 
     def task(self, beta: float = 0.0, penalty: float = 0.0) -> Tree:
         """The same rewards as a tree: at each token -beta (log pi - log pi_0), and the score at the end."""

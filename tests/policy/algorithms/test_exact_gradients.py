@@ -13,19 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from policy.algorithms.objectives import (
-    RunningMean,
-    aggregate,
-    best_of_n_kl,
-    clipped_surrogate,
-    entropy,
-    kl_estimate,
-    kl_loss,
-    reinforce_plus_plus_advantages,
-    truncated_importance_weights,
-    whiten,
-)
-from policy.algorithms.registry import ALGORITHMS, Judged
+from policy.algorithms.advantages import RunningMean, reinforce_plus_plus_advantages, whiten
+from policy.algorithms.kl import best_of_n_kl, kl_estimate, kl_loss
+from policy.algorithms.losses import aggregate, clipped_surrogate, entropy, surrogate, truncated_importance_weights
+from policy.algorithms.registry import ALGORITHMS, Experience
 from policy.textbook.enumeration import policy_gradient
 from tests.policy.algorithms.enumerated import Enumerated, Loss, relative_error
 
@@ -52,11 +43,11 @@ def loss_of(name: str, model: Enumerated, rewards: torch.Tensor, group: int = 1,
     def loss(logprobs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         known = None if values is None else values[rows]
         mask = model.mask[rows]
-        advantages = entry.advantages(Judged(rewards[rows], mask, known, group, **changes))
+        advantages = entry.advantages(Experience(rewards[rows], mask, known, group, **changes))
         if entry.clipped:
             per_token = clipped_surrogate(logprobs, logprobs.detach(), advantages, clip=0.2)
         else:
-            per_token = -advantages * logprobs
+            per_token = surrogate(logprobs, advantages)
         return aggregate(per_token, mask, group, how, max_tokens=mask.shape[1])
 
     return loss
@@ -314,9 +305,9 @@ def test_whitening_ppo_bends_the_gradient() -> None:
     values = model.state_values()
 
     def loss(logprobs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        judged = Judged(model.rewards()[rows], model.mask[rows], values[rows], 1, gae_lambda=0.95)
-        advantages = whiten(ALGORITHMS["ppo"].advantages(judged), judged.mask)
-        return aggregate(clipped_surrogate(logprobs, logprobs.detach(), advantages, 0.2), judged.mask, group)
+        batch = Experience(model.rewards()[rows], model.mask[rows], values[rows], 1, gae_lambda=0.95)
+        advantages = whiten(ALGORITHMS["ppo"].advantages(batch), batch.mask)
+        return aggregate(clipped_surrogate(logprobs, logprobs.detach(), advantages, 0.2), batch.mask, group)
 
     assert 0.5 < cosine(model.expected(each_group_by_itself(loss, group), group), model.exact()) < 0.9999
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from foundation.errors import UserError
-from policy.algorithms.objectives import RunningMean
-from policy.algorithms.registry import ALGORITHMS, Algorithm, Judged
+from policy.algorithms.advantages import RunningMean
+from policy.algorithms.registry import ALGORITHMS, Algorithm, Experience
 from policy.config import PolicyConfig, algorithm_of, check_config
 from tests.policy.tiny_run import CONFIG, run
 
@@ -16,8 +16,8 @@ REWARDS = torch.tensor([[0.0, 1.0], [0.0, 3.0], [0.0, 2.0], [0.0, 0.0]])
 VALUES = torch.tensor([[1.0, 2.0], [1.0, 2.0], [0.0, 0.0], [1.0, 0.0]])
 
 
-def judged(**what: Any) -> Judged:
-    return Judged(REWARDS, torch.ones_like(REWARDS), **({"group": 2} | what))
+def experience(**what: Any) -> Experience:
+    return Experience(REWARDS, torch.ones_like(REWARDS), **({"group": 2} | what))
 
 
 # Chance alone moves the mean of five steps by some 0.014; the least gain seen was 0.068, of GRPO, with another seed.
@@ -47,7 +47,7 @@ def test_every_algorithm_learns_a_planted_preference(
 
 def test_every_entry_makes_advantages_of_its_own() -> None:
     found = {
-        name: entry.advantages(judged(values=VALUES if entry.needs_values else None)).tolist()
+        name: entry.advantages(experience(values=VALUES if entry.needs_values else None)).tolist()
         for name, entry in ALGORITHMS.items()
     }
     assert found["reinforce"] == [[1.0, 1.0], [3.0, 3.0], [2.0, 2.0], [0.0, 0.0]]
@@ -60,22 +60,22 @@ def test_every_entry_makes_advantages_of_its_own() -> None:
 
 def test_reinforce_takes_off_what_it_was_told_to() -> None:
     entry = ALGORITHMS["reinforce"]
-    assert entry.advantages(judged(baseline=RunningMean(1.5, 8))).tolist()[0] == [-0.5, -0.5]
-    assert entry.advantages(judged(values=VALUES)).tolist() == [[0.0, -1.0], [2.0, 1.0], [2.0, 2.0], [-1.0, 0.0]]
+    assert entry.advantages(experience(baseline=RunningMean(1.5, 8))).tolist()[0] == [-0.5, -0.5]
+    assert entry.advantages(experience(values=VALUES)).tolist() == [[0.0, -1.0], [2.0, 1.0], [2.0, 2.0], [-1.0, 0.0]]
 
 
 def test_gae_in_ppo_has_its_lambda_and_reinforce_the_whole_return() -> None:
-    told = judged(values=VALUES, gae_lambda=0.0)
-    assert ALGORITHMS["ppo"].advantages(told).tolist() == [[1.0, -1.0], [1.0, 1.0], [0.0, 2.0], [-1.0, 0.0]]
-    assert ALGORITHMS["reinforce"].advantages(told).tolist()[0] == [0.0, -1.0]
+    batch = experience(values=VALUES, gae_lambda=0.0)
+    assert ALGORITHMS["ppo"].advantages(batch).tolist() == [[1.0, -1.0], [1.0, 1.0], [0.0, 2.0], [-1.0, 0.0]]
+    assert ALGORITHMS["reinforce"].advantages(batch).tolist()[0] == [0.0, -1.0]
 
 
 def test_a_new_algorithm_is_one_entry(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def nothing(told: Judged) -> torch.Tensor:
-        seen.append(told.rewards.shape)
-        return torch.zeros_like(told.rewards)
+    def nothing(batch: Experience) -> torch.Tensor:
+        seen.append(batch.rewards.shape)
+        return torch.zeros_like(batch.rewards)
 
     monkeypatch.setitem(ALGORITHMS, "idle", Algorithm(nothing))
     log = run(tiny_model, tmp_path, CONFIG.model_copy(update={"algorithm": "idle", "steps": 2}))

@@ -12,8 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from backbone.adapters import WEIGHTS
-from policy.monitoring import OF_THE_MACHINE
-from policy.native.training_state import LOG
+from policy.metrics import LOG, MACHINE_METRICS
 from tests.policy.tiny_run import CONFIG, EVERYTHING, run
 
 # Largest differences seen: 5e-7 in the adapter, 1.1e-6 in the loss, from the order in which gradients are summed.
@@ -45,7 +44,7 @@ def test_two_processes_make_what_one_makes(tiny_model: Path, tmp_path: Path, set
     logs = [[json.loads(line) for line in (tmp_path / name / LOG).read_text().splitlines()] for name in ("one", "two")]
     for ours, theirs in zip(*logs, strict=True):
         for name in ours:
-            if not name.startswith(OF_THE_MACHINE):
+            if not name.startswith(MACHINE_METRICS):
                 assert ours[name] == pytest.approx(theirs[name], abs=TOLERANCE), name
 
 

@@ -16,10 +16,9 @@ from backbone.adapters import WEIGHTS, SharedBase
 from backbone.logprobs import TokenLogprobs, response_logprobs
 from foundation.errors import UserError
 from policy.config import check_config
-from policy.monitoring import OF_THE_MACHINE
+from policy.metrics import LOG, MACHINE_METRICS
 from policy.native import update
 from policy.native.train import prompts_of_step, train_policy
-from policy.native.training_state import LOG
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, EVERYTHING, PROMPTS, LowIds, load_base, run
 
@@ -35,7 +34,7 @@ def _bits(folder: Path) -> tuple[dict[str, bytes], list[Row]]:
     """All that must not differ between two runs: the adapter's weights and the log without its seconds."""
     weights = {name: value.numpy().tobytes() for name, value in load_file(folder / WEIGHTS).items()}
     log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    return weights, [{name: row[name] for name in row if not name.startswith(OF_THE_MACHINE)} for row in log]
+    return weights, [{name: row[name] for name in row if not name.startswith(MACHINE_METRICS)} for row in log]
 
 
 @pytest.fixture

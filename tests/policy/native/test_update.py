@@ -10,9 +10,9 @@ from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
 from backbone.sampling import Sample
 from policy.config import PolicyConfig
-from policy.native.batches import minibatches
-from policy.native.master_weights import Trained
-from policy.native.rollout import Drawn, Rollout, deal
+from policy.native.master_weights import MasterWeights
+from policy.native.minibatches import minibatches
+from policy.native.rollout import Rollout, SampledResponse, split_among_processes
 from policy.native.training_state import ADAPTER, TrainState
 from policy.native.update import update
 from tests.policy.tiny_run import CONFIG, load_base, run
@@ -50,7 +50,7 @@ def gradient(
     """What one call of `update` gave its (last) step to go by, and its figures; the policy is put back."""
     before = {name: weight.detach().clone() for name, weight in base.parameters(ADAPTER).items()}
     config = BASIC.model_copy(update=settings)
-    state = TrainState(Trained((config.learning_rate, base.parameters(ADAPTER))))
+    state = TrainState(MasterWeights((config.learning_rate, base.parameters(ADAPTER))))
     figures = update(config, base, rollout, advantages, state, Accelerator(cpu=True))
     found = {name: value.grad.clone() for name, value in state.policy.master.items() if value.grad is not None}
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_importance_weights_scale_tokens_up_to_the_cap(base: SharedBase) -> None
 
 def test_the_entropy_bonus_goes_up_the_entropy(base: SharedBase) -> None:
     rollout, entropies = rollout_of(base), []
-    state = TrainState(Trained((1e-3, base.parameters(ADAPTER))))
+    state = TrainState(MasterWeights((1e-3, base.parameters(ADAPTER))))
     config = BASIC.model_copy(update={"entropy_bonus": 0.5, "learning_rate": 1e-3})
     for _ in range(5):
         figures = update(config, base, rollout, torch.zeros_like(MASK), state, Accelerator(cpu=True))
@@ -164,8 +164,10 @@ def test_minibatches_part_every_epoch_among_the_processes(processes: int) -> Non
 
 def test_long_responses_are_dealt_out_evenly() -> None:
     lengths = [9, 9, 1, 1, 8, 8, 2, 2]
-    drawn = [Drawn(row, [1], Sample(0, [5] * length, [0.0] * length, "stop")) for row, length in enumerate(lengths)]
-    shares = deal(list(reversed(drawn)), 2, 2)
+    drawn = [
+        SampledResponse(row, [1], Sample(0, [5] * length, [0.0] * length, "stop")) for row, length in enumerate(lengths)
+    ]
+    shares = split_among_processes(list(reversed(drawn)), 2, 2)
     assert [[one.row for one in share] for share in shares] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert [sum(len(one.sample.response_ids) for one in share) for share in shares] == [20, 20]
 

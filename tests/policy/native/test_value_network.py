@@ -10,7 +10,7 @@ from backbone.adapters import SharedBase
 from backbone.cpu import shared_prompts as packed
 from policy.native import value_network as value
 from policy.native.rollout import Rollout
-from policy.native.value_network import ValueAdapter, ValueHead, ValueNetwork, start_value
+from policy.native.value_network import ValueAdapter, ValueHead, ValueNetwork, build_value_network
 from tests.policy.tiny_run import CONFIG, load_base
 from tests.shared_base import add_random_adapter
 
@@ -31,21 +31,21 @@ def base(tiny_model: Path) -> SharedBase:
 
 @pytest.fixture(params=["head", "adapter"])
 def network(request: pytest.FixtureRequest, base: SharedBase) -> ValueNetwork:
-    return start_value(VALUES.model_copy(update={"value_network": request.param}), base, seed=0)
+    return build_value_network(VALUES.model_copy(update={"value_network": request.param}), base, seed=0)
 
 
 def fit(network: ValueNetwork, times: int) -> torch.Tensor:
     for _ in range(times):
-        network.fit(network.expect(ROLLOUT), RETURNS, step=0, seed=0, accelerator=Accelerator(cpu=True))
-    return network.expect(ROLLOUT)
+        network.fit(network.predict(ROLLOUT), RETURNS, step=0, seed=0, accelerator=Accelerator(cpu=True))
+    return network.predict(ROLLOUT)
 
 
 def test_a_new_network_expects_nothing(network: ValueNetwork) -> None:
-    assert torch.equal(network.expect(ROLLOUT), torch.zeros_like(MASK))
+    assert torch.equal(network.predict(ROLLOUT), torch.zeros_like(MASK))
 
 
 def test_a_network_learns_what_the_returns_are(network: ValueNetwork) -> None:
-    before = float(((network.expect(ROLLOUT) - RETURNS) * MASK).square().mean())
+    before = float(((network.predict(ROLLOUT) - RETURNS) * MASK).square().mean())
     values = fit(network, 25)
     assert torch.equal(values * (1 - MASK), torch.zeros_like(MASK))
     assert float(((values - RETURNS) * MASK).square().mean()) < before / 4
@@ -58,7 +58,7 @@ def test_a_network_goes_on_to_the_same_bits(network: ValueNetwork, base: SharedB
     other = load_base(tiny_model)
     add_random_adapter(other, "policy", trainable=True)
     kind = "head" if isinstance(network, ValueHead) else "adapter"
-    again = start_value(VALUES.model_copy(update={"value_network": kind}), other, seed=9)
+    again = build_value_network(VALUES.model_copy(update={"value_network": kind}), other, seed=9)
     again.restore(torch.load(Path(tiny_model) / "value.pt", weights_only=True))
     assert torch.equal(fit(again, 2), expected)
 
@@ -98,7 +98,7 @@ def test_the_head_computes_the_base_once_a_step(base: SharedBase, monkeypatch: p
 
     monkeypatch.setattr(value, "states_before", counting)
     head = ValueHead(VALUES.model_copy(update={"epochs": 3}), base)
-    head.fit(head.expect(ROLLOUT), RETURNS, step=0, seed=0, accelerator=Accelerator(cpu=True))
+    head.fit(head.predict(ROLLOUT), RETURNS, step=0, seed=0, accelerator=Accelerator(cpu=True))
     assert len(rows) == len(PROMPTS)
 
 
@@ -108,7 +108,7 @@ def test_the_head_reads_the_base_and_not_the_policy(base: SharedBase) -> None:
     with torch.no_grad():
         for weight in base.parameters("policy").values():
             weight.normal_()
-    assert torch.equal(head.expect(ROLLOUT), expected)
+    assert torch.equal(head.predict(ROLLOUT), expected)
 
 
 def test_micro_batches_of_any_size_fit_the_same_values(base: SharedBase, tiny_model: Path) -> None:

@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from backbone.adapters import SharedBase
 from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
-from policy.algorithms.objectives import RunningMean, reinforce_advantages
+from policy.algorithms.advantages import RunningMean, reinforce_advantages
 from policy.native import train
-from policy.native.master_weights import Trained
+from policy.native.master_weights import MasterWeights
 from policy.native.rollout import Rollout
 from policy.native.training_state import ADAPTER, TrainState
 from policy.native.update import update
@@ -96,7 +96,7 @@ def test_a_plain_loop_and_the_engine_have_the_same_gradient_on_the_same_trajecto
     trajectories = act_all(base, env, group=3)
     mask = padded([[1.0] * len(one.response_ids) for one in trajectories])
     rewards = padded([one.rewards for one in trajectories])
-    advantages = reinforce_advantages(rewards, mask, 1, RunningMean(0.2, 1), env.discount)
+    advantages = reinforce_advantages(rewards, mask, RunningMean(0.2, 1), env.discount)
 
     # By autograd through the whole model, one text at a time, with nothing of the engine.
     weights = base.parameters(ADAPTER)
@@ -113,7 +113,7 @@ def test_a_plain_loop_and_the_engine_have_the_same_gradient_on_the_same_trajecto
     plain = {name: weight.grad.clone() for name, weight in weights.items() if weight.grad is not None}
 
     config = CONFIG.model_copy(update={"temperature": SAMPLING.temperature, "max_grad_norm": 1e9, "micro_batch": 4})
-    state = TrainState(Trained((config.learning_rate, weights)))
+    state = TrainState(MasterWeights((config.learning_rate, weights)))
     rollout = Rollout(
         list(range(len(trajectories))),
         [one.prompt_ids for one in trajectories],

@@ -19,7 +19,7 @@ from torch.distributed.tensor import DTensor
 
 from backbone.adapters import SharedBase
 from policy.config import PolicyConfig
-from policy.trl.rloo_grpo import train_with_trl
+from policy.trl.train_rloo_grpo import train_with_trl
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, load_base
 

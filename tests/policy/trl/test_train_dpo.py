@@ -10,7 +10,7 @@ from backbone.adapters import WEIGHTS, SharedBase
 from backbone.logprobs import response_logprobs
 from foundation.errors import UserError
 from policy.config import PolicyConfig
-from policy.trl.dpo import check_dpo, pairs_of, train_dpo
+from policy.trl.train_dpo import check_dpo, pairs_of, train_dpo
 from tests import shared_base
 from tests.policy.tiny_run import load_base
 

@@ -1,7 +1,4 @@
-"""Which rows of a rollout are computed together: minibatches make an update, micro-batches fit into memory.
-
-Knows nothing of what is computed.
-"""
+"""How a rollout is divided: each minibatch makes an update, and each micro-batch of it fits into memory."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -14,10 +11,10 @@ from policy.native.rollout import Rollout
 def minibatches(
     config: PolicyConfig, rollout: Rollout, step: int, seed: int, processes: int
 ) -> Iterator[tuple[int, list[int], int]]:
-    """For each update of a step: its epoch, which of this process's rows are in it, and of how many rows in all.
+    """For each update of a step: its epoch, this process's rows in it, and the number of rows over all processes.
 
     The order is a function of seed, step and epoch alone. Responses to one prompt stay together as far as the size of a
-    minibatch allows, since they share the computation of their prompt.
+    minibatch allows, so that their prompt is computed once.
     """
     total = len(rollout.rows) * processes
     first, size = step * total, total // config.minibatches

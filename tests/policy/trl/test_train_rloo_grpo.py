@@ -12,10 +12,10 @@ from trl.trainer.rloo_config import RLOOConfig
 
 from backbone.adapters import WEIGHTS, SharedBase
 from foundation.errors import UserError
+from policy.alarms import AlarmConfig
 from policy.config import PolicyConfig
-from policy.monitoring import OF_THE_MACHINE, AlarmConfig
-from policy.trl.adapter_trainer import LOG
-from policy.trl.rloo_grpo import Reward, figures, sampler, train_with_trl
+from policy.metrics import LOG, MACHINE_METRICS
+from policy.trl.train_rloo_grpo import Reward, sampler_arguments, train_with_trl, trl_metrics
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
 
@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 def _bits(folder: Path) -> tuple[dict[str, bytes], list[Row]]:
     weights = {name: value.numpy().tobytes() for name, value in load_file(folder / WEIGHTS).items()}
     log = [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
-    return weights, [{name: row[name] for name in row if not name.startswith(OF_THE_MACHINE)} for row in log]
+    return weights, [{name: row[name] for name in row if not name.startswith(MACHINE_METRICS)} for row in log]
 
 
 def _mean(log: list[Row], rows: slice) -> float:
@@ -236,9 +236,9 @@ def test_the_reward_is_clipped_and_penalised_as_in_the_native_loop(base: SharedB
 
 def test_kl_is_nats_a_response_and_taken_off_the_reward_of_rloo_alone() -> None:
     logs = {"reward": 1.0, "kl": 0.1, "completions/mean_length": 20.0, "loss": 0.0}
-    assert figures(TRL, logs)["kl"] == pytest.approx(2.0)
-    assert figures(TRL, logs)["reward"] == pytest.approx(1.0 - 0.05 * 2.0)
-    assert figures(changed(algorithm="grpo"), logs)["reward"] == 1.0
+    assert trl_metrics(TRL, logs)["kl"] == pytest.approx(2.0)
+    assert trl_metrics(TRL, logs)["reward"] == pytest.approx(1.0 - 0.05 * 2.0)
+    assert trl_metrics(changed(algorithm="grpo"), logs)["reward"] == 1.0
 
 
 def test_trl_knows_the_arguments_for_vllm() -> None:
@@ -247,7 +247,7 @@ def test_trl_knows_the_arguments_for_vllm() -> None:
         ("colocate", "colocate", None),
         ("http://host:1", "server", "http://host:1"),
     ):
-        given = sampler(changed(vllm=vllm))
+        given = sampler_arguments(changed(vllm=vllm))
         assert given.keys() <= {field.name for field in fields(RLOOConfig)} & {
             field.name for field in fields(GRPOConfig)
         }

@@ -1,23 +1,17 @@
-"""What watches the policy stage: alarms for reward hacking, repetition, and what a step took of the machine.
+"""Alarms for reward hacking: they compare recent rows of a training log with its first ones.
 
-Alarms look at the rows of the log and at nothing else: whoever has the rows has the alarms. They tell and never act;
-what to do about each one is in docs/metrics.md.
+They see nothing but the log, so they can be recomputed from it. They warn and never act; docs/metrics.md says what to
+do about each one.
 """
 
 import math
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from foundation.settings import Settings
-
-OF_THE_MACHINE = ("seconds_", "tokens_per_second", "peak_memory")
-"""How the names of those figures begin that two equal runs need not share."""
 
 Row = Mapping[str, Any]
 
@@ -30,7 +24,7 @@ class AlarmConfig(Settings):
     length: float | None = Field(1.5, gt=1, description="responses this many times as long as at first, or as short")
     repetition: float | None = Field(0.1, gt=0, le=1, description="rise of the share of repeated 4-grams in responses")
     disagreement: float | None = Field(1.5, gt=1, description="growth, as a factor, of the scores' own uncertainty")
-    kl: float | None = Field(20.0, gt=0, description="budget: KL from the base, nats a response")
+    kl: float | None = Field(20.0, gt=0, description="budget: KL from the base, nats per response")
     entropy: float | None = Field(0.3, gt=0, lt=1, description="share of the first steps' entropy that is left")
     saturation: float | None = Field(
         0.1, gt=0, lt=1, description="share of the first steps' spread of scores that is left"
@@ -52,8 +46,8 @@ class Rule:
     """How one alarm is made from a figure of the log.
 
     `now` is the figure's mean over recent steps, `first` that over the first ones. factor: now / first, in either
-    direction; growth: now / first; left: now / first, where little is bad; rise: now - first; budget: now. `text` says
-    what was seen, `advice` what to do.
+    direction; growth: now / first; left: now / first, if a small share is bad; rise: now - first; budget: now. `text`
+    says what was seen, `advice` what to do.
     """
 
     figure: str
@@ -62,7 +56,7 @@ class Rule:
     advice: str
 
     def value(self, now: float, first: float) -> float:
-        """What is held against the limit."""
+        """What is compared with the limit."""
         if self.compares == "budget":
             return now
         if self.compares == "rise":
@@ -121,7 +115,7 @@ RULES: Mapping[str, Rule] = {
 
 
 class Alarms:
-    """The alarms of one run, fed with the rows of its log in order; to go on later, feed them again."""
+    """The alarms of one run, fed with the rows of its log in order; to resume, feed them again."""
 
     def __init__(self, config: AlarmConfig) -> None:
         self._config = config
@@ -133,7 +127,7 @@ class Alarms:
         found = []
         for name, rule in RULES.items():
             limit = getattr(self._config, name)
-            figure = uncertainty(row) if name == "disagreement" else row.get(rule.figure)
+            figure = reward_std(row) if name == "disagreement" else row.get(rule.figure)
             if limit is None or figure is None or not math.isfinite(figure):
                 continue
             first, recent = self._first.setdefault(name, []), self._recent.setdefault(name, [])
@@ -147,8 +141,8 @@ class Alarms:
         return found
 
 
-def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
-    """What `alarms` in the rows of a log come to: name, first and last step of each time that one was on."""
+def alarm_spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
+    """The name, first and last step of each time that an alarm was on, from the rows of a log."""
     found: dict[str, list[list[int]]] = {}
     for before, row in zip([{}, *rows], rows, strict=False):
         for name in row.get("alarms") or ():
@@ -158,54 +152,14 @@ def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
     return sorted(((name, first, last) for name, times in found.items() for first, last in times), key=lambda on: on[1])
 
 
-def uncertainty(row: Row) -> float | None:
-    """The standard deviation that the reward gave with its scores; of a mixture the largest part's."""
+def reward_std(row: Row) -> float | None:
+    """The standard deviation that came with the scores; of a mixture, that of the least certain part."""
     stds = [value for name, value in row.items() if name.startswith("score_") and name.endswith("_std")]
     return max((float(value) for value in stds if value is not None), default=None)
 
 
-def repetition(response_ids: Sequence[Sequence[int]], n: int = 4) -> torch.Tensor:
-    """The share of each response's n-grams that it had already used: (len(response_ids),), fp32, on the CPU.
-
-    0 where all differ, and where there is none. seq-rep-n of Welleck et al. 2020 (arXiv 1908.04319).
-    """
-    shares = []
-    for ids in response_ids:
-        grams = [tuple(ids[start : start + n]) for start in range(len(ids) - n + 1)]
-        shares.append(1 - len(set(grams)) / len(grams) if grams else 0.0)
-    return torch.tensor(shares, dtype=torch.float32)
-
-
-def spread(scores: Sequence[float], group: int) -> float:
-    """How far apart the scores of one prompt's responses are: standard deviation, mean over prompts.
-
-    `scores` are ordered by prompt, `group` to each. With groups of one, the standard deviation over all.
-    """
-    values = torch.tensor(scores, dtype=torch.float64)
-    groups = values.view(-1, group) if group > 1 else values.view(1, -1)
-    return float(groups.std(dim=1, correction=0).mean())
-
-
-def of_machine(seconds: Mapping[str, float], tokens: int, device: torch.device) -> dict[str, float]:
-    """What a step took: seconds of each phase, tokens of all responses for each of these seconds, peak memory in GB."""
-    spent = sum(seconds.values())
-    return {
-        **{f"seconds_{phase}": round(each, 3) for phase, each in seconds.items()},
-        "tokens_per_second": round(tokens / spent, 1) if spent else 0.0,
-        "peak_memory_gb": round(peak_memory(device) / 1e9, 3),
-    }
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes at the highest point of this process so far: of the GPU where it computes there, else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def for_trackers(row: Row) -> dict[str, float]:
-    """The row as trackers take it: numbers, and each alarm as 1 while it is on and 0 while it is not."""
+def tracker_metrics(row: Row) -> dict[str, float]:
+    """The numbers of a row for an experiment tracker, with each alarm as 1 while it is on and 0 while it is off."""
     numbers = {name: value for name, value in row.items() if name != "step" and isinstance(value, int | float)}
     return numbers | {f"alarm/{name}": float(name in row.get("alarms", ())) for name in RULES}
 

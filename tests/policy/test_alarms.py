@@ -1,26 +1,14 @@
-"""Alarms go off where they should and are silent where they should, and figures match numbers worked by hand."""
+"""Alarms go off when they should and are silent when they should."""
 
 import json
 import math
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.monitoring import (
-    RULES,
-    AlarmConfig,
-    Alarms,
-    for_trackers,
-    of_machine,
-    peak_memory,
-    repetition,
-    spans,
-    spread,
-    uncertainty,
-)
+from policy.alarms import RULES, AlarmConfig, Alarms, alarm_spans, reward_std, tracker_metrics
 
 CONFIG = AlarmConfig(first_steps=2, window=2)
 CALM = {
@@ -101,52 +89,24 @@ def test_alarms_of_the_log_as_it_was_written_are_those_of_the_rows(lengths: list
 def test_alarms_of_a_log_are_joined_into_spans() -> None:
     on: list[list[str] | None] = [None, ["kl"], ["kl", "length"], ["length"], [], ["kl"]]
     rows = [{"step": step} | ({} if each is None else {"alarms": each}) for step, each in enumerate(on, start=1)]
-    assert spans(rows) == [("kl", 2, 3), ("length", 3, 4), ("kl", 6, 6)]
-    assert spans([]) == []
+    assert alarm_spans(rows) == [("kl", 2, 3), ("length", 3, 4), ("kl", 6, 6)]
+    assert alarm_spans([]) == []
 
 
 def test_of_a_mixture_the_most_uncertain_part_counts() -> None:
     row = {"score": 9.0, "score_learned": 5.0, "score_learned_std": 0.2, "score_other_std": 0.4}
-    assert uncertainty(row) == 0.4
-    assert uncertainty({"score": 9.0, "score_std": 0.1}) == 0.1
-    assert uncertainty({"score": 9.0}) is None
-
-
-def test_repetition_is_the_share_of_four_grams_used_before() -> None:
-    # 1 2 3 4 | 2 3 4 1 | 3 4 1 2 | 4 1 2 3 | 1 2 3 4: five, of which one was there already
-    found = repetition([[1, 2, 3, 4, 1, 2, 3, 4], [7] * 7, [1, 2, 3, 4, 5, 6], [1, 2, 3], []])
-    torch.testing.assert_close(found, torch.tensor([1 / 5, 3 / 4, 0.0, 0.0, 0.0]))
-    torch.testing.assert_close(repetition([[1, 2, 1, 2]], n=2), torch.tensor([1 / 3]))
-    assert repetition([]).shape == (0,)
-
-
-def test_spread_is_within_prompts_not_between_them() -> None:
-    assert spread([1.0, 3.0, 10.0, 14.0], group=2) == pytest.approx((1 + 2) / 2)
-    assert spread([1.0, 1.0, 9.0, 9.0], group=2) == 0
-    assert spread([1.0, 3.0], group=1) == pytest.approx(1)
-
-
-def test_tokens_are_counted_by_the_seconds_of_all_phases() -> None:
-    figures = of_machine({"sample": 1.5, "update": 0.50049}, 300, torch.device("cpu"))
-    assert figures.pop("peak_memory_gb") == pytest.approx(peak_memory(torch.device("cpu")) / 1e9, rel=0.1)
-    assert figures == {"seconds_sample": 1.5, "seconds_update": 0.5, "tokens_per_second": 150.0}
-    assert of_machine({}, 0, torch.device("cpu"))["tokens_per_second"] == 0
-
-
-def test_peak_memory_sees_what_was_held_and_given_back() -> None:
-    before = peak_memory(torch.device("cpu"))
-    block = torch.ones(before // 4 + 2**27)  # 4 bytes each
-    del block
-    assert peak_memory(torch.device("cpu")) >= before + 2**28
+    assert reward_std(row) == 0.4
+    assert reward_std({"score": 9.0, "score_std": 0.1}) == 0.1
+    assert reward_std({"score": 9.0}) is None
 
 
 def test_trackers_get_numbers_and_each_alarm_as_zero_or_one() -> None:
     row = {"step": 3, "score": 1.5, "tokens": 30, "alarms": ["kl"], "note": "text"}
-    given = for_trackers(row)
+    given = tracker_metrics(row)
     assert {name: value for name, value in given.items() if not name.startswith("alarm/")} == {
         "score": 1.5,
         "tokens": 30,
     }
     assert given["alarm/kl"] == 1
     assert given["alarm/length"] == 0
-    assert for_trackers({"step": 4})["alarm/kl"] == 0
+    assert tracker_metrics({"step": 4})["alarm/kl"] == 0

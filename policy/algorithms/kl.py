@@ -1,0 +1,69 @@
+"""The KL from the reference: its estimators, its term in the loss, its adaptive coefficient, and that of best-of-n.
+
+How the KL enters the reward is in `token_rewards.py`.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+KLEstimator = Literal["k1", "k2", "k3"]
+KLPlace = Literal["reward", "loss"]
+
+
+def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, estimator: KLEstimator) -> torch.Tensor:
+    """KL(policy || reference) at each token, estimated from the sampled token: (n, T), nats.
+
+    With d = logprobs - ref_logprobs: k1 = d (unbiased, signed), k2 = d^2/2 (biased, low variance),
+    k3 = exp(-d) - 1 + d (unbiased, never negative). Schulman 2020, "Approximating KL Divergence". In the
+    reward, only k1 gives the expected gradient of the KL itself.
+    """
+    difference = logprobs - ref_logprobs
+    if estimator == "k1":
+        return difference
+    if estimator == "k2":
+        return difference.square() / 2
+    return torch.expm1(-difference) + difference
+
+
+def kl_loss(
+    logprobs: torch.Tensor, ref_logprobs: torch.Tensor, mask: torch.Tensor, estimator: KLEstimator
+) -> torch.Tensor:
+    """The KL at each token as a term of the loss, to be aggregated and weighted by beta: (n, T), nats, differentiable.
+
+    The gradient is that of the estimate, not of its expectation, on tokens that the policy itself drew. In a given
+    context, k2 has the expected gradient of KL(policy || reference); k3 (GRPO's, Shao et al. 2024, eq. 4) that of
+    KL(reference || policy); k1 none, since the expectation of grad log pi is zero, so it is refused. None of them
+    accounts for the effect of a token on the KL of later ones; k1 in the reward does.
+    """
+    if estimator == "k1":
+        raise ValueError("k1 in the loss has zero expected gradient; use k2, or k1 in the reward")
+    return kl_estimate(logprobs, ref_logprobs, estimator) * mask
+
+
+@dataclass(frozen=True)
+class AdaptiveKL:
+    """A KL coefficient that rises while the KL is above `target` (nats per response) and falls while it is below.
+
+    Ziegler et al. 2019, section 2.2: the relative error is clipped to +-0.2, and the coefficient changes by that share
+    per `horizon` responses.
+    """
+
+    coefficient: float
+    target: float
+    horizon: float
+
+    def after(self, kl: float, n: int) -> "AdaptiveKL":
+        """The controller after `n` responses with this mean KL."""
+        error = min(max(kl / self.target - 1, -0.2), 0.2)
+        return replace(self, coefficient=self.coefficient * (1 + error * n / self.horizon))
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL of best-of-n from the policy that it samples: log n - (n - 1)/n nats, exact without ties.
+
+    Nakano et al. 2021, appendix I; Gao et al. 2022, section 2.
+    """
+    return math.log(n) - (n - 1) / n
