@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from foundation import __version__
 from foundation.errors import UserError
+from labeling_ui.exchange.importers.registry import FORMATS
 from pipeline.cli import labels, users
 from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, complain, open_run
 
@@ -43,7 +44,6 @@ app = typer.Typer(
     help="From human judgements to a LoRA adapter that people prefer, with the evidence that they do.",
 )
 
-FORMATS = "trl, hh, finegrained, oasst, pandalm, argilla, labelstudio, arena, answers, ratings"
 SimulateOption = Annotated[bool, typer.Option("--simulate", help="Let simulated annotators answer; marked as such.")]
 
 
@@ -98,7 +98,7 @@ def label(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="The judgements.")],
-    format: Annotated[str, typer.Option("--format", help=f"One of {FORMATS}.")],
+    format: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")],
     run: RunOption = DEFAULT_RUN,
     config: ConfigOption = None,
     set_: SetOption = None,

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from foundation.errors import UserError
+from labeling_ui.exchange.exports.registry import KINDS
 from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_store
 
-KINDS = "preferences, rankings, ties, orders, unpaired, prompts or ratings"
 labels = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The judgements: copies, checks and exports.")
 
 
@@ -43,7 +43,7 @@ def verify(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetO
 @labels.command("export")
 def export(
     file: Annotated[Path | None, typer.Argument(help="JSON Lines file to write.")] = None,
-    kind: Annotated[str, typer.Option(help=f"What to write: {KINDS}.")] = "preferences",
+    kind: Annotated[str, typer.Option(help=f"What to write: one of {', '.join(KINDS)}.")] = "preferences",
     campaign: Annotated[str | None, typer.Option(help="One campaign only.")] = None,
     push_to_hub: Annotated[
         str | None, typer.Option("--push-to-hub", metavar="NAME", help="Publish as this dataset instead.")
@@ -55,12 +55,12 @@ def export(
 ) -> None:
     """Write judgements as a dataset that TRL reads as it is, to a file or to the hub."""
     from foundation.files import write_jsonl
-    from labeling_ui.exchange import exports
+    from labeling_ui.exchange.exports import hub, registry
 
     if (file is None) == (push_to_hub is None):
         raise UserError("say where to: a file, as in `rlhf labels export FILE`, or --push-to-hub NAME.")
     with open_store(run, config, set_) as (store, _):
-        rows = exports.export(store, kind, campaign)
+        rows = registry.export(store, kind, campaign)
     if not rows:
         raise UserError(
             f"the judgements give no {kind}: nothing was written. Choose another --kind, or get more labels."
@@ -68,5 +68,5 @@ def export(
     if file is not None:
         write_jsonl(file, rows)
     if push_to_hub is not None:
-        exports.push_to_hub(rows, push_to_hub, private=not public)
+        hub.push_to_hub(rows, push_to_hub, private=not public)
     typer.echo(f"labels: {len(rows)} rows of {kind} to {file or push_to_hub}")

@@ -14,7 +14,7 @@ from foundation.files import Row, content_id, read_rows, write_jsonl
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Prompt, Task
 from pipeline.collection.prompts import TRAIN, fitting_prompts
-from pipeline.collection.settings import CollectConfig
+from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import label_store

@@ -9,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reward_model.labels.data import held_out_prompts
 from rich.console import Console
 
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.files import Row, content_id, read_jsonl, read_rows
 from labeling_ui.data_model import Prompt
-from pipeline.collection.settings import CollectConfig
+from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_judgements, label_store
-from reward_model.labels.data import held_out_prompts
 
 EVERYDAY = Path(__file__).with_name("everyday.jsonl")
 TRAIN, HELD_OUT = "train", "held_out"

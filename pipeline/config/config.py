@@ -14,9 +14,9 @@ from pydantic import Field, field_validator
 
 from foundation.settings import Settings
 from labeling_ui.campaign import Campaign
-from pipeline.collection.settings import CollectConfig
 from pipeline.config import sources
-from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.config.collect import CollectConfig
+from pipeline.config.evaluate import EvaluateConfig
 from policy.config import OFFLINE, PolicyConfig
 from policy.export import ExportConfig
 from reward_model.config import RewardConfig

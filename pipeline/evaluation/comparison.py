@@ -17,7 +17,7 @@ from backbone.logprobs import response_logprobs
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.tokens import Ids
 from foundation.files import Row, read_jsonl, write_jsonl
-from pipeline.evaluation.settings import EvaluateConfig
+from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluation.statistics import measures, win_rate
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import best_of_n

@@ -1,7 +1,7 @@
 """Charts for the report: numbers in, inline SVG out.
 
-Drawn by matplotlib, then handed to the page's stylesheet: text stays text and every colour is a CSS variable,
-so that the same drawing reads in light, in dark and on paper. No text from people or models is drawn here.
+matplotlib draws; text stays text and every colour becomes a CSS variable of the page's stylesheet, so the same chart
+works in light mode, in dark mode and on paper. No text from people or models is drawn here.
 """
 
 import io
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Colours that stand for the stylesheet's own until the drawing is done.
+# Placeholders for the colours of the stylesheet, replaced when the drawing is done.
 _INK, _LINE, _FIRST, _SECOND, _WARN = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 _VARIABLES = {
     _INK: "var(--soft)",
@@ -50,12 +50,12 @@ _STYLE: dict[Any, Any] = {
 }
 _CLEANING = (
     (r"<metadata>.*?</metadata>|<style.*?</style>", ""),
-    (r' width="[^"]*pt" height="[^"]*pt"', ""),  # the page decides
+    (r' width="[^"]*pt" height="[^"]*pt"', ""),  # the page sets the size
     (r"font-family: [^;\"]*;?", ""),  # the page's fonts
-    (r'<g id="[^"]*"', "<g"),  # the same in every drawing, and referred to by none
+    (r'<g id="[^"]*"', "<g"),  # identical in every drawing, and never referenced
 )
 _SIZE = (3.7, 2.05)
-"""Inches; the page scales the drawing to the width that it has."""
+"""Inches; the page scales the drawing to the available width."""
 
 
 def curves(
@@ -65,9 +65,9 @@ def curves(
     bounds: tuple[float, float] | None = None,
     marked: Sequence[tuple[float, float]] = (),
 ) -> Markup:
-    """One or two lines over the steps: each as measured (faint) and smoothed; values that are not finite are gaps.
+    """One or two curves over the steps, each as measured (faint) and smoothed; values that are not finite are gaps.
 
-    `marked` are stretches of steps, from first to last, that are shaded.
+    `marked`: ranges of steps, from first to last, to shade.
     """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _canvas()
@@ -89,7 +89,7 @@ def curves(
 
 
 def path(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, label: str) -> Markup:
-    """Points in the order in which they came, joined by a smoothed line: from the hollow one to the full one."""
+    """Points in their given order, joined by a smoothed line, from the hollow point to the solid one."""
     points = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     with matplotlib.rc_context(_STYLE):
         figure, axes = _canvas()
@@ -108,9 +108,9 @@ def path(x: Sequence[float], y: Sequence[float], x_label: str, y_label: str, lab
 def reliability(
     bins: Sequence[tuple[float, float, int]], label: str, after: Sequence[tuple[float, float, int]] = ()
 ) -> Markup:
-    """How often the model was right (vertical) where it was this sure (horizontal), over `(sure, right, pairs)`.
+    """Reliability diagram of `(confidence, share right, pairs)` bins: confidence horizontal, share right vertical.
 
-    `after`: the same with a temperature, drawn as hollow points.
+    `after`: the same bins with a temperature, drawn as hollow points.
     """
     with matplotlib.rc_context(_STYLE):
         figure, axes = _canvas()
@@ -127,13 +127,13 @@ def reliability(
                 marker="o", markersize=5, markerfacecolor="none",
             )  # fmt: skip
         axes.set_ylim(min([0.4, *(right for _, right, _ in [*bins, *after])]) - 0.02, 1.04)
-        axes.set_xlabel("how sure the model was")
-        axes.set_ylabel("how often it was right")
+        axes.set_xlabel("confidence of the model")
+        axes.set_ylabel("share of pairs right")
         return _svg(figure, label)
 
 
 def smoothed(values: Sequence[float], keep: float = 0.7) -> list[float]:
-    """Exponential moving average, corrected for its start; gaps stay gaps and do not spread."""
+    """Exponential moving average with bias correction; gaps stay gaps and do not spread."""
     result: list[float] = []
     total = weight = 0.0
     for value in values:
@@ -151,7 +151,7 @@ def _canvas() -> tuple[Figure, Axes]:
 
 
 def _svg(figure: Figure, label: str) -> Markup:
-    """The drawing as an `<svg>` element without fixed size, in the page's colours and fonts."""
+    """The drawing as an `<svg>` element without a fixed size, with the page's colours and fonts."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawing = buffer.getvalue()

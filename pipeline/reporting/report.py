@@ -1,8 +1,8 @@
-"""One self-contained `report.html` a run: what was labelled, learned, tuned and measured.
+"""One self-contained `report.html` per run: labels, reward model, policy training and evaluation.
 
-The stages hand in plain values; nothing is computed here but drawings and sums, and what has not run yet is
-said to be missing. Names and texts are untrusted: the template escapes everything, and the page's own policy
-forbids scripts and anything from elsewhere.
+The stages pass in plain values. This module computes only charts and sums, and the page says which stages have not run
+yet. Names and texts are untrusted: the template escapes everything, and the page's Content-Security-Policy forbids
+scripts and external resources.
 """
 
 import math
@@ -33,8 +33,8 @@ class Rate(Settings):
 
 
 class AnnotatorFigures(Settings):
-    """One annotator: how many answers, the share of decisive ones that went left with its test against one half,
-    agreement with known answers, skill (estimated accuracy) with its interval, and what each vote counts.
+    """One annotator: number of answers, share of decisive answers that chose left with its test against one half,
+    agreement with known answers, skill (estimated accuracy) with its interval, and the weight of each vote.
     """
 
     name: str
@@ -50,7 +50,7 @@ class AnnotatorFigures(Settings):
 
 
 class LabelFigures(Settings):
-    """What is in the store. `alpha` is Krippendorff's; `pairs` is how many preferences came out of it."""
+    """The content of the store. `alpha` is Krippendorff's; `pairs` is the number of preferences."""
 
     prompts: int
     tasks: int
@@ -66,7 +66,7 @@ class LabelFigures(Settings):
 
 
 class RewardFigures(Settings):
-    """The reward model on held-out pairs beside its controls; `reliability` holds `(sure, right, pairs)` bins."""
+    """The reward model and two baselines on held-out pairs; `reliability`: bins `(confidence, share right, pairs)`."""
 
     accuracy: float
     accuracy_low: float
@@ -85,7 +85,7 @@ class RewardFigures(Settings):
 
 
 class Comparison(Settings):
-    """One held-out prompt, answered by both; scores are whatever judged them (`None`: not scored)."""
+    """One held-out prompt with both responses and their scores by the first judge (`None`: not scored)."""
 
     prompt: str
     base: str
@@ -95,7 +95,7 @@ class Comparison(Settings):
 
 
 class Measure(Settings):
-    """A property of the responses: base beside policy."""
+    """A property of the responses, for base and policy."""
 
     name: str
     base: float | None
@@ -103,7 +103,7 @@ class Measure(Settings):
 
 
 class EvaluationFigures(Settings):
-    """Policy against base on held-out prompts; the first rate is the verdict. KL in nats a response."""
+    """Policy against base on held-out prompts; the first rate is the verdict. KL in nats per response."""
 
     win_rates: tuple[Rate, ...] = Field(min_length=1)
     mean_kl: float | None = None
@@ -136,7 +136,7 @@ class StageRow(Settings):
 
 
 class AlarmFigures(Settings):
-    """An alarm of the policy stage: from which step to which it was on, and what to do about it."""
+    """An alarm of the policy stage: the first and last step at which it was on, and what to do about it."""
 
     name: str
     first: int
@@ -146,9 +146,9 @@ class AlarmFigures(Settings):
 
 
 class ReportData(Settings):
-    """Everything the report shows; what is `None` or empty is shown as not run yet.
+    """Everything that the report shows; a section whose value is `None` or empty is shown as not run yet.
 
-    `training`: one mapping a policy step with `step` and any of the columns that docs/metrics.md names for log.jsonl.
+    `training`: one mapping per policy step with `step` and any of the columns that docs/metrics.md names for log.jsonl.
     """
 
     run: str
@@ -166,7 +166,7 @@ class ReportData(Settings):
 
 
 def write_report(data: ReportData, path: Path) -> None:
-    """Write the page to `path`, whole or not at all."""
+    """Write the page to `path` atomically."""
     # A lone surrogate, which JSON can carry, has no UTF-8.
     write_text(path, render(data).encode("utf-8", "replace").decode())
 
@@ -194,7 +194,7 @@ def render(data: ReportData) -> str:
 def training_charts(
     rows: tuple[Mapping[str, float | None], ...], alarms: tuple[AlarmFigures, ...] = ()
 ) -> list[tuple[str, Markup]]:
-    """`(title, drawing)` for each thing that was logged; where an alarm was on, its figure's drawing is shaded."""
+    """`(title, chart)` for each logged figure; the steps at which its alarm was on are shaded."""
     steps = _column(rows, "step")
     logged = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
     drawn: list[tuple[str, Markup]] = []
@@ -208,9 +208,9 @@ def training_charts(
     draw("Score and reward", "score", "reward")
     for name in (name for name in logged if name.startswith("score_") and name not in _NO_PARTS):
         draw(f"Score: {name.removeprefix('score_').replace('_', ' ')}", name)
-    draw("How unsure the score is, standard deviation", "score_std")
-    draw("Scores of a prompt's responses, standard deviation", "score_spread")
-    draw("KL from the base, nats a response", "kl")
+    draw("Uncertainty of the score, standard deviation", "score_std")
+    draw("Spread of a prompt's scores, standard deviation", "score_spread")
+    draw("KL from the base, nats per response", "kl")
     if {"score", "kl"} <= set(logged):
         drawing = charts.path(
             _column(rows, "kl"),
@@ -222,20 +222,20 @@ def training_charts(
         drawn.append(("Score against KL", drawing))
     draw("Length, tokens", "length")
     draw("Responses that finish, share", "finish_rate", bounds=_SHARE)
-    draw("Repeated 4-grams in a response, share", "repetition")
-    draw("Entropy, nats a token", "entropy")
+    draw("Repeated 4-grams per response, share", "repetition")
+    draw("Entropy, nats per token", "entropy")
     draw("Pairs whose preferred response gained more, share", "accuracy", bounds=_SHARE)
     draw("Reward of preferred and rejected responses", "reward_chosen", "reward_rejected")
     draw("KL coefficient", "kl_coefficient")
-    draw("Ratios that were clipped, share", "clip_fraction")
-    draw("Variance of returns that the value network explains", "explained_variance")
+    draw("Clipped ratios, share", "clip_fraction")
+    draw("Explained variance of the value network", "explained_variance")
     draw("Gradient norm", "grad_norm")
-    draw("Tokens a second", "tokens_per_second")
+    draw("Tokens per second", "tokens_per_second")
     return drawn
 
 
 def phases(rows: tuple[Mapping[str, float | None], ...]) -> list[tuple[str, float]]:
-    """`(phase, seconds in all)` from the columns `seconds_<phase>`, in the order in which they were logged."""
+    """`(phase, total seconds)` from the columns `seconds_<phase>`, in the order in which they were logged."""
     totals: dict[str, float] = {}
     for row in rows:
         for name, value in row.items():
@@ -246,19 +246,19 @@ def phases(rows: tuple[Mapping[str, float | None], ...]) -> list[tuple[str, floa
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A figure for reading; an en dash where there is none."""
+    """A figure as text; an en dash if there is none."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
 def count(value: int | None) -> str:
-    """A whole number for reading."""
+    """A whole number as text."""
     return number(value, 0)
 
 
 def p_value(value: float | None) -> str:
-    """A probability for reading, never rounded to an impossible zero."""
+    """A probability as text, never rounded to zero."""
     return "<0.001" if value is not None and value < 0.001 else number(value, 3)
 
 
@@ -268,7 +268,7 @@ def percent(value: float | None) -> str:
 
 
 def _column(rows: tuple[Mapping[str, float | None], ...], name: str) -> list[float]:
-    """The values of one column, not-a-number where a row lacks it."""
+    """The values of one column; NaN if a row lacks it."""
     values = [row.get(name) for row in rows]
     return [math.nan if value is None else float(value) for value in values]
 

@@ -1,4 +1,4 @@
-"""Progress with an estimate: a bar on a terminal, a line now and then in a log file."""
+"""Progress with an estimate of the remaining time: a bar on a terminal, a line every few seconds in a log file."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,9 +15,9 @@ _SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
 @contextmanager
 def progress(console: Console, title: str, total: int | None, done: int = 0) -> Iterator[Advance]:
-    """Yield `advance(steps, note="", total=None)`; a total that is not known yet is told with the first step.
+    """Yield `advance(steps, note="", total=None)`; if the total is not known yet, pass it with the first step.
 
-    `done` steps were made by an earlier, interrupted attempt.
+    `done`: the number of steps that an earlier, interrupted attempt made.
     """
     if console.is_terminal:
         columns = (

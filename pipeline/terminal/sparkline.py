@@ -9,14 +9,14 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def binned(values: Sequence[float], most: int) -> NDArray[np.float64]:
-    """Means of up to `most` equal stretches of a curve; values that are not finite are left out."""
+    """Means of a curve in up to `most` bins of equal length; values that are not finite are left out."""
     parts = np.array_split(np.asarray(values, dtype=np.float64), min(most, len(values)) or 1)
     finite = (part[np.isfinite(part)] for part in parts)
     return np.array([part.mean() if len(part) else np.nan for part in finite])
 
 
 def sparkline(values: NDArray[np.float64]) -> str:
-    """One bar a value, from the least to the greatest; a blank for not-a-number."""
+    """One bar per value, scaled between minimum and maximum; a blank for NaN."""
     known = values[np.isfinite(values)]
     if not len(known):
         return " " * len(values)

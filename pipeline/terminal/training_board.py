@@ -1,7 +1,7 @@
 """The policy stage while it runs: figures with their curves, alarms, speed and memory, redrawn after each step.
 
-Without a terminal, it prints a line every few seconds, and one for each alarm that goes on or off. It only displays: the
-policy stage computes the alarms in the log itself, from the same rows.
+Without a terminal, it prints a line every few seconds, and one for each alarm that goes on or off. This module only
+displays: the policy stage computes the alarms in the log itself, from the same rows.
 """
 
 import math
@@ -156,7 +156,7 @@ class Board:
 
 @contextmanager
 def watch(console: Console, total: int, config: AlarmConfig, visible: bool = True) -> Iterator[OnStep]:
-    """Yield a function that takes the rows of the policy's log, one per step; those of an earlier attempt may come at once."""
+    """Yield a function that takes the log's rows, one per step; those of an earlier attempt may come at once."""
     board = Board(total, config)
     if not visible:
         yield lambda row: None

@@ -15,7 +15,7 @@ from labeling_ui.data_model import Prompt
 from pipeline.collection import candidates as module
 from pipeline.collection.candidates import collect, tasks_of
 from pipeline.collection.prompts import prompt_row, read_prompts, short_enough
-from pipeline.collection.settings import CollectConfig
+from pipeline.config.collect import CollectConfig
 from tests.pipeline.tiny import TOPICS, ask, rows
 
 CONFIG = CollectConfig(candidates=3, sampling=SamplingConfig(max_new_tokens=6))

@@ -10,9 +10,9 @@ import torch
 
 from backbone.adapters import SharedBase, lora_config
 from backbone.sampling import SamplingConfig
+from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluation import comparison as module
 from pipeline.evaluation.comparison import evaluate, mean_kl
-from pipeline.evaluation.settings import EvaluateConfig
 from pipeline.evaluation.statistics import distinct, measures, win_rate
 from tests.pipeline.tiny import TOPICS, ask
 

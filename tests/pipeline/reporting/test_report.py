@@ -311,20 +311,20 @@ SHADE = "fill: var(--warn-line)"
 def test_the_drawing_of_a_figure_is_shaded_where_its_alarm_was_on() -> None:
     data = example()
     shaded = [title for title, drawing in training_charts(data.training, data.alarms) if SHADE in drawing]
-    assert shaded == ["KL from the base, nats a response", "Length, tokens"]
+    assert shaded == ["KL from the base, nats per response", "Length, tokens"]
     assert not [title for title, drawing in training_charts(data.training) if SHADE in drawing]
 
 
 def test_a_run_without_alarms_says_so() -> None:
     values = example().model_dump(mode="json") | {"alarms": []}
-    assert "None went off." in Page(render(ReportData.model_validate(values))).text
+    assert "No alarm went off." in Page(render(ReportData.model_validate(values))).text
 
 
 def test_tokens_a_second_are_counted_by_phase_and_in_all() -> None:
     values = example().model_dump(mode="json")
     values["training"] = [{"step": 1, "score": 0.5, "tokens": 900, "seconds_sample": 2.0, "seconds_update": 1.0}]
     text = " ".join(Page(render(ReportData.model_validate(values))).text.split())
-    assert "sample2.066.7%450update1.033.3%900 in all3.0300" in text
+    assert "sample2.066.7%450update1.033.3%900 total3.0300" in text
 
 
 def test_uncertainty_and_spread_are_no_parts_of_the_score() -> None:
@@ -357,7 +357,7 @@ def test_calibration_and_doubt_of_the_reward_model_are_shown_where_they_were_mea
     }  # fmt: skip
     html = render(ReportData.model_validate(values))
     text = " ".join(Page(html).text.split())
-    assert "0.041; 0.012 with score differences divided by a temperature, on all held-out pairs 1.70" in text
-    assert "Wrong in 42.0% of the fifth of the pairs that it is least sure of, and in 8.0%" in text
-    assert "it would be right in 79.0%" in text
+    assert "0.041; 0.012 after dividing score differences by a temperature (1.70 on all held-out pairs)" in text
+    assert "It is wrong in 42.0% of the fifth of pairs that it is least certain of, and in 8.0%" in text
+    assert "Length-controlled accuracy (the longer and the shorter response weighted equally): 79.0%" in text
     assert "hollow, with the temperature" in text

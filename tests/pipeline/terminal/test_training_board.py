@@ -51,7 +51,7 @@ def test_each_figure_has_its_first_steps_its_last_ones_and_its_course() -> None:
 def test_speed_memory_and_what_is_left_follow_from_the_last_steps() -> None:
     text = shown([row(1, seconds_sample=90.0), row(2), row(3, seconds_sample=5.0)])
     # The last two steps took 4 and 6 seconds; seven are left.
-    assert "5.0 s a step, 250 tokens/s, peak memory 4.8 GB" in text
+    assert "5.0 s per step, 250 tokens/s, peak memory 4.8 GB" in text
     assert "about 0:35 left" in text
     assert "sample 80%, update 20%" in text
     assert "3/10 steps" in text
@@ -76,7 +76,7 @@ def test_parts_of_a_mixture_stand_below_the_score_and_their_names_are_text() -> 
 @pytest.mark.parametrize("figure", [math.nan, math.inf, None])
 def test_figures_that_are_missing_or_not_finite_are_a_dash_and_a_gap(figure: float | None) -> None:
     text = shown([row(1, kl=figure), row(2, kl=figure), row(3, kl=2.0), row(4, kl=3.0)])
-    assert line(text, "KL").split() == ["KL,", "nats", "a", "response", "-", "2.50", "▁█"]
+    assert line(text, "KL").split() == ["KL,", "nats", "per", "response", "-", "2.50", "▁█"]
 
 
 def test_where_the_terminal_is_narrow_or_knows_no_bars_there_are_none() -> None:
