@@ -2,7 +2,7 @@
 
 On 6,974 forced choices between two sentences by 345 people (Warstadt et al. 2020), about 20 on each of 348 pairs with
 an independent gold answer. The gold answers score, and never estimate. What is weighed is what the label store computes
-(`labeling_ui/skill.py`):
+(`labeling_ui/quality/skill.py`):
 
 - all votes: Spearman's correlation of estimated skill with accuracy on gold (bootstrap over annotators), and the share
   of pairs on which the votes, weighted or each counted once, pick the gold answer (a tie is one half)
@@ -30,7 +30,7 @@ from scipy.stats import spearmanr
 from foundation.files import write_json
 from labeling_ui.quality.agreement import Unit, krippendorff
 from labeling_ui.quality.intervals import share
-from labeling_ui.quality.skill import Choice, estimate, weights
+from labeling_ui.quality.skill import Choice, estimate, skill_weights
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "blimp_human_choices"
 WEIGHTED = {"these votes": ("#0072b2", "s"), "and checks": ("#009e73", "D"), "other pairs": ("#d55e00", "^")}
@@ -90,7 +90,7 @@ def whole(choices: Sequence[Choice], gold: Mapping[Unit, bool]) -> dict[str, Any
     right = defaultdict(list)
     for choice in choices:
         right[choice.annotator].append(choice.first == gold[choice.unit])
-    weight = weights(skills)
+    weight = skill_weights(skills)
     majority = _scores(choices, gold, [1.0] * len(choices))
     weighted = _scores(choices, gold, [weight[choice.annotator] for choice in choices])
     said: dict[Unit, dict[str, int]] = defaultdict(dict)
@@ -138,11 +138,11 @@ def subsampled(
         generator = random.Random(seed)
         half = set(generator.sample(units, len(units) // 2))
         halves = [[choice for choice in choices if (choice.unit in half) == within] for within in (False, True)]
-        learnt = [weights(estimate(of_half).skills) for of_half in halves]
+        learnt = [skill_weights(estimate(of_half).skills) for of_half in halves]
         for k in votes:
             drawn = [choice for unit in units for choice in generator.sample(by_unit[unit], k)]
-            here = weights(estimate(drawn).skills)
-            checked = weights(estimate([*drawn, *checks], known).skills)
+            here = skill_weights(estimate(drawn).skills)
+            checked = skill_weights(estimate([*drawn, *checks], known).skills)
             counted = {
                 "majority": [1.0] * len(drawn),
                 "these votes": [here[choice.annotator] for choice in drawn],

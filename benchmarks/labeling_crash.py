@@ -25,8 +25,8 @@ from benchmarks.crowd.audit import audit
 from benchmarks.crowd.machine import machine
 from benchmarks.crowd.server import Server, database, fill
 from foundation.files import write_json
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Answer, Judgement
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Judgement
 from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 

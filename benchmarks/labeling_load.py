@@ -23,7 +23,7 @@ from benchmarks.crowd.audit import audit
 from benchmarks.crowd.machine import machine
 from benchmarks.crowd.server import Server, database, fill
 from foundation.files import write_json
-from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.campaign import Campaign
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 
-from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Candidate, Prompt, Task
 from labeling_ui.people.accounts import Accounts
-from labeling_ui.records import Candidate, Prompt, Task
 from labeling_ui.store.store import Store
 
 # Modules are imported once, by a process from which the servers are forked: a restart takes no imports.

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backbone.loading import load_tokenizer, resolve_model
+from reward_model.labels.data import read_pairs, split_by_prompt, to_dataset
+
+from backbone.loading.models import load_tokenizer, resolve_model
 from backbone.tokens import Renderer
-from labeling_ui.exchange.exports import preferences
+from labeling_ui.exchange.exports.preferences_and_ties import preferences
 from labeling_ui.exchange.imports import import_file
 from labeling_ui.store.store import Store
-from reward_model.labels.data import read_pairs, split_by_prompt, to_dataset
 
 Row = Mapping[str, Any]
 

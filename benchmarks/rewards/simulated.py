@@ -17,9 +17,9 @@ from typing import Any
 
 from benchmarks.rewards.published import SETS, Row
 from labeling_ui.campaign import Campaign
-from labeling_ui.exchange.exports import export
-from labeling_ui.exchange.weighted_votes import majority, read_labels, votes_of
 from labeling_ui.data_model import Candidate, Message, Prompt, Task
+from labeling_ui.exchange.exports.registry import export
+from labeling_ui.exchange.weighted_votes import majority, read_votes, votes_of
 from labeling_ui.store.store import Store
 from pipeline.simulation.annotators import SimulatedAnnotator, simulate
 from pipeline.simulation.hidden_preference import hidden_preference
@@ -86,7 +86,7 @@ def pair_rows(
     crowd = [SimulatedAnnotator(f"simulated-{number}", skill) for number, skill in enumerate(skills, 1)]
     with tempfile.TemporaryDirectory() as scratch:
         store = _judged(Path(scratch), Campaign(overlap=overlap), asked, [p for one in pairs for p in one], crowd, seed)
-        labels = replace(read_labels(store), weights={})
+        labels = replace(read_votes(store), weights={})
         weighed = export(store, "preferences")
         store.close()
     alike: list[Row] = []

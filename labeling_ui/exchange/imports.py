@@ -12,11 +12,12 @@ from pathlib import Path
 
 from foundation.errors import UserError
 from foundation.files import content_id
-from labeling_ui.campaigns import assignment
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.exchange.importers import FORMATS
+from labeling_ui.assignment.answer_validation import check_judgement, check_task
+from labeling_ui.assignment.display_order import display_order
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Candidate, Judgement, Prompt, Task
 from labeling_ui.exchange.importers.judged_items import Item, Refusal, Refused, Vote, in_ids, read_items
-from labeling_ui.records import Answer, Candidate, Judgement, Prompt, Task
+from labeling_ui.exchange.importers.registry import FORMATS
 from labeling_ui.store.store import Store
 
 _CHUNK = 500  # tasks a transaction
@@ -45,7 +46,7 @@ class _Draft:
 def import_file(
     store: Store, format: str, path: str | Path, campaign: Campaign | None = None, *, gold: bool = False
 ) -> ImportReport:
-    """Bring a file's judgements into a campaign, with the annotators where the data names them.
+    """Bring a file's judgements into a campaign, with the annotators if the data names them.
 
     The formats are those of `importers`. With `gold`, the answers are taken as known ones: each item becomes a gold
     task, and no judgement is stored. A file that is malformed raises `UserError` and stores nothing.
@@ -60,7 +61,7 @@ def import_file(
     campaign = known if known and known.kind == wanted.kind else wanted  # what is there keeps its settings
     refused: list[Refusal] = []
     items: list[tuple[int, Item]] = []
-    for found in read_items(FORMATS[format], path):
+    for found in read_items(FORMATS[format].load(), path):
         if isinstance(found, Refusal):
             refused.append(found)
             continue
@@ -89,7 +90,7 @@ def import_file(
 
 
 def _fitting(item: Item, campaign: Campaign) -> Iterable[Item]:
-    """The item as tasks of this campaign; `Refused` where it holds another kind of judgement."""
+    """The item as tasks of this campaign; `Refused` if it holds another kind of judgement."""
     kinds = {_kind(vote.answer) for vote in item.votes} - {None}
     kind = kinds.pop() if kinds else campaign.kind
     if kind == "ranking" and campaign.kind == "pairwise" and len(item.responses) == 2:
@@ -147,7 +148,7 @@ def _joined(items: Iterable[tuple[int, Item]]) -> list[tuple[int, Item]]:
 
 
 def _together(one: Item, other: Item) -> Item | None:
-    """Both items' ratings as one; None where they rate the same aspect."""
+    """Both items' ratings as one; None if they rate the same aspect."""
     votes = []
     for first, second in zip(one.votes, other.votes, strict=True):
         if first.answer.ratings.keys() & second.answer.ratings.keys() or not second.answer.ratings:
@@ -158,16 +159,16 @@ def _together(one: Item, other: Item) -> Item | None:
 
 
 def _draft(line: int, item: Item, campaign: Campaign, format: str, gold: bool) -> _Draft:
-    """The item in the store's records, checked; `Refused` or `UserError` where the campaign cannot hold it."""
+    """The item in the store's records, checked; `Refused` or `UserError` if the campaign cannot hold it."""
     prompt = Prompt(item.prompt, item.references)
     candidates = tuple(Candidate(prompt.id, text, {"imported": format}) for text in item.responses)
     ids = [candidate.id for candidate in candidates]
     votes = tuple(replace(vote, answer=in_ids(vote.answer, ids)) for vote in item.votes)
     known = _known(votes) if gold else None
     task = Task(prompt.id, tuple(ids), campaign.name, gold=known)
-    assignment.check_task(task, campaign)
+    check_task(task, campaign)
     for vote in votes:
-        assignment.check(Judgement(task.id, "", task.candidates, vote.answer), task, campaign)
+        check_judgement(Judgement(task.id, "", task.candidates, vote.answer), task, campaign)
     return _Draft(line, prompt, candidates, task, () if gold else votes)
 
 
@@ -229,7 +230,7 @@ def _save_votes(
 
 
 def _judgement(task: Task, annotator_id: str, answer: Answer) -> Judgement:
-    shown = assignment.order(task, annotator_id)  # no format says which side was which: a coin keeps the side test fair
+    shown = display_order(task, annotator_id)  # no format says which side was which: a coin keeps the side test fair
     key = content_id("import", task.id, annotator_id, asdict(answer))
     return Judgement(task.id, annotator_id, shown, answer, key=key)
 

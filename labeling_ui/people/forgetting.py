@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.people.lockout import name_key
-from labeling_ui.store import judgements as recording
 from labeling_ui.store import tables
 from labeling_ui.store.database import Database
+from labeling_ui.store.judgements import delete_judgements
 
 REMOVED = "[removed]"
 
@@ -29,8 +29,8 @@ def forget(database: Database, name_or_email: str, judgements: Literal["keep", "
     judgements, and the tasks that were theirs alone, go as well.
 
     Either way name and address are struck out of whatever anybody wrote in a reason, a rationale or a rewrite, and of
-    prompts that the person typed in live generation and the responses to them. `UserError` where there is no such
-    person, and where the SQLite files could not be rewritten because something else holds the database.
+    prompts that the person typed in live generation and the responses to them. `UserError` if there is no such
+    person, and if the SQLite files could not be rewritten because something else holds the database.
     """
     if judgements not in ("keep", "delete"):
         raise UserError(f'judgements "{judgements}": choose keep or delete.')
@@ -40,7 +40,7 @@ def forget(database: Database, name_or_email: str, judgements: Literal["keep", "
         words = _pattern([row.name, *([row.email] if row.email else [])])
         _redact_conversations(connection, row.id, words)
         if judgements == "delete":
-            number = recording.erase(connection, row.id)
+            number = delete_judgements(connection, row.id)
         else:
             mine = sa.select(sa.func.count()).where(tables.judgements.c.annotator_id == row.id)
             number = int(connection.execute(mine).scalar_one())

@@ -1,4 +1,4 @@
-"""How often a sign-in may be tried: the count of failures by name and by network address, and the growing lockout.
+"""How often a sign-in may be tried: failures, by name and by network address, lock it for longer and longer.
 
 Counts are kept in the label store, so that a restart or a second server process does not reset them. Names and
 addresses are kept as hashes only. Left out on purpose: whether a password is right (`accounts.py`).
@@ -30,7 +30,7 @@ class LockedOut(UserError):
         super().__init__(f"Too many attempts. Wait {self.seconds} seconds, then try again.")
 
 
-class Throttle:
+class Lockout:
     """Failures and locks in the table `sign_in_attempts`."""
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
@@ -38,7 +38,7 @@ class Throttle:
         self._clock = clock
 
     def enter(self, name: str, address: str) -> None:
-        """Count an attempt as failed before it is checked; `LockedOut` where the name or the address is locked.
+        """Count an attempt as failed before it is checked; `LockedOut` if the name or the address is locked.
 
         Counting first is what stops many attempts at once from overtaking the count. After the free failures each
         further one doubles the lock, from half a minute to an hour; a day without failures and all is forgotten.

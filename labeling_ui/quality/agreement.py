@@ -1,7 +1,7 @@
 """How far annotators agree beyond chance: Krippendorff's alpha of all, Cohen's kappa of two.
 
 Works on plain data, `{unit: {annotator: category}}`; a unit is a tuple that begins with its task. What a category
-is, a winner by its id and never by its side, is decided in `quality.py`.
+is, a winner by its id and never by its side, is decided in `assessment.py`.
 """
 
 from collections import defaultdict
@@ -31,7 +31,7 @@ _FEWEST_SHARED = 10
 class Agreement:
     """Krippendorff's alpha over the units that two annotators or more judged.
 
-    1 is perfect agreement, 0 what chance gives, below 0 is worse than chance. `alpha` is None where no unit was
+    1 is perfect agreement, 0 what chance gives, below 0 is worse than chance. `alpha` is None if no unit was
     judged twice or everybody always gave the same answer; then there is nothing to measure. `low` and `high` bound the
     95% interval of a bootstrap over tasks. `judgements` counts the answers in these units.
     """
@@ -102,7 +102,7 @@ def _interval(
 
 
 def _expected(coincidences: _Matrix) -> float:
-    """Share of pairs of answers that differ where answers are shuffled over all units."""
+    """Share of pairs of answers that differ if answers are shuffled over all units."""
     totals = coincidences.sum(axis=1)
     n = totals.sum()
     return float(1 - (totals * (totals - 1)).sum() / (n * (n - 1)))
@@ -118,7 +118,7 @@ def _alpha(coincidences: _Matrix, level: Level) -> float | None:
 
 
 def kappas(said: Said, fewest: int = _FEWEST_SHARED) -> list[Kappa]:
-    """Cohen's kappa (1960) of each two annotators who share `fewest` units; not where both say one thing of all."""
+    """Cohen's kappa (1960) of each two annotators who share `fewest` units, unless both gave one answer to all."""
     tables: dict[tuple[str, str], list[tuple[Category, Category]]] = defaultdict(list)
     for given in said.values():
         for first, second in combinations(sorted(given), 2):

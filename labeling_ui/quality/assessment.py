@@ -1,26 +1,24 @@
 """How far the judgements can be trusted: agreement between annotators, and the quality of each one's work.
 
 Reads the store and says what is counted; the measures themselves are pure functions in `agreement.py`, `skill.py` and
-`measures.py`. Annotators are weighted by their skill, and not banned. Left out on purpose: whoever only rates has no
+`intervals.py`. Annotators are weighted by their skill, and not banned. Left out on purpose: whoever only rates has no
 skill (a rating chooses between no two responses), and tasks are not told apart by difficulty.
 """
 
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 
-from foundation.errors import UserError
-from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.data_model import Annotator, Judgement, Task
 from labeling_ui.quality.agreement import Agreement, Category, Kappa, Unit, kappas, krippendorff
-from labeling_ui.quality.answers import alike, orders, sayings
+from labeling_ui.quality.answer_comparison import categories, pair_orders, similarity
 from labeling_ui.quality.intervals import Share, Trend, holm, share, trend
-from labeling_ui.quality.skill import Choice, Skill, estimate
-from labeling_ui.quality.skill import weights as vote_weights
-from labeling_ui.records import VERDICTS, Annotator, Judgement, Task
+from labeling_ui.quality.labels import Labels, read_labels
+from labeling_ui.quality.skill import Choice, Skill, estimate, skill_weights
 from labeling_ui.store.store import Store
 
 
@@ -28,20 +26,19 @@ from labeling_ui.store.store import Store
 class AnnotatorQuality:
     """One annotator's figures.
 
-    - `judgements`, `by_verdict`: counts, gold tasks and repeats included
+    - `judgements`: their number, gold tasks and repeats included
     - `left`: share of decisive answers to pairs that went to the left; `left_p_value`: two-sided binomial test against
       one half, Holm-corrected over the annotators of the report; None without decisive answers
-    - `gold`: agreement with known answers; `repeats`: with oneself on the same task shown again (see `answers.alike`)
-    - `skill`: accuracy estimated from the others' choices and gold answers; None where neither speaks
+    - `gold`: agreement with known answers; `repeats`: with oneself on the same task shown again (both as in
+      `answer_comparison.similarity`)
+    - `skill`: accuracy estimated from the others' choices and gold answers; None if neither speaks
     - `weight`: what a vote counts, 1 on average
     - `median_seconds`; `hasty`: share of timed answers below the campaign's `shortest_seconds`
-    - `drift`: trend of the share of answers that the others and gold answers bear out, in the order of answering;
-      `pace`: of seconds
+    - `drift`: trend of the share of answers that the others and gold answers bear out, in the order of answering
     """
 
     annotator: Annotator
     judgements: int
-    by_verdict: dict[str, int]
     left: Share
     left_p_value: float | None
     gold: Share
@@ -51,7 +48,6 @@ class AnnotatorQuality:
     median_seconds: float | None
     hasty: Share
     drift: Trend | None
-    pace: Trend | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,50 +63,26 @@ class QualityReport:
     annotators: list[AnnotatorQuality]
 
 
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What is assessed: tasks by id with their campaigns by name, and judgements in the order of their arrival."""
-
-    campaigns: Mapping[str, Campaign]
-    tasks: Mapping[str, Task]
-    annotators: Sequence[Annotator]
-    judgements: Sequence[Judgement]
-
-
 def report(store: Store, campaign: str | None = None, simulated: bool | None = None) -> QualityReport:
     """All figures of one campaign or of all, by all annotators or the simulated or the human ones alone."""
-    return assess(read(store, campaign, simulated), campaign)
+    return assess(read_labels(store, campaign, simulated), campaign)
 
 
 def agreement(store: Store, simulated: bool | None = None) -> Agreement:
-    """Agreement on the winner; where nobody compared two responses, that of the first scale there is."""
-    said = _said(read(store, simulated=simulated))
+    """Agreement on the winner; if nobody compared two responses, on the first scale there is."""
+    said = _said(read_labels(store, simulated=simulated))
     scale = "winner" if "winner" in said or not said else next(iter(said))
     return _alpha(scale, said.get(scale, {}))
 
 
 def annotators(store: Store) -> list[AnnotatorQuality]:
     """The figures of every annotator who judged anything, by name."""
-    return assess_annotators(read(store))
+    return assess_annotators(read_labels(store))
 
 
-def weights(store: Store, campaign: str | None = None) -> dict[str, float]:
-    """What each annotator's vote counts, by id: 1 on average, and 1 where nothing is known of their skill."""
-    labels = read(store, campaign)
+def vote_weights(labels: Labels) -> dict[str, float]:
+    """What each annotator's vote counts, by id: 1 on average, and 1 if nothing is known of their skill."""
     return _weights(labels, _skills(labels)[0])
-
-
-def read(store: Store, campaign: str | None = None, simulated: bool | None = None) -> Labels:
-    """What the store holds of one campaign or of all, by all annotators or the simulated or the human ones alone."""
-    campaigns = {each.name: each for each in store.campaigns()}
-    if campaign is not None and campaign not in campaigns:
-        there = ", ".join(sorted(campaigns)) or "none"
-        raise UserError(f'there is no campaign "{campaign}" among the labels; there is: {there}. Check the name.')
-    counted = [each for each in store.annotators() if simulated is None or each.simulated == simulated]
-    ids = {each.id for each in counted}
-    tasks = {task.id: task for task in store.tasks() if campaign in (None, task.campaign)}
-    judgements = [each for each in store.judgements() if each.annotator_id in ids and each.task_id in tasks]
-    return Labels(campaigns, tasks, counted, judgements)
 
 
 def assess(labels: Labels, campaign: str | None = None) -> QualityReport:
@@ -139,12 +111,10 @@ def assess_annotators(labels: Labels) -> list[AnnotatorQuality]:
         own = given[annotator.id]
         timed = [(each.seconds, labels.campaigns[labels.tasks[each.task_id].campaign]) for each in own]
         seconds = [time for time, _ in timed if time is not None]
-        by_verdict = Counter(judgement.answer.verdict for judgement in own)
         found.append(
             AnnotatorQuality(
                 annotator=annotator,
                 judgements=len(own),
-                by_verdict={str(verdict): by_verdict[verdict] for verdict in VERDICTS},
                 left=share(left),
                 left_p_value=p_value,
                 gold=share(_gold(own, labels.tasks)),
@@ -154,7 +124,6 @@ def assess_annotators(labels: Labels) -> list[AnnotatorQuality]:
                 median_seconds=statistics.median(seconds) if seconds else None,
                 hasty=share([time < campaign.shortest_seconds for time, campaign in timed if time is not None]),
                 drift=trend(borne_out.get(annotator.id, [])),
-                pace=trend(seconds),
             )
         )
     return found
@@ -165,7 +134,7 @@ def _said(labels: Labels) -> dict[str, dict[Unit, dict[str, Category]]]:
     for judgement in labels.judgements:
         task = labels.tasks[judgement.task_id]
         if task.gold is None and task.repeat_of is None:
-            for scale, unit, category in sayings(judgement.answer, task):
+            for scale, unit, category in categories(judgement.answer, task):
                 said.setdefault(scale, {}).setdefault(unit, {})[judgement.annotator_id] = category
     if not any(category for given in said.get("strength", {}).values() for category in given.values()):
         said.pop("strength", None)  # ties alone: nobody was asked how strongly
@@ -185,7 +154,7 @@ def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[float]]]:
         unit: order > 0
         for task in labels.tasks.values()
         if task.gold is not None
-        for unit, order in orders(task.gold, task).items()
+        for unit, order in pair_orders(task.gold, task).items()
         if order != 0
     }
     skills: dict[str, Skill] = {}
@@ -206,7 +175,7 @@ def _choices(labels: Labels) -> Iterator[Choice]:
     for judgement in labels.judgements:
         task = labels.tasks[judgement.task_id]
         if task.repeat_of is None:
-            decided = {unit: order for unit, order in orders(judgement.answer, task).items() if order != 0}
+            decided = {unit: order for unit, order in pair_orders(judgement.answer, task).items() if order != 0}
             # n responses make n (n - 1) / 2 pairs, of which n - 1 follow from no others.
             share_of_each = 2 / len(task.candidates)
             for unit, order in decided.items():
@@ -217,7 +186,7 @@ def _weights(labels: Labels, skills: Mapping[str, Skill]) -> dict[str, float]:
     counted = dict.fromkeys((annotator.id for annotator in labels.annotators), 1.0)
     for simulated in (False, True):
         group = [each.id for each in labels.annotators if each.simulated == simulated]
-        counted |= vote_weights({name: skills[name] for name in group if name in skills})
+        counted |= skill_weights({name: skills[name] for name in group if name in skills})
     return counted
 
 
@@ -226,7 +195,7 @@ def _gold(own: Iterable[Judgement], tasks: Mapping[str, Task]) -> list[float]:
     for judgement in own:
         task = tasks[judgement.task_id]
         if task.gold is not None and task.repeat_of is None:
-            compared.append(alike(judgement.answer, task.gold, task))
+            compared.append(similarity(judgement.answer, task.gold, task))
     return [agreed for agreed in compared if agreed is not None]
 
 
@@ -236,5 +205,5 @@ def _repeats(own: Sequence[Judgement], tasks: Mapping[str, Task]) -> list[float]
     for judgement in own:
         task = tasks[judgement.task_id]
         if task.repeat_of in first:
-            compared.append(alike(first[task.repeat_of], judgement.answer, task))
+            compared.append(similarity(first[task.repeat_of], judgement.answer, task))
     return [agreed for agreed in compared if agreed is not None]

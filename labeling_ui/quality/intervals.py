@@ -1,6 +1,6 @@
-"""Figures that say how sure they are: a share with its interval, a trend with its p value.
+"""Figures with their uncertainty: a share with its interval, a trend with its p value.
 
-Plain numbers in, plain numbers out; what is counted is decided in `quality.py`.
+Plain numbers in, plain numbers out; what is counted is decided in `assessment.py`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _SHORTEST_SEQUENCE = 10
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`value` is a share of `n` cases, with its 95% Wilson interval; all but `n` are None where there are no cases.
+    """`value` is a share of `n` cases, with its 95% Wilson interval; all but `n` are None if there are no cases.
 
     A case may count in part (a ranking that agrees in two of its three pairs): n is still the number of cases.
     """
@@ -41,7 +41,7 @@ class Trend:
     """Whether a quantity rises or falls along a sequence of `n` values: `early` and `late` are means of its halves.
 
     `p_value` is that of Kendall's rank correlation with the position in the sequence (Mann 1945): of a trend at least
-    as strong where there is none. It assumes nothing of the quantity's distribution or of the trend's shape.
+    as strong if there is none. It assumes nothing of the quantity's distribution or of the trend's shape.
     """
 
     n: int
@@ -51,7 +51,7 @@ class Trend:
 
 
 def trend(values: Sequence[float]) -> Trend | None:
-    """The trend of `values` in their order; None for fewer than ten, or where they are all the same."""
+    """The trend of `values` in their order; None for fewer than ten, or if all are the same."""
     if len(values) < _SHORTEST_SEQUENCE or len(set(values)) < 2:
         return None
     half = len(values) // 2

@@ -1,4 +1,4 @@
-"""How often an annotator is right, estimated without knowing what is right, and what a vote of theirs is worth.
+"""How often an annotator is right, estimated without known answers, and what their vote is worth.
 
 Each annotator prefers the truly better response with a probability of their own (the one-coin model of Dawid and Skene
 1979). crowd-kit finds what the answers agree on; each annotator is then measured against the others alone, from a
@@ -33,7 +33,7 @@ _fence = threading.Lock()
 class Choice:
     """Of two responses, `annotator` preferred the first (by id), or the second.
 
-    `share`: how much this says where several choices come from one answer: the pairs of a ranking are not independent.
+    `share`: how much this says if several choices come from one answer: the pairs of a ranking are not independent.
     """
 
     annotator: str
@@ -58,7 +58,7 @@ class Skill:
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """`skills` by annotator. `believed`: for each choice, the probability that it is right, by the others' choices and
-    gold answers alone; None where nothing else speaks of it.
+    gold answers alone; None if nothing else speaks of it.
     """
 
     skills: dict[str, Skill]
@@ -66,7 +66,7 @@ class Estimate:
 
 
 def estimate(choices: Sequence[Choice], known: Mapping[Unit, bool] | None = None) -> Estimate:
-    """Skills out of choices alone, and of gold answers where some are `known` ({unit: the first is better}).
+    """Skills out of choices alone, and of gold answers if some are `known` ({unit: the first is better}).
 
     The posterior of one annotator's accuracy s is Beta(pool) × Π (q s + (1 − q)(1 − s)) over their choices, where q is
     what the others' choices say of that choice (Liu, Peng and Ihler 2012, section 3): agreeing with a doubtful majority
@@ -98,7 +98,7 @@ def estimate(choices: Sequence[Choice], known: Mapping[Unit, bool] | None = None
     return Estimate(skills, everywhere)
 
 
-def weights(skills: Mapping[str, Skill]) -> dict[str, float]:
+def skill_weights(skills: Mapping[str, Skill]) -> dict[str, float]:
     """What each annotator's vote counts: log(s / (1 − s)), never below 0, divided by the average choice's.
 
     With these, a weighted majority of independent votes is right most often (Nitzan and Paroush 1982, theorem 1). A

@@ -1,13 +1,13 @@
 """Connecting to the label database: its settings, its transactions, its version, its copies, its errors.
 
-Everything in which SQLite and PostgreSQL differ is here; the statements are in `store.py` and the modules that it
-names. SQLite syncs its log at every commit, so that an acknowledged label survives a power cut.
+Everything in which SQLite and PostgreSQL differ is here; the statements are in the modules beside it. SQLite syncs its
+log at every commit, so that an acknowledged label survives a power cut.
 """
 
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Database:
     """An engine whose readers see a snapshot and whose writers go one at a time."""
 
     def __init__(self, url_or_path: str | Path) -> None:
-        """Connect and bring the tables up to date; `UserError` where that cannot be done."""
+        """Connect and bring the tables up to date; `UserError` if that cannot be done."""
         shown = str(url_or_path).rpartition("@")[2]  # without the password
         try:
             url = _url(url_or_path)
@@ -172,6 +172,16 @@ def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mappin
     return len(connection.execute(statement.returning(*table.primary_key), list(rows)).all())
 
 
+def rows_in(
+    connection: sa.Connection, column: sa.Column[Any], values: Iterable[str], rows: sa.Select[Any] | None = None
+) -> Iterator[sa.Row[Any]]:
+    """All rows of the column's table (or of the statement `rows`) where the column is among `values`."""
+    wanted = sorted(set(values))
+    rows = sa.select(column.table) if rows is None else rows
+    for start in range(0, len(wanted), 10_000):  # SQLite takes 32,766 parameters a statement
+        yield from connection.execute(rows.where(column.in_(wanted[start : start + 10_000])))
+
+
 def _url(url_or_path: str | Path) -> sa.URL:
     if not isinstance(url_or_path, str) or "://" not in url_or_path:
         return sa.URL.create("sqlite", database=str(url_or_path))
@@ -184,7 +194,7 @@ def _url(url_or_path: str | Path) -> sa.URL:
 
 
 def _refuse_strange_file(file: Path) -> None:
-    """Raise `UserError` where the file is no label store, before anything could change in it."""
+    """Raise `UserError` if the file is no label store, before anything could change in it."""
     if not file.is_file() or not file.stat().st_size:
         return
     try:

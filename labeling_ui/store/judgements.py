@@ -1,9 +1,9 @@
-"""Taking judgements and withdrawing them: each function works in the writing transaction that it is given.
+"""Recording judgements and withdrawing them: each function works in the writing transaction that it is given.
 
-Everything is appended to the log of events. An answer takes the place that its lease held. One that comes after its
-lease was taken back is kept as well: nobody's work is thrown away. It then takes a free place of the task, or that of
-an annotator who holds a lease and has not answered yet; only where all places are judged is the task judged once more
-than its overlap.
+Everything is appended to the log of events. An answer takes the place that its lease held. An answer that comes after
+its lease has ended is kept as well: nobody's work is thrown away. It then takes a free place of the task, or that of
+an annotator who holds a lease and has not answered yet; if all places are judged, the task is judged once more than
+its overlap.
 """
 
 from collections import Counter
@@ -15,20 +15,23 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from foundation.errors import UserError
-from labeling_ui.campaigns import assignment
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Assignment, Judgement
-from labeling_ui.store import leases as leasing
-from labeling_ui.store import tables
+from labeling_ui.assignment.answer_validation import check_judgement
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Assignment, Judgement
+from labeling_ui.store import leases, tables
+from labeling_ui.store.database import rows_in
+from labeling_ui.store.tasks import campaigns_of
 
 Outcome = Literal["taken", "edited", "repeated", "answered"]
-"""Taken; put in the place of an earlier one; the same key again; or an answer where there was one already."""
+"""Taken; put in the place of an earlier one; the same key again; or a second answer to the same task."""
 
 _Pair = tuple[str, str]
 
 
-def take(connection: sa.Connection, judgements: Sequence[Judgement], now: float, time: str) -> list[Outcome]:
-    """Sort out what becomes of each judgement and store what is new; `UserError` where one is impossible."""
+def record_judgements(
+    connection: sa.Connection, judgements: Sequence[Judgement], now: float, time: str
+) -> list[Outcome]:
+    """Store the judgements that are new; returns what became of each. `UserError` if one is impossible."""
     known = _look_up(connection, judgements)
     sorted_out = [(judgement, _outcome(judgement, known)) for judgement in judgements]
     new = [judgement for judgement, outcome in sorted_out if outcome in ("taken", "edited")]
@@ -55,14 +58,14 @@ def take(connection: sa.Connection, judgements: Sequence[Judgement], now: float,
     return [outcome for _, outcome in sorted_out]
 
 
-def undo(connection: sa.Connection, annotator_id: str, key: str, now: float, time: str) -> Assignment | None:
+def withdraw_newest(connection: sa.Connection, annotator_id: str, key: str, now: float, time: str) -> Assignment | None:
     """Withdraw the annotator's newest judgement and lease them its task again, as their first."""
-    leases, judgements, events = tables.leases, tables.judgements, tables.events
+    judgements, events = tables.judgements, tables.events
     done = connection.execute(sa.select(events).where(events.c.key == key)).first()
     if done is not None:
         if done.annotator_id != annotator_id or done.action != "undo":
             raise UserError(f'the key "{key}" was used for a judgement. Reload the page and try again.')
-        held = leasing.leased_to(connection, annotator_id, leasing.campaigns_of(connection))
+        held = leases.leased_to(connection, annotator_id, campaigns_of(connection))
         return next((each for each in held if each.previous and each.previous.key == key), None)
     mine = sa.select(events).join(judgements, judgements.c.event == events.c.number)
     mine = mine.where(judgements.c.annotator_id == annotator_id).order_by(judgements.c.event.desc()).limit(1)
@@ -74,21 +77,22 @@ def undo(connection: sa.Connection, annotator_id: str, key: str, now: float, tim
     connection.execute(sa.insert(events), [tables.event_row(undone, number)])
     ours = (judgements.c.task_id == newest.task_id) & (judgements.c.annotator_id == annotator_id)
     connection.execute(sa.delete(judgements).where(ours))
-    leasing.change_taken(connection, {newest.task_id: -1})
-    first = sa.select(sa.func.coalesce(sa.func.min(leases.c.granted), 1)).where(leases.c.annotator_id == annotator_id)
+    leases.change_taken(connection, {newest.task_id: -1})
+    granted, holder = tables.leases.c.granted, tables.leases.c.annotator_id
+    first = sa.select(sa.func.coalesce(sa.func.min(granted), 1)).where(holder == annotator_id)
     place = connection.execute(first).scalar_one() - 1
-    seen = leasing.judged_assignment(connection, undone)
-    leasing.lease(connection, seen.task, annotator_id, seen.campaign, now, place, newest.shown, number)
+    seen = leases.judged_assignment(connection, undone)
+    leases.lease(connection, seen.task, annotator_id, seen.campaign, now, place, newest.shown, number)
     return seen
 
 
-def erase(connection: sa.Connection, annotator_id: str) -> int:
+def delete_judgements(connection: sa.Connection, annotator_id: str) -> int:
     """Delete all that the annotator said, and what was reserved for them; returns how many judgements there were."""
-    leasing.release(connection, annotator_id)
+    leases.release(connection, annotator_id)
     judgements = tables.judgements
     ended = sa.delete(judgements).where(judgements.c.annotator_id == annotator_id).returning(judgements.c.task_id)
     freed = connection.execute(ended).scalars().all()
-    leasing.change_taken(connection, {task_id: -1 for task_id in freed})
+    leases.change_taken(connection, {task_id: -1 for task_id in freed})
     connection.execute(sa.delete(tables.events).where(tables.events.c.annotator_id == annotator_id))
     connection.execute(sa.delete(tables.tasks).where(tables.tasks.c.reserved_for == annotator_id))
     return len(freed)
@@ -96,7 +100,7 @@ def erase(connection: sa.Connection, annotator_id: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the store holds of the tasks and keys of some judgements; goes along with what is taken."""
+    """What the store holds of the tasks and keys of some judgements, updated as each is recorded."""
 
     tasks: dict[str, sa.Row[Any]]
     annotators: set[str]
@@ -112,13 +116,12 @@ def _look_up(connection: sa.Connection, judgements: Sequence[Judgement]) -> _Kno
     people = {judgement.annotator_id for judgement in judgements}
     keys = {judgement.key for judgement in judgements if judgement.key}
     events, in_force = tables.events, tables.judgements
-    rows_in = leasing.rows_in
     shown = sa.select(in_force.c.task_id, in_force.c.annotator_id, events.c.shown)
     shown = shown.join(events, events.c.number == in_force.c.event)
     return _Known(
         tasks={row.id: row for row in rows_in(connection, tables.tasks.c.id, task_ids)},
         annotators={row.id for row in rows_in(connection, tables.annotators.c.id, people)},
-        campaigns=leasing.campaigns_of(connection),
+        campaigns=campaigns_of(connection),
         leases={_pair(row): row for row in rows_in(connection, tables.leases.c.task_id, task_ids)},
         keys={row.key: (_pair(row), row.action) for row in rows_in(connection, events.c.key, keys)},
         shown={_pair(row): row.shown for row in rows_in(connection, in_force.c.task_id, task_ids, shown)},
@@ -126,7 +129,7 @@ def _look_up(connection: sa.Connection, judgements: Sequence[Judgement]) -> _Kno
 
 
 def _outcome(judgement: Judgement, known: _Known) -> Outcome:
-    """What becomes of a judgement after those before it; `UserError` where it is impossible."""
+    """What becomes of a judgement after those before it; `UserError` if it is impossible."""
     pair = (judgement.task_id, judgement.annotator_id)
     if judgement.task_id not in known.tasks:
         raise UserError(f'there is no task "{judgement.task_id}" in this label store.')
@@ -140,7 +143,7 @@ def _outcome(judgement: Judgement, known: _Known) -> Outcome:
     is_edit = judgement.action == "edit"
     lease = known.leases.get(pair)
     shown = known.shown.get(pair) if is_edit else lease.shown if lease else None
-    assignment.check(judgement, task, known.campaigns[task.campaign], shown)
+    check_judgement(judgement, task, known.campaigns[task.campaign], shown)
     if judgement.key in known.keys:
         if known.keys[judgement.key] != (pair, judgement.action):
             raise UserError(f'the key "{judgement.key}" was used for another judgement. Reload the page.')
@@ -156,7 +159,7 @@ def _outcome(judgement: Judgement, known: _Known) -> Outcome:
 
 
 def _take_places(connection: sa.Connection, answered: Sequence[_Pair], known: _Known, now: float) -> None:
-    """Turn leases into judgements; where there was no lease, find another place for the judgement."""
+    """Turn leases into judgements; if there was no lease, find another place for the judgement."""
     ended = [pair for pair in answered if pair in known.leases]
     late = Counter(task_id for task_id, annotator_id in answered if (task_id, annotator_id) not in known.leases)
     change = dict(late)
@@ -172,7 +175,7 @@ def _take_places(connection: sa.Connection, answered: Sequence[_Pair], known: _K
     if ended:
         over = sa.delete(tables.leases).where(_pair_of(tables.leases))
         connection.execute(over, [{"of": task_id, "by": annotator_id} for task_id, annotator_id in ended])
-    leasing.change_taken(connection, {task_id: number for task_id, number in change.items() if number})
+    leases.change_taken(connection, {task_id: number for task_id, number in change.items() if number})
 
 
 def _pair(row: sa.Row[Any]) -> _Pair:

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from labeling_ui.records import Annotator, Answer, Candidate, Judgement, Prompt, Task
+from labeling_ui.data_model import Annotator, Answer, Candidate, Judgement, Prompt, Task
 
 metadata = sa.MetaData()
 

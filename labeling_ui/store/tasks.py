@@ -1,6 +1,6 @@
 """Adding campaigns, prompts, candidates and tasks: each function works in the writing transaction that it is given.
 
-Records are named by their content, so that adding one twice adds nothing.
+Ids are hashes of the content, so that adding a record twice adds nothing.
 """
 
 from collections.abc import Iterable
@@ -9,19 +9,24 @@ from typing import Any
 import sqlalchemy as sa
 
 from foundation.errors import UserError
-from labeling_ui.campaigns import assignment
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Candidate, Prompt, Task
+from labeling_ui.assignment.answer_validation import check_task
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Candidate, Prompt, Task
 from labeling_ui.store import tables
-from labeling_ui.store.database import insert_new
-from labeling_ui.store.leases import campaigns_of, rows_in
+from labeling_ui.store.database import insert_new, rows_in
 
 _FIRST = "a candidate needs its prompt, and a task its prompt and its candidates, in the store first"
 _NOTHING = "Nothing of this step was saved."
 
 
-def campaign(connection: sa.Connection, new: Campaign) -> None:
-    """Add a campaign, or give one of that name new settings; `UserError` where its tasks are of another kind."""
+def campaigns_of(connection: sa.Connection) -> dict[str, Campaign]:
+    """All campaigns by name, in the order of their names."""
+    rows = connection.execute(sa.select(tables.campaigns).order_by(tables.campaigns.c.name))
+    return {row.name: Campaign.model_validate(row.settings) for row in rows}
+
+
+def add_campaign(connection: sa.Connection, new: Campaign) -> None:
+    """Add a campaign, or give one of that name new settings; `UserError` if its tasks are of another kind."""
     known = campaigns_of(connection).get(new.name)
     settings = new.model_dump(mode="json")
     if known is None:
@@ -37,14 +42,14 @@ def campaign(connection: sa.Connection, new: Campaign) -> None:
         connection.execute(sa.update(tables.campaigns).where(ours).values(settings=settings))
 
 
-def prompts(connection: sa.Connection, new: Iterable[Prompt]) -> int:
+def add_prompts(connection: sa.Connection, new: Iterable[Prompt]) -> int:
     """Add prompts; returns how many were new."""
     rows = [{"id": p.id, "messages": list(p.messages), "references": list(p.references)} for p in new]
     return insert_new(connection, tables.prompts, rows)
 
 
-def candidates(connection: sa.Connection, new: Iterable[Candidate]) -> int:
-    """Add candidates; returns how many were new, `UserError` where a prompt is missing."""
+def add_candidates(connection: sa.Connection, new: Iterable[Candidate]) -> int:
+    """Add candidates; returns how many were new, `UserError` if a prompt is missing."""
     rows = [{"id": c.id, "prompt_id": c.prompt_id, "response": c.response, "source": dict(c.source)} for c in new]
     try:
         return insert_new(connection, tables.candidates, rows)
@@ -52,8 +57,8 @@ def candidates(connection: sa.Connection, new: Iterable[Candidate]) -> int:
         raise UserError(f"{_FIRST} ({error.orig}). {_NOTHING}") from error
 
 
-def tasks(connection: sa.Connection, new: Iterable[Task], overlap: int | None) -> int:
-    """Add tasks; returns how many were new, `UserError` where one is impossible."""
+def add_tasks(connection: sa.Connection, new: Iterable[Task], overlap: int | None) -> int:
+    """Add tasks; returns how many were new, `UserError` if one is impossible."""
     if overlap is not None and overlap < 1:
         raise UserError(f"overlap is {overlap}: at least one annotator must judge each task.")
     wanted = list(new)
@@ -61,7 +66,7 @@ def tasks(connection: sa.Connection, new: Iterable[Task], overlap: int | None) -
         return 0
     campaigns = campaigns_of(connection)
     if "main" not in campaigns and any(task.campaign == "main" for task in wanted):
-        campaign(connection, Campaign())
+        add_campaign(connection, Campaign())
         campaigns = campaigns_of(connection)
     ids = [candidate for task in wanted for candidate in task.candidates]
     belongs = {row.id: row.prompt_id for row in rows_in(connection, tables.candidates.c.id, ids)}
@@ -69,7 +74,7 @@ def tasks(connection: sa.Connection, new: Iterable[Task], overlap: int | None) -
     for task in wanted:
         if task.campaign not in campaigns:
             raise UserError(f'there is no campaign "{task.campaign}" in this label store: add it first. {_NOTHING}')
-        assignment.check_task(task, campaigns[task.campaign])
+        check_task(task, campaigns[task.campaign])
         if any(belongs.get(candidate) != task.prompt_id for candidate in task.candidates):
             raise UserError(f"{_FIRST} (task {task.id}). {_NOTHING}")
         rows.append(

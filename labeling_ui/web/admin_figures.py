@@ -1,20 +1,21 @@
 """What the admin page shows of the judgements: figures read from the store, and the HTML and drawings made of them.
 
-Left out on purpose: who may see it and the page's controls (`admin.py`), and what the figures are (`quality.py`).
+Left out on purpose: who may see it and the page's controls (`admin_page.py`), and how the figures are computed
+(`quality/`).
 """
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from labeling_ui.campaigns.assignment import names_its_model
-from labeling_ui.quality import assessment as quality
+from labeling_ui.data_model import Candidate
 from labeling_ui.quality.agreement import Agreement
-from labeling_ui.quality.assessment import AnnotatorQuality, QualityReport
+from labeling_ui.quality.assessment import AnnotatorQuality, QualityReport, assess
 from labeling_ui.quality.intervals import Share
-from labeling_ui.records import Candidate
+from labeling_ui.quality.labels import read_labels
+from labeling_ui.quality.self_identification import names_its_model
 from labeling_ui.store.store import Counts, Store
 from labeling_ui.web.templates import render
 
@@ -86,7 +87,7 @@ class Drawing:
     rows: list[tuple[str, list[Mark]]] = field(default_factory=list)
 
 
-class Reader:
+class OverviewCache:
     """Overviews of a store, each made at most every `FRESH_SECONDS`, however many look."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
@@ -100,14 +101,14 @@ class Reader:
         with self._turn:
             at, made = self._made.get(campaign, (0.0, None))
             if made is None or self._clock() - at > FRESH_SECONDS:
-                made = read(self._store, campaign)
+                made = read_overview(self._store, campaign)
                 self._made[campaign] = (self._clock(), made)
             return made
 
 
-def read(store: Store, campaign: str | None = None) -> Overview:
-    """Read the store and work out the figures; `UserError` where there is no such campaign."""
-    labels = quality.read(store, campaign)
+def read_overview(store: Store, campaign: str | None = None) -> Overview:
+    """Read the store and work out the figures; `UserError` if there is no such campaign."""
+    labels = read_labels(store, campaign)
     learned = {task.id: task for task in labels.tasks.values() if task.gold is None and task.repeat_of is None}
     tasks = Counter(task.campaign for task in learned.values())
     done = Counter(learned[each.task_id].campaign for each in labels.judgements if each.task_id in learned)
@@ -119,7 +120,7 @@ def read(store: Store, campaign: str | None = None) -> Overview:
             for one in labels.campaigns.values()
             if campaign in (None, one.name)
         ],
-        report=quality.assess(labels, campaign),
+        report=assess(labels, campaign),
         flagged=_flagged(store, {candidate for task in labels.tasks.values() for candidate in task.candidates}),
         written=[
             Written(names[each.annotator_id], each.answer.verdict, kind, text)
@@ -176,7 +177,7 @@ def reading(agreement: Agreement) -> str:
 
 
 def notices(quality: AnnotatorQuality) -> list[str]:
-    """What to look at in one annotator's figures; each is told only where chance is an unlikely cause."""
+    """What to look at in one annotator's figures; each is mentioned only if chance is an unlikely cause."""
     found = []
     left, p_value = quality.left.value, quality.left_p_value
     if left is not None and p_value is not None and p_value < _SURE:
@@ -222,14 +223,3 @@ def _point(kind: str, share: Share) -> list[Mark]:
     if share.value is None or share.low is None or share.high is None:
         return []
     return [Mark(kind, share.value, share.low, share.high)]
-
-
-EXPORTS: Mapping[str, str] = {
-    "preferences": "Pairs for reward models and DPO: prompt, chosen, rejected, weight, p_chosen, margin",
-    "rankings": "The same rows, from ranked tasks alone",
-    "ties": "The same rows, where neither response is preferred",
-    "orders": "Whole rankings: prompt, responses, ranks, weight",
-    "unpaired": "Single responses with a label, for KTO: prompt, completion, label, weight",
-    "prompts": "Prompts alone, for online training",
-    "ratings": "Ratings by aspect: prompt, response, aspect, score, scale",
-}

@@ -1,8 +1,8 @@
 """What the labeling page asks of the server, as JSON: the next cards, taking an answer, undo, history.
 
-Who asks comes from the session (`access.person`); what is answered comes from the ticket of the card (`cards.py`).
-Left out on purpose: who may come in (`access.py`), which task is next and what counts as an answer (the store and
-`assignment.py`).
+Who asks comes from the session (`access_control.person`); what is answered comes from the card's ticket (`tickets.py`).
+Left out on purpose: who may come in (`access_control.py`), which task is next (`store/`), and which answers are valid
+(`assignment/`).
 """
 
 import logging
@@ -19,19 +19,19 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
 from foundation.errors import UserError
-from labeling_ui.people import sessions as access
-from labeling_ui.records import Annotator, Assignment, Judgement
+from labeling_ui.data_model import Annotator, Assignment, Judgement
 from labeling_ui.store.store import Store
-from labeling_ui.web import languages
-from labeling_ui.web.cards import Given, OutOfDate, Seal, Text, card, given
-from labeling_ui.web.live_tasks import Generate, add_live, live_campaign
+from labeling_ui.web import access_control, translations
+from labeling_ui.web.cards import GivenAnswer, Text, answer_on_screen, card
+from labeling_ui.web.live_prompts import Generate, add_live_route, live_campaign
+from labeling_ui.web.tickets import OutOfDate, TicketSigner
 
 PAGE = Path(__file__).with_name("static") / "page"
 CARDS = 2  # the one on the screen, and the one that is there when it is answered
 HISTORY = 20
 
 log = logging.getLogger(__name__)
-Person = Annotated[Annotator, Depends(access.person)]
+Person = Annotated[Annotator, Depends(access_control.person)]
 
 
 class Sent(BaseModel):
@@ -40,7 +40,7 @@ class Sent(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     ticket: Annotated[Text, Field(max_length=10_000)]
-    answer: Given
+    answer: GivenAnswer
     seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
 
 
@@ -52,7 +52,7 @@ class Undo(BaseModel):
     key: Annotated[Text, Field(min_length=1, max_length=100)]
 
 
-class Plainly(APIRoute):
+class PlainErrorRoute(APIRoute):
     """A route whose refusals are one sentence: `{"detail": ...}` with 422 for bad input, 503 for a store that fails."""
 
     def get_route_handler(self) -> Callable[[Request], Any]:
@@ -78,12 +78,12 @@ class Plainly(APIRoute):
 
 
 def build_router(store: Store, secret: str, generate: Generate | None = None) -> APIRouter:
-    """The routes over `store`; `secret` signs the tickets, and `generate` answers typed prompts (see `live.py`)."""
-    seal = Seal(secret)
-    router = APIRouter(route_class=Plainly)
+    """The routes over `store`; `secret` signs the tickets, `generate` answers typed prompts (`live_prompts.py`)."""
+    signer = TicketSigner(secret)
+    router = APIRouter(route_class=PlainErrorRoute)
 
     def cards(annotator: Annotator) -> list[dict[str, Any]]:
-        return [card(one, seal) for one in store.assignments(annotator.id, CARDS)]
+        return [card(one, signer) for one in store.assignments(annotator.id, CARDS)]
 
     @router.get("/api/desk")
     def desk(person: Person) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def build_router(store: Store, secret: str, generate: Generate | None = None) ->
 
     @router.post("/api/judgements")
     def take(sent: Sent, person: Person) -> dict[str, Any]:
-        ticket = seal.open(sent.ticket, person)
+        ticket = signer.read(sent.ticket, person)
         judgement = Judgement(
             task_id=ticket.task_id,
             annotator_id=person.id,
@@ -123,7 +123,7 @@ def build_router(store: Store, secret: str, generate: Generate | None = None) ->
         return {
             "undone": withdrawn is not None,
             "progress": asdict(store.progress(person.id)),
-            "cards": [card(one, seal) for one in ([withdrawn] if withdrawn else []) + following],
+            "cards": [card(one, signer) for one in ([withdrawn] if withdrawn else []) + following],
         }
 
     @router.get("/api/history")
@@ -131,9 +131,9 @@ def build_router(store: Store, secret: str, generate: Generate | None = None) ->
         own = store.history(person.id, HISTORY)
         return [
             {
-                "ticket": seal.issue(judgement.task_id, person.id, judgement.shown, "edit"),
+                "ticket": signer.issue(judgement.task_id, person.id, judgement.shown, "edit"),
                 "prompt": _last_words(store.assignment(judgement.task_id, person.id)),
-                "answer": given(judgement, judgement.shown),
+                "answer": answer_on_screen(judgement, judgement.shown),
                 "created_at": judgement.created_at,
             }
             for judgement in own
@@ -141,13 +141,13 @@ def build_router(store: Store, secret: str, generate: Generate | None = None) ->
 
     @router.get("/api/card")
     def card_to_edit(ticket: str, person: Person) -> dict[str, Any]:
-        return card(store.assignment(seal.open(ticket, person).task_id, person.id), seal, "edit")
+        return card(store.assignment(signer.read(ticket, person).task_id, person.id), signer, "edit")
 
     @router.get("/api/words")
     def words(request: Request, language: str | None = None) -> dict[str, Any]:
-        cookie = language or request.cookies.get(languages.COOKIE)
-        code = languages.choose(cookie, request.headers.get("accept-language"))
-        return {"code": code, "languages": languages.languages(), "words": languages.words(code)}
+        cookie = language or request.cookies.get(translations.COOKIE)
+        code = translations.choose(cookie, request.headers.get("accept-language"))
+        return {"code": code, "languages": translations.languages(), "words": translations.words(code)}
 
     @router.get("/page/{name}")
     def module(name: str) -> Response:
@@ -156,7 +156,7 @@ def build_router(store: Store, secret: str, generate: Generate | None = None) ->
         return FileResponse(PAGE / name, media_type="text/javascript", headers={"cache-control": "no-cache"})
 
     if generate is not None:
-        add_live(router, store, seal, generate)
+        add_live_route(router, store, signer, generate)
     return router
 
 

@@ -1,8 +1,8 @@
 """The web server: one FastAPI app with the labeling page, its JSON API, the admin page, sign-in and exports.
 
-Everything stands behind `access.Guard`. The first start needs no set-up: where nobody can administer the store yet,
-`serve` prints a link that makes whoever opens it first the admin. Left out on purpose: TLS, which a proxy in front has
-(see `access.py`).
+Everything stands behind `access_control.Guard`. The first start needs no set-up: while the store has no admin, `serve`
+prints a link that makes whoever opens it first the admin. Left out on purpose: TLS, which a proxy in front has (see
+`access_control.py`).
 
     serve("runs/mine/labels.db", port=7860)
 """
@@ -10,7 +10,6 @@ Everything stands behind `access.Guard`. The first start needs no set-up: where 
 import contextlib
 import errno
 import json
-import os
 import secrets
 import socket
 from collections.abc import Iterator
@@ -21,20 +20,19 @@ import gradio as gr
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response, StreamingResponse
-from sqlalchemy import make_url
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from foundation.errors import UserError
-from labeling_ui.exchange import exports
-from labeling_ui.people import sessions as access
+from labeling_ui.data_model import Annotator
+from labeling_ui.exchange.exports.registry import KINDS, export
 from labeling_ui.people.accounts import Accounts
-from labeling_ui.records import Annotator
+from labeling_ui.people.sessions import Sessions
+from labeling_ui.people.signing_secret import secret_beside_file, secret_in_database
 from labeling_ui.store.store import Store
-from labeling_ui.web import api
-from labeling_ui.web import sign_in_pages as signing_in
-from labeling_ui.web.admin import build_admin
-from labeling_ui.web.app import STATIC, build_blocks
-from labeling_ui.web.live_tasks import Generate
+from labeling_ui.web import access_control, api, sign_in_pages
+from labeling_ui.web.admin_page import build_admin_page
+from labeling_ui.web.labeling_page import STATIC, build_labeling_page
+from labeling_ui.web.live_prompts import Generate
 
 LARGEST_REQUEST = 1 << 20  # bytes: an answer with a long rewrite is far below
 FIRST_LINK_HOURS = 24.0
@@ -44,7 +42,7 @@ def build_app(store: Store, secret: str | None = None, generate: Generate | None
     """The whole web application over `store`; `generate` answers typed prompts in campaigns that allow it.
 
     `secret` signs sessions and tickets; without one a random secret is made, and sign-ins end with the process.
-    Raises `UserError` where the store holds nothing to label.
+    Raises `UserError` if the store holds nothing to label.
     """
     if not store.counts().tasks and generate is None:
         raise UserError(
@@ -52,16 +50,16 @@ def build_app(store: Store, secret: str | None = None, generate: Generate | None
             "Collect responses first (make collect, or rlhf collect), or bring existing ones with rlhf import."
         )
     secret = secret or secrets.token_hex(32)
-    accounts, sessions = Accounts(store.database), access.Sessions(secret)
+    accounts, sessions = Accounts(store.database), Sessions(secret)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(signing_in.build_router(accounts, sessions))
+    app.include_router(sign_in_pages.build_router(accounts, sessions))
     app.include_router(api.build_router(store, secret, generate))
     app.include_router(_exports(store))
     app.add_api_route("/admin", lambda: RedirectResponse("/admin/", 303), response_model=None)
-    _mount(app, build_admin(store, accounts), "/admin", "admin.css")
-    _mount(app, build_blocks(), "/", "label.css")
+    _mount(app, build_admin_page(store, accounts), "/admin", "admin.css")
+    _mount(app, build_labeling_page(), "/", "label.css")
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=LARGEST_REQUEST)
-    app.add_middleware(access.Guard, accounts=accounts, sessions=sessions)
+    app.add_middleware(access_control.Guard, accounts=accounts, sessions=sessions)
     return app
 
 
@@ -71,7 +69,7 @@ def serve(store_url: str | Path, host: str = "127.0.0.1", port: int = 7860, gene
     try:
         with contextlib.closing(_listen(host, port)) as listener:
             accounts = Accounts(store.database)
-            app = build_app(store, kept_secret(store_url) or accounts.secret(), generate)
+            app = build_app(store, secret_beside_file(store_url) or secret_in_database(store.database), generate)
             address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
             print(f"Label at {address} (stop with Ctrl+C)", flush=True)
             if not accounts.has_admin():
@@ -88,16 +86,16 @@ def serve(store_url: str | Path, host: str = "127.0.0.1", port: int = 7860, gene
 def _exports(store: Store) -> APIRouter:
     """Judgements as files, made as they are sent: nothing is left in a folder that others could read."""
     router = APIRouter()
-    Reviewer = Annotated[Annotator, Depends(access.require("reviewer"))]
+    Reviewer = Annotated[Annotator, Depends(access_control.require("reviewer"))]
 
     @router.get("/export/{name:path}")
-    def export(request: Request, name: str, _reviewer: Reviewer, campaign: str | None = None) -> Response:
+    def download(request: Request, name: str, _reviewer: Reviewer, campaign: str | None = None) -> Response:
         kind = name.removesuffix(".jsonl")
         known = campaign is None or campaign in {one.name for one in store.campaigns()}
-        if kind not in exports.KINDS or kind == name or not known:
-            access.refused(request, "there is no such export")
-            raise HTTPException(404, f"There is no such export. Choose one of {', '.join(exports.KINDS)}.")
-        rows = exports.export(store, kind, campaign)
+        if kind not in KINDS or kind == name or not known:
+            access_control.refused(request, "there is no such export")
+            raise HTTPException(404, f"There is no such export. Choose one of {', '.join(KINDS)}.")
+        rows = export(store, kind, campaign)
         return StreamingResponse(
             _lines(rows),
             media_type="application/jsonl",
@@ -114,8 +112,8 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _mount(app: FastAPI, blocks: gr.Blocks, path: str, style: str) -> None:
     def identity(request: Request) -> str | None:
-        """The id of who asks, as `request.username` of Gradio's handlers; Gradio refuses where there is none."""
-        annotator = access.signed_in(request)
+        """The id of who asks, as `request.username` of Gradio's handlers; Gradio refuses if there is none."""
+        annotator = access_control.signed_in(request)
         return annotator.id if annotator is not None else None
 
     gr.mount_gradio_app(
@@ -131,7 +129,7 @@ def _mount(app: FastAPI, blocks: gr.Blocks, path: str, style: str) -> None:
         pwa=False,
         footer_links=[],
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css_paths=STATIC / style,
+        css_paths=[STATIC / "theme.css", STATIC / style],
     )
 
 
@@ -145,22 +143,3 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UserError(
             f"cannot serve on {host}, port {port}: {reason}. Choose another with --host or --port."
         ) from error
-
-
-def kept_secret(store_url: str | Path) -> str | None:
-    """The secret beside a SQLite file, readable by its owner only, so that sign-ins outlive a restart; else None."""
-    text = str(store_url)
-    if "://" in text:
-        url = make_url(text)
-        if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-            return None
-        text = url.database
-    path = Path(f"{text}.secret")
-    if not path.exists():
-        partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
-        with contextlib.suppress(FileExistsError):  # another process was first: its secret holds
-            os.link(partial, path)
-        partial.unlink()
-    return path.read_text(encoding="ascii").strip()

@@ -1,8 +1,8 @@
 """The pages that let people in: sign-in, one-time invitations, one's own password, sign-out.
 
 Plain forms without any script. Checking a password is heavy work, so it has threads of its own, two at a time: a flood
-of sign-ins makes sign-ins wait, and never labeling. Left out on purpose: accounts (`accounts.py`), and who may ask
-(`access.py`).
+of sign-ins makes sign-ins wait, and never labeling. Left out on purpose: accounts (`people/`), and who may
+ask (`access_control.py`).
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,17 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from foundation.errors import UserError
-from labeling_ui.people import sessions as access
-from labeling_ui.people.accounts import LONGEST_NAME, LONGEST_PASSWORD, SHORTEST_PASSWORD, Accounts, Wrong
+from labeling_ui.data_model import Annotator
+from labeling_ui.people.account_rows import LONGEST_NAME
+from labeling_ui.people.accounts import Accounts, WrongPassword
 from labeling_ui.people.lockout import LockedOut
+from labeling_ui.people.passwords import LONGEST_PASSWORD, SHORTEST_PASSWORD
 from labeling_ui.people.sessions import Sessions
-from labeling_ui.records import Annotator
-from labeling_ui.web import languages
+from labeling_ui.web import access_control, translations
 from labeling_ui.web.templates import render
 
-Given = Annotated[str, Form(max_length=LONGEST_PASSWORD)]
+FormText = Annotated[str, Form(max_length=LONGEST_PASSWORD)]
+SignedIn = Annotated[Annotator, Depends(access_control.person)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,10 @@ class _Page:
     """The words of the visitor's language, and a form made of them."""
 
     def __init__(self, request: Request) -> None:
-        self.language = languages.choose(request.cookies.get(languages.COOKIE), request.headers.get("accept-language"))
-        self.words = languages.words(self.language)
+        self.language = translations.choose(
+            request.cookies.get(translations.COOKIE), request.headers.get("accept-language")
+        )
+        self.words = translations.words(self.language)
 
     def __call__(
         self, kind: str, *fields: Field, text: str = "", problem: UserError | None = None, done: str = "",
@@ -61,7 +65,7 @@ class _Page:
             note=note,
             back=back,
         )
-        headers = dict(access.PLAIN_PAGE)
+        headers = dict(access_control.PLAIN_PAGE)
         if isinstance(problem, LockedOut):
             headers["retry-after"] = str(problem.seconds)
         status = 429 if isinstance(problem, LockedOut) else 200 if problem is None else 422
@@ -70,7 +74,7 @@ class _Page:
     def _said(self, problem: UserError | None) -> str:
         if isinstance(problem, LockedOut):
             return self.words["sign_in.locked"].format(seconds=problem.seconds)
-        return self.words["sign_in.wrong"] if isinstance(problem, Wrong) else str(problem or "")
+        return self.words["sign_in.wrong"] if isinstance(problem, WrongPassword) else str(problem or "")
 
     def name(self, value: str = "", hint: str = "") -> Field:
         return Field("name", self.words["sign_in.name"], "text", "username", value, hint, longest=LONGEST_NAME)
@@ -98,20 +102,22 @@ def build_router(accounts: Accounts, sessions: Sessions) -> APIRouter:
 
     @router.get("/sign-in", response_model=None)
     async def ask(request: Request) -> Response:
-        return RedirectResponse("/", 303) if access.signed_in(request) else sign_in_page(_Page(request))
+        return RedirectResponse("/", 303) if access_control.signed_in(request) else sign_in_page(_Page(request))
 
     @router.post("/sign-in", response_model=None)
-    async def sign_in(request: Request, name: Given = "", password: Given = "") -> Response:
+    async def sign_in(request: Request, name: FormText = "", password: FormText = "") -> Response:
         try:
-            given = (name, password, access.address(request))
+            given = (name, password, access_control.address(request))
             return await let_in(request, await to_thread.run_sync(accounts.sign_in, *given, limiter=heavy))
         except UserError as problem:
-            access.refused(request, "locked out" if isinstance(problem, LockedOut) else "wrong name or password")
+            access_control.refused(
+                request, "locked out" if isinstance(problem, LockedOut) else "wrong name or password"
+            )
             return sign_in_page(_Page(request), name[:LONGEST_NAME], problem)
 
     @router.post("/sign-out", response_model=None)
     async def sign_out(request: Request) -> Response:
-        annotator = access.signed_in(request)
+        annotator = access_control.signed_in(request)
         if annotator is not None:
             await to_thread.run_sync(accounts.end_sessions, annotator.id)
         response = RedirectResponse("/sign-in", 303)
@@ -136,12 +142,12 @@ def build_router(accounts: Accounts, sessions: Sessions) -> APIRouter:
         return invitation_page(_Page(request), token)
 
     @router.post("/invitation/{token}", response_model=None)
-    async def accept(request: Request, token: str, name: Given = "", password: Given = "") -> Response:
+    async def accept(request: Request, token: str, name: FormText = "", password: FormText = "") -> Response:
         try:
             given = (token, name, password or None)
             return await let_in(request, await to_thread.run_sync(accounts.redeem, *given, limiter=heavy))
         except UserError as problem:
-            access.refused(request, "an invitation was not accepted")
+            access_control.refused(request, "an invitation was not accepted")
             page = _Page(request)
             return await to_thread.run_sync(invitation_page, page, token, name[:LONGEST_NAME], problem)
 
@@ -153,16 +159,19 @@ def build_router(accounts: Accounts, sessions: Sessions) -> APIRouter:
         return page("account", *fields, new, text=text, problem=problem, done=done, back=page.words["account.back"])
 
     @router.get("/account", response_model=None)
-    def account(request: Request, who: Annotated[Annotator, Depends(access.person)]) -> Response:
+    def account(request: Request, who: SignedIn) -> Response:
         return account_page(_Page(request), who)
 
     @router.post("/account", response_model=None)
     async def change(
-        request: Request, who: Annotated[Annotator, Depends(access.person)], new: Given = "", old: Given = ""
+        request: Request,
+        who: SignedIn,
+        new: FormText = "",
+        old: FormText = "",
     ) -> Response:
         def set_password() -> int:
             if accounts.person(who.id).has_password:
-                accounts.sign_in(who.name, old, access.address(request))
+                accounts.sign_in(who.name, old, access_control.address(request))
             accounts.set_password(who.name, new)
             return accounts.session_version(who.id)
 
@@ -170,7 +179,7 @@ def build_router(accounts: Accounts, sessions: Sessions) -> APIRouter:
         try:
             version = await to_thread.run_sync(set_password, limiter=heavy)
         except UserError as problem:
-            access.refused(request, "the password was not changed")
+            access_control.refused(request, "the password was not changed")
             return await to_thread.run_sync(account_page, page, who, problem)
         response = await to_thread.run_sync(account_page, page, who, None, page.words["account.changed"])
         sessions.start(request, response, who.id, version)

@@ -9,7 +9,7 @@ STATIC = Path(__file__).with_name("static")
 
 
 def _interval(figure: Any) -> str:
-    """A share with its 95% interval, in per cent; a dash where there are no cases."""
+    """A share with its 95% interval, in per cent; a dash if there are no cases."""
     if figure is None or figure.value is None:
         return "–"
     return f"{100 * figure.value:.0f}% ({100 * figure.low:.0f} to {100 * figure.high:.0f})"

@@ -1,8 +1,7 @@
 """Small label stores for tests."""
 
-from labeling_ui.campaigns.assignment import judgement_of
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Answer, Assignment, Candidate, Judgement, Message, Prompt, Task
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Assignment, Candidate, Judgement, Message, Prompt, Task
 from labeling_ui.store.store import Store
 
 TIE = Answer("tie")
@@ -43,7 +42,7 @@ def fill_with(store: Store, campaign: Campaign, prompts: int, responses: int, ov
 def prefer(shown: Assignment, side: int = 0, strength: int | None = None, seconds: float | None = None,
            key: str = "") -> Judgement:  # fmt: skip
     """The judgement that the response at this place (from the left) is better."""
-    return judgement_of(shown, Answer("preferred", shown.shown[side].id, strength), seconds, key)
+    return shown.judgement(Answer("preferred", shown.shown[side].id, strength), seconds, key)
 
 
 class Clock:

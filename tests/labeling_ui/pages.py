@@ -3,12 +3,12 @@
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
-from labeling_ui.campaigns.campaign import Campaign, Kind
-from labeling_ui.people import sessions as access
-from labeling_ui.records import Annotator, Candidate, Prompt, Task
+from labeling_ui.campaign import Campaign, Kind
+from labeling_ui.data_model import Annotator, Candidate, Prompt, Task
 from labeling_ui.store.store import Store
+from labeling_ui.web import access_control
 from labeling_ui.web.api import build_router
-from labeling_ui.web.live_tasks import Generate
+from labeling_ui.web.live_prompts import Generate
 
 PLAIN = {"gold_share": 0.0, "repeat_share": 0.0}  # nothing mixed in
 
@@ -49,7 +49,7 @@ def client_of(store: Store, generate: Generate | None = None, secret: str = "sec
         return store.annotator(name)
 
     app = FastAPI()
-    app.dependency_overrides[access.person] = person
+    app.dependency_overrides[access_control.person] = person
     app.include_router(build_router(store, secret, generate))
     return TestClient(app, headers={"x-who": "Ann"}, raise_server_exceptions=False)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from labeling_ui.data_model import Role
 from labeling_ui.people.accounts import Accounts
-from labeling_ui.records import Role
 from labeling_ui.store.store import Store
 from labeling_ui.web.server import build_app
 from tests.labeling_ui.pages import add_pairs

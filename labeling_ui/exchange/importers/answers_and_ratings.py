@@ -12,10 +12,8 @@ from typing import Any
 
 from foundation.errors import UserError
 from foundation.files import Row
-from labeling_ui.exchange.importers.judged_items import Item, Refused, Vote, asked, tidy, value
-from labeling_ui.records import STRENGTHS, Answer, Message
-
-IDENTITY = ("id",)
+from labeling_ui.data_model import STRENGTHS, Answer, Message
+from labeling_ui.exchange.importers.judged_items import Format, Item, Refused, Vote, asked, tidy, value
 
 
 def answers(row: Row, where: str) -> Iterable[Item]:
@@ -90,3 +88,7 @@ def _place(place: object, count: int) -> str:
     if type(place) is not int or not 0 <= place < count:
         raise Refused(f"the answer names response {place!r}, but there are {count}, counted from 0")
     return str(place)
+
+
+ANSWERS = Format(answers, ("id",))
+RATINGS = Format(ratings)

@@ -5,7 +5,7 @@
     v1          {"fields": {...}, "responses": [{"user_id", "status", "values": {question: {"value"}}}]}
     v1, hub     {field: ..., question: [{"user_id", "value", "status"}], "external_id"}
 
-Each user's answers become one vote for each kind of judgement that they hold. Discarded answers are skips; drafts are
+A user's answers become one vote for each kind of judgement among them. Discarded answers are skips; drafts are
 not taken. Suggestions are models' guesses and are never read. Users keep their Argilla id, and no name.
 """
 
@@ -14,11 +14,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from foundation.files import Row
+from labeling_ui.data_model import Answer
 from labeling_ui.exchange.importers import field_mapping as fields
-from labeling_ui.exchange.importers.judged_items import Item, Refused, Vote
-from labeling_ui.records import Answer
+from labeling_ui.exchange.importers.judged_items import Format, Item, Refused, Vote
 
-IDENTITY = ("id", "external_id")
 _Given = tuple[str, str, str, Any]
 """User, status, question, value."""
 
@@ -91,3 +90,6 @@ def _user(response: Row) -> str:
 
 def _status(response: Row) -> str:
     return str(response.get("status") or "submitted")
+
+
+FORMAT = Format(argilla, ("id", "external_id"))

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from labeling_ui.data_model import Answer, Message
 from labeling_ui.exchange.importers.judged_items import Refused, asked, tidy
-from labeling_ui.records import Answer, Message
 
 _RESPONSE = re.compile(
     r"(?i)(?:response|completion|generation|answer|output|reply|option|candidate)s?[-_. ]?(\d+|[a-z])?"

@@ -1,7 +1,7 @@
 """What an importer makes of a record: responses to one prompt, and what was said of them.
 
-Here are the shapes that all formats share, reading a file record by record, and the faults that every record is
-looked over for. What a format looks like stands in the other modules. Nothing is stored here.
+Here is what all formats share: reading a file record by record, and the faults that every record is checked for.
+How a format is laid out is in the module named after it. Nothing is stored here: `exchange/imports.py` does that.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from foundation.errors import UserError
 from foundation.files import Row, read_json, read_jsonl
-from labeling_ui.records import Answer, Message
+from labeling_ui.data_model import Answer, Message
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _KINDS = {str: "a string", list: "a list", dict: "an object"}
@@ -128,6 +128,11 @@ def asked(text: str) -> tuple[Message, ...]:
 def preferred(winner: int | None, strength: int | None = None) -> Answer:
     """The answer to a pair; no winner is a tie."""
     return Answer("tie") if winner is None else Answer("preferred", winner=str(winner), strength=strength)
+
+
+def numbered_verdict(verdict: int) -> Answer:
+    """The answer to a pair of a verdict of 1 (the first is better), 2 (the second) or 0 (a tie)."""
+    return preferred(verdict - 1 if verdict else None)
 
 
 def _records(path: Path) -> Iterator[tuple[int, Row, str]]:

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from foundation.files import Row
+from labeling_ui.data_model import Answer
 from labeling_ui.exchange.importers import field_mapping as fields
 from labeling_ui.exchange.importers.argilla import kind_of
-from labeling_ui.exchange.importers.judged_items import Item, Refused, Vote, value
-from labeling_ui.records import Answer
+from labeling_ui.exchange.importers.judged_items import Format, Item, Refused, Vote, value
 
-IDENTITY = ("id",)
 _TEXTS = ("text", "body", "html", "title")
 
 
@@ -89,3 +88,6 @@ def _annotator(annotation: Row) -> str:
     by = annotation.get("completed_by")
     by = by.get("id") if isinstance(by, dict) else by
     return "unknown" if by is None else str(by)
+
+
+FORMAT = Format(label_studio, ("id",))

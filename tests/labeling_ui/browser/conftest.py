@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from labeling_ui.data_model import Judgement
 from labeling_ui.people.accounts import Accounts
-from labeling_ui.records import Judgement
 from labeling_ui.store.store import Store
 from tests.labeling_ui.pages import fill_kind
 

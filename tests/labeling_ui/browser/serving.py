@@ -16,9 +16,10 @@ from typing import Any
 
 import uvicorn
 
-from labeling_ui.records import Message
+from labeling_ui.data_model import Message
+from labeling_ui.people.signing_secret import secret_beside_file
 from labeling_ui.store.store import Store
-from labeling_ui.web.server import build_app, kept_secret
+from labeling_ui.web.server import build_app
 
 WORDS = ("one", "two", "three", "four", "five", "six")
 
@@ -45,7 +46,7 @@ def main(paths: Sequence[str]) -> None:
     """Serve each database on a port of its own."""
     for path in paths:
         listener = socket.create_server(("127.0.0.1", 0))
-        app = build_app(Store(path), kept_secret(path), Counting(Path(path).with_suffix(".hold")))
+        app = build_app(Store(path), secret_beside_file(path), Counting(Path(path).with_suffix(".hold")))
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

@@ -10,8 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from labeling_ui.data_model import Answer, Judgement
 from labeling_ui.people.accounts import Accounts
-from labeling_ui.records import Answer, Judgement
 from labeling_ui.store.store import Store
 from tests.labeling_ui.browser.conftest import PASSWORD, PAYLOAD, ROOT
 from tests.labeling_ui.pages import add_pairs

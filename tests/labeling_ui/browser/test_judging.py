@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, expect
 
-from labeling_ui.records import Judgement
+from labeling_ui.data_model import Judgement
 from tests.labeling_ui.browser.conftest import PAYLOAD, Site, Visit, acknowledged, finish, press, settle
 
 Sites = dict[str, Site]

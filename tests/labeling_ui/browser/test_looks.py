@@ -90,10 +90,10 @@ def test_the_language_can_be_switched_and_is_kept(visit: Visit) -> None:
     page = visit("ranking", "Ann")
     press(page, "2")
     page.get_by_label("Language").select_option("zh")
-    expect(page.locator("h1")).to_have_text("请给回答排序")
+    expect(page.locator("h1")).to_have_text("请给回复排序")
     assert page.locator(".badge.placed").count() == 1
     page.reload()
-    expect(page.locator("h1")).to_have_text("请给回答排序", timeout=20_000)
+    expect(page.locator("h1")).to_have_text("请给回复排序", timeout=20_000)
     page.get_by_label("语言").select_option("en")
     expect(page.locator("h1")).to_have_text("Put the responses in order")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,12 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.exchange import exports
-from labeling_ui.exchange import votes as voting
-from labeling_ui.exchange.exports import KINDS, PreferenceSet, beyond_preferences, export, preferences
-from labeling_ui.quality import assessment as quality
-from labeling_ui.records import Answer, Judgement, Task
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Judgement, Task
+from labeling_ui.exchange import weighted_votes
+from labeling_ui.exchange.exports.hub import push_to_hub
+from labeling_ui.exchange.exports.preferences_and_ties import PreferenceSet, beyond_preferences, preferences
+from labeling_ui.exchange.exports.registry import KINDS, export
+from labeling_ui.quality.assessment import vote_weights
+from labeling_ui.quality.labels import Labels
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill, fill_with
 
@@ -36,10 +37,10 @@ def weighted(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Weights by annotator's name, in place of those that are estimated; 1 for who is not named."""
     weights: dict[str, float] = {}
 
-    def given_weights(store: Store, campaign: str | None = None) -> dict[str, float]:
-        return {each.id: weights[each.name] for each in store.annotators() if each.name in weights}
+    def given_weights(labels: Labels) -> dict[str, float]:
+        return {each.id: weights[each.name] for each in labels.annotators if each.name in weights}
 
-    monkeypatch.setattr(voting, "quality", SimpleNamespace(weights=given_weights))
+    monkeypatch.setattr(weighted_votes, "vote_weights", given_weights)
     return weights
 
 
@@ -106,7 +107,7 @@ def test_votes_count_their_annotators_weights(store: Store, weighted: dict[str, 
 
 
 def test_votes_count_what_the_quality_of_annotators_says(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(voting, "quality", quality)
+    monkeypatch.setattr(weighted_votes, "vote_weights", vote_weights)
     tasks = fill(store, 40, overlap=3)
     for number, task in enumerate(tasks):
         vote(store, task, "ann", ("a", None))
@@ -347,9 +348,9 @@ def test_a_push_is_private_and_carries_the_rows(store: Store, monkeypatch: pytes
     (task,) = fill(store, 1)
     vote(store, task, "ann", ("a", 2))
     rows = export(store, "preferences")
-    exports.push_to_hub(rows, "someone/labels")
+    push_to_hub(rows, "someone/labels")
     assert pushed == {"rows": rows, "name": "someone/labels", "private": True}
-    exports.push_to_hub(rows, "someone/labels", private=False)
+    push_to_hub(rows, "someone/labels", private=False)
     assert pushed["private"] is False
 
 
@@ -359,9 +360,9 @@ def test_a_push_that_fails_says_what_is_needed(store: Store, monkeypatch: pytest
     (task,) = fill(store, 1)
     vote(store, task, "ann", ("a", 2))
     with pytest.raises(UserError, match=rf"could not push to {name}: (.|\n)*HF_TOKEN"):
-        exports.push_to_hub(export(store, "preferences"), name)
+        push_to_hub(export(store, "preferences"), name)
 
 
 def test_nothing_is_pushed_where_there_is_nothing() -> None:
     with pytest.raises(UserError, match="no rows of this kind"):
-        exports.push_to_hub([], "someone/labels")
+        push_to_hub([], "someone/labels")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset, load_dataset
+from reward_model.labels.data import to_pairs
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl import (
     DPOConfig,
@@ -21,11 +22,10 @@ from trl import (
 from trl.data_utils import is_conversational, unpair_preference_dataset
 
 from foundation.files import write_jsonl
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.exchange.exports import export
-from labeling_ui.records import Answer, Judgement, Task
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Judgement, Task
+from labeling_ui.exchange.exports.registry import export
 from labeling_ui.store.store import Store
-from reward_model.labels.data import to_pairs
 from tests.labeling_ui.filling import fill, fill_with
 
 ARGUMENTS = {

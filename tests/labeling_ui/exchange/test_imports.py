@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
-from labeling_ui.exchange.exports import preferences
+from labeling_ui.data_model import Answer, Judgement
+from labeling_ui.exchange.exports.preferences_and_ties import preferences
 from labeling_ui.exchange.importers.judged_items import Refusal
 from labeling_ui.exchange.imports import ImportReport, import_file
-from labeling_ui.quality import assessment as quality
-from labeling_ui.records import Answer, Judgement
+from labeling_ui.quality import assessment
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
 
@@ -272,6 +272,6 @@ def test_real_files_come_in_once(
 @pytest.mark.skipif(not SHARED.exists(), reason=f"no real data at {SHARED}")
 def test_pandalm_annotators_agree_about_as_published(store: Store) -> None:
     import_file(store, "pandalm", SHARED / "pandalm_test_3annotators" / "testset-v1.json")
-    found = quality.agreement(store)
+    found = assessment.agreement(store)
     # .864 over all 999 rows; here without empty responses, and with each repeated pair counted once.
     assert found.alpha == pytest.approx(0.864, abs=0.01)

@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from foundation.errors import UserError
-from labeling_ui.people import accounts as accounts_module
-from labeling_ui.people.accounts import Accounts, Wrong, tidy_name
+from labeling_ui.data_model import Answer, Candidate, Judgement, Prompt, Task
+from labeling_ui.people import accounts
+from labeling_ui.people.account_rows import tidy_name
+from labeling_ui.people.accounts import Accounts, WrongPassword
 from labeling_ui.people.lockout import (
     FIRST_LOCK,
     FREE_BY_ADDRESS,
@@ -21,7 +23,7 @@ from labeling_ui.people.lockout import (
     LockedOut,
     name_key,
 )
-from labeling_ui.records import Answer, Candidate, Judgement, Prompt, Task
+from labeling_ui.people.signing_secret import secret_in_database
 from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
@@ -61,7 +63,7 @@ def people(store: Store, clock: Clock) -> Accounts:
 
 def fail(people: Accounts, times: int, name: str = "Ann", address: str = HERE) -> None:
     for _ in range(times):
-        with pytest.raises(Wrong):
+        with pytest.raises(WrongPassword):
             people.sign_in(name, "wrong password", address)
 
 
@@ -116,8 +118,8 @@ def test_who_cannot_sign_in_is_told_the_same_after_the_same_work(
     people.add("No password")
     store.annotator("Robot", simulated=True)
     verified: list[str] = []
-    real = accounts_module._matches
-    monkeypatch.setattr(accounts_module, "_matches", lambda hash, given: verified.append(hash) or real(hash, given))
+    real = accounts.password_matches
+    monkeypatch.setattr(accounts, "password_matches", lambda hash, given: verified.append(hash) or real(hash, given))
     said = set()
     for name in ("Ann", "Off", "No password", "Robot", "Nobody", "' OR 1=1 --", ""):
         with pytest.raises(UserError) as caught:
@@ -203,7 +205,7 @@ def test_parallel_guesses_are_all_counted(people: Accounts) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert outcomes.count(Wrong) == FREE_BY_NAME
+    assert outcomes.count(WrongPassword) == FREE_BY_NAME
     assert outcomes.count(LockedOut) == 16 - FREE_BY_NAME
 
 
@@ -330,7 +332,7 @@ def write_about(store: Store, people: Accounts) -> str:
     store.add_candidates(told)
     store.add_tasks([Task(typed.id, tuple(c.id for c in told), reserved_for=gone.id)], 1)
     people.invite("annotator", NAME)
-    with pytest.raises(Wrong):
+    with pytest.raises(WrongPassword):
         people.sign_in(NAME, "wrong password", HERE)
     return gone.id
 
@@ -375,7 +377,7 @@ def test_a_forgotten_person_is_in_no_row_and_in_no_byte(
     assert store.verify() == []
     assert [person.name for person in people.list() if not person.disabled] == ["Other"]
     assert people.sign_in("Other", PASSWORD, HERE)
-    with pytest.raises(Wrong):
+    with pytest.raises(WrongPassword):
         people.sign_in(NAME, PASSWORD, HERE)
     with pytest.raises(UserError, match="no person"):
         people.forget(by)
@@ -420,7 +422,7 @@ def test_a_file_that_is_being_read_is_told(tmp_path: Path, monkeypatch: pytest.M
 
 def test_servers_of_one_store_sign_with_one_secret(store_url: str) -> None:
     stores = Store(store_url), Store(store_url)
-    first, second = (Accounts(store.database).secret() for store in stores)
+    first, second = (secret_in_database(store.database) for store in stores)
     assert first == second
     assert len(first) == 64
     for store in stores:

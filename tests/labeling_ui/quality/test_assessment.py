@@ -1,139 +1,212 @@
-"""The quality of what a label store holds: which judgements are counted, and the published figures once more."""
+"""What the quality report counts: on plain records, with figures worked by hand."""
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
-from foundation.errors import UserError
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.exchange.imports import import_file
-from labeling_ui.quality import assessment as quality
-from labeling_ui.quality.agreement import Agreement
-from labeling_ui.records import Answer, Candidate, Judgement, Message, Prompt, Task
-from labeling_ui.store.store import Store
-from tests.labeling_ui.filling import fill
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Annotator, Answer, Judgement, Task
+from labeling_ui.quality import assessment
+from labeling_ui.quality.assessment import AnnotatorQuality
+from labeling_ui.quality.labels import Labels
 
-PANDALM = Path(__file__).parents[4] / "shared" / "data" / "pandalm_test_3annotators" / "testset-v1.json"
-NAMES = ("annotator1", "annotator2", "annotator3")
-needs_pandalm = pytest.mark.skipif(not PANDALM.is_file(), reason=f"{PANDALM} is not there")
+CAMPAIGNS = {name: Campaign(name=name) for name in ("main", "other")}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "labels.db")
-    yield store
-    store.close()
+def tasks(number: int, candidates: str = "ab", **more: object) -> list[Task]:
+    """Tasks with the candidates "0a", "0b", then "1a", "1b", and so on."""
+    return [Task(f"p{n}", tuple(f"{n}{c}" for c in candidates), **more) for n in range(number)]  # type: ignore[arg-type]
 
 
-def judge(store: Store, task: Task, name: str, winner: int | None) -> None:
-    said = Answer("tie") if winner is None else Answer("preferred", winner=task.candidates[winner])
-    annotator = store.annotator(name, simulated=name.startswith("robot"))
-    store.record(Judgement(task.id, annotator.id, task.candidates, said, seconds=2.0))
+def answer(task: Task, said: str, strength: int | None = None) -> Answer:
+    if said in "ab":
+        return Answer("preferred", winner=task.candidates["ab".index(said)], strength=strength)
+    return Answer({"t": "tie", "x": "both_bad", "-": "skip"}[said])  # type: ignore[arg-type]
 
 
-def test_an_empty_store_has_nothing_to_report(store: Store) -> None:
-    found = quality.report(store)
-    assert (found.agreement, found.kappas, found.annotators) == ({}, [], [])
-    assert quality.agreement(store) == Agreement(None, None, None, tasks=0, judgements=0)
-    assert quality.weights(store) == {}
+def judged(
+    task: Task,
+    name: str,
+    said: str | Answer,
+    *,
+    left: str = "a",
+    seconds: float | None = None,
+    strength: int | None = None,
+) -> Judgement:
+    """`said` by a letter (a, b, tie, x for both bad, - for skip), with the response `left` on the left."""
+    shown = task.candidates if left == "a" else task.candidates[::-1]
+    given = answer(task, said, strength) if isinstance(said, str) else said
+    return Judgement(task.id, name, shown, given, seconds)
 
 
-def test_a_campaign_is_reported_alone_or_with_all_others(store: Store) -> None:
-    for name in ("first", "second"):
-        tasks = fill(store, 12, overlap=3, campaign=Campaign(name=name, gold_share=0, repeat_share=0))
-        for number, task in enumerate(tasks):
-            for annotator in ("ann", "bob"):
-                wrong = name == "second" and annotator == "bob"
-                judge(store, task, annotator, (number + wrong) % 2)
-    first, second, both = (quality.report(store, name) for name in ("first", "second", None))
-    assert first.agreement["winner"].alpha == pytest.approx(1.0)
-    assert second.agreement["winner"].alpha is not None
-    assert second.agreement["winner"].alpha < 0
-    assert both.agreement["winner"].tasks == 24
-    assert [each.judgements for each in both.annotators] == [24, 24]
-    assert [each.judgements for each in first.annotators] == [12, 12]
-    with pytest.raises(UserError, match=r'no campaign "third".*first, second'):
-        quality.report(store, "third")
+def labels(judgements: Sequence[Judgement], *given: Task) -> Labels:
+    names = sorted({judgement.annotator_id for judgement in judgements})
+    people = [Annotator(name, name, simulated=name.startswith("robot")) for name in names]
+    return Labels(CAMPAIGNS, {task.id: task for task in given}, people, judgements)
 
 
-def test_people_and_the_simulated_are_reported_apart(store: Store) -> None:
-    for number, task in enumerate(fill(store, 8, overlap=3)):
-        for name in ("ann", "bob"):
-            judge(store, task, name, number % 2)
-        judge(store, task, "robot", (number + 1) % 2)
-    assert quality.agreement(store, simulated=False).alpha == pytest.approx(1.0)
-    assert quality.agreement(store, simulated=True).alpha is None
-    everybody = quality.agreement(store).alpha
-    assert everybody is not None
-    assert everybody < 0.1
-    assert [each.annotator.name for each in quality.report(store, simulated=True).annotators] == ["robot"]
+def one(judgements: Sequence[Judgement], *given: Task, name: str = "ann") -> AnnotatorQuality:
+    return next(each for each in assessment.assess_annotators(labels(judgements, *given)) if each.annotator.id == name)
 
 
-def test_weights_are_there_for_everybody_and_say_nothing_of_the_unknown(store: Store) -> None:
-    tasks = fill(store, 40, gold=30)
-    idle = store.annotator("idle")
-    for number, task in enumerate(tasks):
-        good = task.gold.winner if task.gold else task.candidates[0]
-        assert good is not None
-        place = task.candidates.index(good)
-        judge(store, task, "careful", place)
-        if number < 30:
-            judge(store, task, "careless", place if number % 4 else 1 - place)
-    ids = {annotator.name: annotator.id for annotator in store.annotators()}
-    found = quality.weights(store)
-    assert found.keys() == set(ids.values())
-    assert found[idle.id] == 1.0
-    assert found[ids["careful"]] > 1 > found[ids["careless"]] > 0
-    golden = {each.annotator.name: each.gold.value for each in quality.annotators(store)}
-    assert golden == {"careful": 1.0, "careless": pytest.approx(22 / 30)}
+# Agreement.
 
 
-@needs_pandalm
-def test_the_store_gives_the_published_agreement_on_all_rows_of_pandalm(store: Store) -> None:
-    # A prompt a row: 99 rows repeat a pair that is there already, and the published figures count each. A response that
-    # is not text (in six rows) gets a text.
-    prompts, candidates, tasks, judgements = [], [], [], []
-    ids = {name: store.annotator(name).id for name in NAMES}
-    for row in json.loads(PANDALM.read_text(encoding="utf-8")):
-        prompt = Prompt((Message(role="user", content=row["instruction"]),), id=f"row {row['idx']}")
-        pair = [Candidate(prompt.id, str(row[f"response{n}"]), id=f"row {row['idx']} response {n}") for n in (1, 2)]
-        task = Task(prompt.id, (pair[0].id, pair[1].id))
-        prompts.append(prompt)
-        candidates += pair
-        tasks.append(task)
-        for name, annotator_id in ids.items():
-            said = Answer("preferred", winner=pair[row[name] - 1].id) if row[name] else Answer("tie")
-            judgements.append(Judgement(task.id, annotator_id, task.candidates, said))
-    store.record_many(judgements, prompts=prompts, candidates=candidates, tasks=tasks, overlap=3)
-    found = quality.report(store)
-    of = {annotator_id: name for name, annotator_id in ids.items()}
-    kappas = {frozenset((of[each.first], of[each.second])): round(each.kappa, 3) for each in found.kappas}
-    assert kappas == {
-        frozenset(NAMES[:2]): 0.852,
-        frozenset((NAMES[0], NAMES[2])): 0.879,
-        frozenset(NAMES[1:]): 0.862,
-    }
-    alpha = found.agreement["winner"].alpha
-    assert alpha is not None
-    assert round(alpha, 3) == 0.864
-    assert (found.agreement["winner"].tasks, found.agreement["winner"].judgements) == (999, 2997)
+def test_alpha_is_measured_on_the_winner_and_not_on_the_side() -> None:
+    # As in the example worked by hand: (a,a), (b,b), (a,b), and one answer beside a skip.
+    given = tasks(4)
+    said = [judged(task, "ann", s, left="a") for task, s in zip(given, "abaa", strict=True)]
+    said += [judged(task, "bob", s, left="b") for task, s in zip(given, "abb-", strict=True)]
+    found = assessment.assess(labels(said, *given)).agreement
+    assert found["winner"].alpha == pytest.approx(4 / 9)
+    assert (found["winner"].tasks, found["winner"].judgements) == (3, 6)
 
 
-@needs_pandalm
-def test_imported_pandalm_comes_near_the_published_agreement(store: Store) -> None:
-    report = import_file(store, "pandalm", PANDALM)
-    assert {refusal.line for refusal in report.refused} >= {158, 159, 160, 162, 163, 165}
-    found = quality.report(store)
-    alpha = found.agreement["winner"].alpha
-    assert alpha is not None
-    # Rows without two different texts are refused, and a repeated pair is one task.
-    assert (found.agreement.keys(), found.agreement["winner"].tasks) == ({"winner"}, 837)
-    assert alpha == pytest.approx(0.864, abs=0.005)
-    names = {each.annotator.id: each.annotator.name for each in found.annotators}
-    kappas = {tuple(sorted((names[each.first], names[each.second]))): each.kappa for each in found.kappas}
-    published = {("annotator1", "annotator2"): 0.852, ("annotator1", "annotator3"): 0.879, NAMES[1:]: 0.862}
-    assert kappas == pytest.approx(published, abs=0.01)
-    assert all(each.skill is not None and each.skill.accuracy > 0.95 for each in found.annotators)
-    assert [each.weight for each in found.annotators] == pytest.approx([1.0] * 3, abs=0.2)
+def test_both_bad_does_not_agree_with_a_tie() -> None:
+    given = tasks(2)
+    said = [judged(task, name, s) for task in given for name, s in (("ann", "t"), ("bob", "x"))]
+    # o_tie,bad = 2 and n_tie = n_bad = 2 of n = 4: alpha = 1 - 3 * 2 / 4.
+    assert assessment.assess(labels(said, *given)).agreement["winner"].alpha == pytest.approx(-0.5)
+
+
+def test_strength_agrees_by_degrees_and_by_response() -> None:
+    given = tasks(6)
+    near = [judged(task, "ann", s, strength=3) for task, s in zip(given, "aabbab", strict=True)]
+    near += [judged(task, "bob", s, strength=2, left="b") for task, s in zip(given, "aabbab", strict=True)]
+    apart = near[:6] + [judged(task, "bob", s, strength=2) for task, s in zip(given, "bbaaba", strict=True)]
+    alphas = [assessment.assess(labels(said, *given)).agreement["strength"].alpha for said in (near, apart)]
+    assert alphas[0] is not None
+    assert alphas[1] is not None
+    assert alphas[0] > 0.5
+    assert alphas[1] < -0.4
+
+
+def test_without_strengths_there_is_no_agreement_on_them() -> None:
+    given = tasks(3)
+    said = [judged(task, name, "a") for task in given for name in ("ann", "bob")]
+    assert set(assessment.assess(labels(said, *given)).agreement) == {"winner"}
+
+
+def test_rankings_agree_pair_by_pair() -> None:
+    given = tasks(12, "abc")
+    said = []
+    for task in given:
+        a, b, c = task.candidates
+        said += [
+            judged(task, "ann", Answer("ranked", ranking=((b,), (a, c)))),
+            judged(task, "bob", Answer("ranked", ranking=((b,), (a,), (c,)))),
+        ]
+    found = assessment.assess(labels(said, *given))
+    # Each task has the pairs ab (-1, -1), bc (1, 1) and ac (0, 1). Per task o_01 = o_10 = 1, n_-1 = 2, n_0 = 1 and
+    # n_1 = 3; alpha = 1 - (72 - 1) * 24 / (72² - 24² - 12² - 36²).
+    assert found.agreement["ranking"].alpha == pytest.approx(1 - 71 * 24 / (72**2 - 24**2 - 12**2 - 36**2))
+    assert found.agreement["ranking"].tasks == 12
+    assert [each.tasks for each in found.kappas] == [36]
+    assert all(each.skill is not None for each in found.annotators)
+
+
+def test_ratings_agree_by_aspect() -> None:
+    given = tasks(6, "a")
+    said = []
+    for number, task in enumerate(given):
+        (only,) = task.candidates
+        for name, helpful, honest in (("ann", number + 1, number + 1), ("bob", number + 1, 7 - number)):
+            ratings = {"helpful": {only: helpful}, "honest": {only: honest}}
+            said.append(judged(task, name, Answer("rated", ratings=ratings)))
+    found = assessment.assess(labels(said, *given))
+    assert found.agreement["helpful"].alpha == pytest.approx(1.0)
+    honest = found.agreement["honest"].alpha
+    assert honest is not None
+    assert honest < 0
+    assert [(each.skill, each.weight) for each in found.annotators] == [(None, 1.0), (None, 1.0)]
+
+
+def test_gold_tasks_and_repeats_are_left_out_of_agreement() -> None:
+    given = tasks(4)
+    golden = Task("p", ("x", "y"), gold=Answer("preferred", winner="x"))
+    again = Task("p0", given[0].candidates, repeat_of=given[0].id, reserved_for="ann")
+    said = [judged(task, name, s) for name in ("ann", "bob") for task, s in zip(given, "abab", strict=True)]
+    more = [judged(golden, "ann", "a"), judged(golden, "bob", "b"), judged(again, "ann", "b")]
+    plain = assessment.assess(labels(said, *given)).agreement
+    assert assessment.assess(labels(said + more, *given, golden, again)).agreement == plain
+
+
+# One annotator.
+
+
+def test_a_side_bias_shows_in_the_binomial_test() -> None:
+    given = tasks(12)
+    said = [judged(task, "ann", "a", seconds=3.0) for task in given[:10]]
+    said += [judged(given[10], "ann", "t", seconds=5.0), judged(given[11], "ann", "-", seconds=0.5)]
+    ann = one(said, *given)
+    assert (ann.judgements, ann.left.n, ann.left.value) == (12, 10, 1.0)
+    assert ann.left_p_value == pytest.approx(2 / 2**10), "ten heads or ten tails of a fair coin"
+    assert ann.left.low == pytest.approx(0.7225, abs=1e-4), "Wilson: n / (n + z²) = 10 / 13.8415"
+    assert ann.median_seconds == 3.0
+    assert (ann.hasty.n, ann.hasty.value) == (12, pytest.approx(1 / 12))
+
+
+def test_the_side_test_allows_for_the_number_of_annotators() -> None:
+    given = tasks(10)
+    said = [judged(task, "ann", "a") for task in given]
+    said += [judged(task, "bob", s) for task, s in zip(given, "ababababab", strict=True)]
+    assert one(said, *given).left_p_value == pytest.approx(2 * 2 / 2**10)
+
+
+def test_an_annotator_without_decisive_verdicts_has_no_side() -> None:
+    (task,) = tasks(1)
+    ann = one([judged(task, "ann", "t")], task)
+    assert (ann.left.n, ann.left.value, ann.left_p_value, ann.median_seconds) == (0, None, None, None)
+    assert (ann.gold.n, ann.repeats.n, ann.hasty.n, ann.skill, ann.weight) == (0, 0, 0, None, 1.0)
+
+
+def test_agreement_with_gold_counts_answered_gold_tasks() -> None:
+    known = [Answer("preferred", winner="0a"), Answer("preferred", winner="1a"), Answer("tie"), Answer("tie")]
+    given = [Task(f"p{n}", (f"{n}a", f"{n}b"), gold=gold) for n, gold in enumerate(known)]
+    ann = one([judged(task, "ann", s) for task, s in zip(given, "abt-", strict=True)], *given)
+    assert (ann.gold.n, ann.gold.value) == (3, pytest.approx(2 / 3))
+    assert ann.skill is not None
+    assert ann.skill.choices == 2, "a known tie says nothing of which response is better"
+
+
+def test_a_repeat_is_compared_with_ones_own_first_answer() -> None:
+    given = tasks(3)
+    again = [Task(t.prompt_id, t.candidates, repeat_of=t.id, reserved_for="ann") for t in given]
+    said = [judged(task, "ann", s, left="a") for task, s in zip(given, "abt", strict=True)]
+    said += [judged(task, "ann", s, left="b") for task, s in zip(again, "aat", strict=True)]
+    said += [judged(task, "bob", "b") for task in given]
+    ann = one(said, *given, *again)
+    assert (ann.repeats.n, ann.repeats.value) == (3, pytest.approx(2 / 3))
+    assert ann.skill is not None
+    assert ann.skill.choices == 2, "a repeat is no second opinion"
+
+
+def test_who_gets_careless_drifts() -> None:
+    given = tasks(120)
+    said = [judged(task, name, "a") for task in given for name in ("bob", "cid", "dee")]
+    said += [
+        judged(task, "ann", "b" if n >= 60 and n % 2 else "a", seconds=20.0 - n / 10) for n, task in enumerate(given)
+    ]
+    ann, bob = (one(said, *given, name=name) for name in ("ann", "bob"))
+    assert ann.drift is not None
+    assert ann.drift.early > 0.9 > 0.7 > ann.drift.late
+    assert ann.drift.p_value < 1e-4
+    assert bob.drift is None, "the others still bear bob out, if less surely"
+
+
+def test_simulated_annotators_have_no_say_in_the_skill_of_people() -> None:
+    given = tasks(40)
+    said = [judged(task, name, "b") for task in given for name in ("robot 1", "robot 2", "robot 3")]
+    said += [judged(task, name, "a") for task in given for name in ("ann", "bob")]
+    ann, robot = (one(said, *given, name=name) for name in ("ann", "robot 1"))
+    assert ann.skill is not None
+    assert robot.skill is not None
+    assert ann.skill.accuracy > 0.85
+    assert (ann.weight, robot.weight) == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+def test_weights_follow_the_known_answers_of_pairs() -> None:
+    given = [Task(f"p{n}", (f"{n}a", f"{n}b"), gold=Answer("preferred", winner=f"{n}a")) for n in range(30)]
+    said = [judged(task, "ann", "a") for task in given] + [judged(task, "bob", "b") for task in given]
+    assert one(said, *given).weight == pytest.approx(2.0)
+    assert one(said, *given, name="bob").weight == 0.0

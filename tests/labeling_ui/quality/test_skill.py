@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from labeling_ui.quality.agreement import Unit
-from labeling_ui.quality.skill import Choice, Skill, estimate, weights
+from labeling_ui.quality.skill import Choice, Skill, estimate, skill_weights
 
 BLIMP = Path(__file__).parents[4] / "shared" / "data" / "blimp_human_choices" / "human_choices.jsonl"
 
@@ -50,7 +50,7 @@ def test_intervals_cover_the_planted_accuracy() -> None:
 
 
 def test_a_liar_counts_nothing_and_a_guesser_next_to_nothing() -> None:
-    found = weights(estimate(planted(CROWD, 400)[0]).skills)
+    found = skill_weights(estimate(planted(CROWD, 400)[0]).skills)
     assert found["liar"] == 0.0
     assert found["guesser"] < 0.15
     assert found["ann"] > found["bob"] > found["dee"] > 0.5
@@ -60,7 +60,7 @@ def test_a_liar_counts_nothing_and_a_guesser_next_to_nothing() -> None:
 def test_a_weighted_majority_is_right_more_often() -> None:
     crowd = {"ann": 0.97, "bob": 0.6, "cid": 0.6, "dee": 0.6, "eve": 0.6}
     choices, truth = planted(crowd, 500)
-    counted = weights(estimate(choices).skills)
+    counted = skill_weights(estimate(choices).skills)
 
     def right(weight: dict[str, float]) -> int:
         totals: dict[Unit, float] = defaultdict(float)
@@ -73,7 +73,7 @@ def test_a_weighted_majority_is_right_more_often() -> None:
 
 def test_few_choices_give_wide_intervals_and_weights_near_each_other() -> None:
     skills = estimate(planted(CROWD, 4)[0]).skills
-    found = weights(skills)
+    found = skill_weights(skills)
     assert all(skill.high - skill.low > 0.2 for skill in skills.values())
     assert max(found.values()) < 2.5 * min(found.values())
 
@@ -100,14 +100,14 @@ def test_one_annotators_choices_are_measured_by_known_answers_alone() -> None:
     found = estimate(choices, {(str(task),): task != 0 for task in range(10)})
     assert found.skills["ann"].choices == 10
     assert found.believed == [0.0] + [1.0] * 9 + [None] * 20
-    assert weights(found.skills) == {"ann": 1.0}
+    assert skill_weights(found.skills) == {"ann": 1.0}
 
 
 def test_tasks_without_overlap_say_nothing() -> None:
     choices = [Choice(name, (f"{name} {task}",), True) for name in ("ann", "bob") for task in range(20)]
     assert estimate(choices).skills == {}
     assert estimate([]).skills == {}
-    assert weights({}) == {}
+    assert skill_weights({}) == {}
 
 
 def test_two_annotators_cannot_be_told_apart() -> None:
@@ -115,7 +115,7 @@ def test_two_annotators_cannot_be_told_apart() -> None:
     choices = []
     for task in range(50):
         choices += [Choice("ann", (str(task),), True), Choice("bob", (str(task),), draw.random() < 0.7)]
-    found = weights(estimate(choices).skills)
+    found = skill_weights(estimate(choices).skills)
     assert found["ann"] == pytest.approx(found["bob"])
 
 
@@ -123,7 +123,7 @@ def test_two_annotators_cannot_be_told_apart() -> None:
 def test_the_same_answer_to_everything_is_agreement_too(first: bool) -> None:
     found = estimate([Choice(name, (str(task),), first) for name in ("ann", "bob", "cid") for task in range(50)])
     assert all(skill.accuracy > 0.95 for skill in found.skills.values())
-    assert list(weights(found.skills).values()) == pytest.approx([1.0] * 3)
+    assert list(skill_weights(found.skills).values()) == pytest.approx([1.0] * 3)
 
 
 def test_which_response_comes_first_makes_no_difference() -> None:
@@ -136,7 +136,7 @@ def test_which_response_comes_first_makes_no_difference() -> None:
 
 def test_where_nobody_counts_everybody_does() -> None:
     worse_than_chance = Skill(accuracy=0.4, low=0.3, high=0.5, choices=10)
-    assert weights({"ann": worse_than_chance, "bob": worse_than_chance}) == {"ann": 1.0, "bob": 1.0}
+    assert skill_weights({"ann": worse_than_chance, "bob": worse_than_chance}) == {"ann": 1.0, "bob": 1.0}
 
 
 def test_choices_that_follow_from_one_answer_share_its_weight() -> None:

@@ -19,9 +19,8 @@ from alembic.runtime.migration import MigrationContext
 
 from foundation.errors import UserError
 from foundation.files import content_id
-from labeling_ui.campaigns.assignment import judgement_of
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Answer, Candidate, Message, Prompt, Task
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Candidate, Message, Prompt, Task
 from labeling_ui.store import database, tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.conftest import Postgres
@@ -366,7 +365,7 @@ def test_a_text_that_cannot_be_stored_is_one_clear_message(postgres_url: str) ->
     fill(store, 1)
     with pytest.raises(UserError, match="NUL"):
         store.add_candidates([Candidate(store.prompts()[0].id, "nul \0")])
-    assert store.counts().candidates == 2
+    assert len(store.candidates()) == 2
     store.close()
 
 
@@ -400,7 +399,7 @@ def test_a_copy_of_a_store_in_use_is_a_whole_store(path: Path, tmp_path: Path) -
         for _ in range(5):
             shown = store.next_assignment(ann.id)
             assert shown is not None
-            store.record(judgement_of(shown, TIE))
+            store.record(shown.judgement(TIE))
         copies.append(store.backup(tmp_path / "copies" / f"{number}.db"))
     with pytest.raises(UserError, match="exists already"):
         store.backup(copies[0])

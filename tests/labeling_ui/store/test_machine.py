@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from labeling_ui.campaigns.assignment import judgement_of
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Answer, Assignment, Judgement
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Assignment, Judgement
 from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import Clock, fill
@@ -55,7 +54,7 @@ class Labeling(RuleBasedStateMachine):
                 shown = self.store.next_assignment(helper)
                 if shown is None:
                     break
-                assert self.store.record(judgement_of(shown, Answer("tie"))) == "taken"
+                assert self.store.record(shown.judgement(Answer("tie"))) == "taken"
         assert self.store.waiting() == 0
         assert self.store.verify() == []
         self.store.close()
@@ -87,7 +86,7 @@ class Labeling(RuleBasedStateMachine):
         pair = (shown.task.id, person)
         late = pair not in self._leases()
         judged = sum(task_id == shown.task.id for task_id, _ in self.in_force)
-        given = judgement_of(shown, self._said(shown, verdict), key=f"key {len(self.log)}")
+        given = shown.judgement(self._said(shown, verdict), key=f"key {len(self.log)}")
         outcome = self.store.record(given)
         assert outcome == ("answered" if pair in self.in_force else "taken")
         if outcome == "taken":
@@ -108,7 +107,7 @@ class Labeling(RuleBasedStateMachine):
         assert shown.previous is not None
         assert shown.previous.answer == self.in_force[task_id, person].answer
         said = self._said(shown, verdict)
-        given = judgement_of(shown, said, key=f"key {len(self.log)}", action="edit")
+        given = shown.judgement(said, key=f"key {len(self.log)}", action="edit")
         assert self.store.record(given) == "edited"
         self._happened(given)
 

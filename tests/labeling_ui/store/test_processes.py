@@ -9,7 +9,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from labeling_ui.campaigns.assignment import judgement_of
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import TIE, fill, prefer
 
@@ -25,7 +24,7 @@ def race(url: str, name: str, together: Any, acknowledged: Any) -> None:
     together.wait(60)
     number = 0
     while shown := store.assignments(person, 2):
-        number += store.record(judgement_of(shown[0], TIE)) == "taken"
+        number += store.record(shown[0].judgement(TIE)) == "taken"
     store.close()
     acknowledged.put(number)
 
@@ -95,13 +94,12 @@ def test_one_answer_sent_by_eight_threads_is_taken_once(store_url: str) -> None:
 
 LABEL_UNTIL_KILLED = """
 import sys
-from labeling_ui.campaigns.assignment import judgement_of
-from labeling_ui.records import Answer
+from labeling_ui.data_model import Answer
 from labeling_ui.store.store import Store
 store = Store(sys.argv[1])
 ann = store.annotator("ann")
 while shown := store.assignments(ann.id, 2):
-    store.record(judgement_of(shown[0], Answer("tie"), key="key-" + shown[0].task.id))
+    store.record(shown[0].judgement(Answer("tie"), key="key-" + shown[0].task.id))
     print(shown[0].task.id, flush=True)
 """
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from labeling_ui.campaigns.campaign import Campaign
+from labeling_ui.campaign import Campaign
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill, prefer
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from foundation.errors import UserError
-from labeling_ui.campaigns.campaign import Campaign
-from labeling_ui.records import Candidate, Judgement, Prompt, Task
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Candidate, Judgement, Prompt, Task
 from labeling_ui.store.store import Store
 from tests.labeling_ui.pages import client_of, fill_kind, forged
 

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from labeling_ui.people import sessions as access
+from labeling_ui.people import sessions
 from labeling_ui.people.lockout import FREE_BY_NAME
+from labeling_ui.people.sessions import Sessions
 from labeling_ui.store import tables
 from tests.labeling_ui.pages import forged
 from tests.labeling_ui.signed_in import HTML, PASSWORD, House, open_house
@@ -77,12 +78,12 @@ def test_a_forged_cookie_is_no_identity(house: House, change: str, monkeypatch: 
     client = house.client("Ann")
     (name, value), *_ = client.cookies.items()
     if change == "old":
-        monkeypatch.setattr(access, "SESSION_DAYS", -1)
+        monkeypatch.setattr(sessions, "SESSION_DAYS", -1)
     forged = {
         "flip": "x" + value[1:],
         "cut": value[:-3],
         "empty": "",
-        "alien": access.Sessions("another secret")._seal.dumps(["root", 1]),
+        "alien": Sessions("another secret")._seal.dumps(["root", 1]),
         "old": value,
     }
     client.cookies.clear()

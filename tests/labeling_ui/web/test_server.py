@@ -16,11 +16,11 @@ import httpx
 import pytest
 
 from foundation.errors import UserError
-from labeling_ui.exchange import exports
-from labeling_ui.records import Answer, Judgement
+from labeling_ui.data_model import Answer, Judgement
+from labeling_ui.exchange.exports.registry import KINDS, export
+from labeling_ui.people.signing_secret import secret_beside_file
 from labeling_ui.store.store import Store
-from labeling_ui.web.admin_figures import EXPORTS
-from labeling_ui.web.server import kept_secret, serve
+from labeling_ui.web.server import serve
 from tests.labeling_ui.pages import add_pairs
 from tests.labeling_ui.signed_in import HTML, PASSWORD, House, open_house
 
@@ -107,7 +107,7 @@ def test_the_forms_speak_the_visitors_language(house: House) -> None:
     assert "\u767b\u5f55" in house.visitor().get("/sign-in", headers={"accept-language": "zh-CN,zh;q=0.9"}).text
 
 
-@pytest.mark.parametrize("kind", exports.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_reviewer_downloads_what_export_gives(house: House, kind: str) -> None:
     client = house.client("Rex", "reviewer")
     if not list(house.store.judgements()):
@@ -118,13 +118,9 @@ def test_a_reviewer_downloads_what_export_gives(house: House, kind: str) -> None
         house.store.record(Judgement(shown.task.id, voter.id, ids, Answer("preferred", winner=ids[0])))
     response = client.get(f"/export/{kind}.jsonl")
     assert response.status_code == 200
-    assert [json.loads(line) for line in response.text.splitlines()] == exports.export(house.store, kind)
+    assert [json.loads(line) for line in response.text.splitlines()] == export(house.store, kind)
     assert response.headers["content-disposition"] == f'attachment; filename="{kind}.jsonl"'
     assert client.get(f"/export/{kind}.jsonl?campaign=main").text == response.text
-
-
-def test_the_admin_page_offers_every_export() -> None:
-    assert EXPORTS.keys() == exports.KINDS.keys()
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/", "/config", "/api/desk", "/admin/", "/nowhere"])
@@ -224,9 +220,9 @@ def test_a_busy_port_and_a_wrong_host_are_named(tmp_path: Path) -> None:
 
 def test_the_secret_is_kept_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "labels.db"
-    secret = kept_secret(path)
+    secret = secret_beside_file(path)
     assert secret is not None
     assert len(secret) == 64
-    assert kept_secret(f"sqlite:///{path}") == secret
+    assert secret_beside_file(f"sqlite:///{path}") == secret
     assert [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()] == [0o600]
-    assert kept_secret("postgresql://db/labels") is None
+    assert secret_beside_file("postgresql://db/labels") is None

@@ -1,0 +1,59 @@
+"""The kinds of export by name; a new one is added here, with a line in `KINDS`.
+
+Listing the kinds imports nothing else: the code of a kind is loaded when it is used. Every function takes the labels
+with their votes (`weighted_votes.py`) and returns rows that all have the same fields. Rows carry annotators' ids, and
+no names.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from foundation.errors import UserError
+
+if TYPE_CHECKING:
+    from foundation.files import Row
+    from labeling_ui.exchange.weighted_votes import VotedLabels
+    from labeling_ui.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ExportKind:
+    """What the rows are, and the function that makes them, as "module:function"."""
+
+    description: str
+    code: str
+
+    def load(self) -> "Callable[[VotedLabels], list[Row]]":
+        """The function."""
+        module, _, function = self.code.partition(":")
+        found: Callable[[VotedLabels], list[Row]] = getattr(import_module(f"{__package__}.{module}"), function)
+        return found
+
+
+KINDS: Mapping[str, ExportKind] = {
+    "preferences": ExportKind(
+        "Pairs for reward models and DPO: prompt, chosen, rejected, weight, p_chosen, margin",
+        "preferences_and_ties:preference_rows",
+    ),
+    "rankings": ExportKind("The same rows, from ranked tasks alone", "preferences_and_ties:rows_of_rankings"),
+    "ties": ExportKind("The same rows, where neither response is preferred", "preferences_and_ties:tie_rows"),
+    "orders": ExportKind("Whole rankings: prompt, responses, ranks, weight", "rankings_and_ratings:ranking_rows"),
+    "unpaired": ExportKind(
+        "Single responses with a label, for KTO: prompt, completion, label, weight", "unpaired:unpaired_rows"
+    ),
+    "prompts": ExportKind("Prompts alone, for online training", "prompts:prompt_rows"),
+    "ratings": ExportKind(
+        "Ratings by aspect: prompt, response, aspect, score, scale", "rankings_and_ratings:rating_rows"
+    ),
+}
+
+
+def export(store: "Store", kind: str, campaign: str | None = None) -> "list[Row]":
+    """The rows of one kind, of one campaign or of all."""
+    from labeling_ui.exchange.weighted_votes import read_votes
+
+    if kind not in KINDS:
+        raise UserError(f'there is no export "{kind}": expected one of {", ".join(KINDS)}.')
+    return KINDS[kind].load()(read_votes(store, campaign))

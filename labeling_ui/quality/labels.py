@@ -1,0 +1,41 @@
+"""Reading the labels of one campaign, or of all, from the store: the quality report and every export start here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from foundation.errors import UserError
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Annotator, Judgement, Task
+from labeling_ui.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """All campaigns by name, tasks by id, annotators, and judgements in the order of their arrival."""
+
+    campaigns: Mapping[str, Campaign]
+    tasks: Mapping[str, Task]
+    annotators: Sequence[Annotator]
+    judgements: Sequence[Judgement]
+
+    def of_campaign(self, name: str) -> "Labels":
+        """Those of one of the campaigns."""
+        tasks = {task_id: task for task_id, task in self.tasks.items() if task.campaign == name}
+        judgements = [each for each in self.judgements if each.task_id in tasks]
+        return Labels(self.campaigns, tasks, self.annotators, judgements)
+
+
+def read_labels(store: Store, campaign: str | None = None, simulated: bool | None = None) -> Labels:
+    """Read one campaign or all, by all annotators or the simulated or the human ones alone.
+
+    `UserError` if there is no such campaign.
+    """
+    campaigns = {each.name: each for each in store.campaigns()}
+    if campaign is not None and campaign not in campaigns:
+        there = ", ".join(sorted(campaigns)) or "none"
+        raise UserError(f'there is no campaign "{campaign}" among the labels; there is: {there}. Check the name.')
+    counted = [each for each in store.annotators() if simulated is None or each.simulated == simulated]
+    ids = {each.id for each in counted}
+    tasks = {task.id: task for task in store.tasks() if campaign in (None, task.campaign)}
+    judgements = [each for each in store.judgements() if each.annotator_id in ids and each.task_id in tasks]
+    return Labels(campaigns, tasks, counted, judgements)

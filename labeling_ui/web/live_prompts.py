@@ -1,0 +1,165 @@
+"""Live generation: an annotator types a prompt, and judges two fresh responses of the current policy.
+
+The two are streamed as they are written, then stored as a task of the campaign, which nobody else is given, and judged
+like any other. One prompt is answered at a time; the others wait in a queue, on no thread, so that labeling is never
+held up. Left out on purpose: the model itself. `Generate` is handed in.
+"""
+
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Protocol
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, HTTPException
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from foundation.errors import UserError
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Annotator, Assignment, Candidate, Message, Prompt, Task
+from labeling_ui.store.store import Store
+from labeling_ui.web import access_control
+from labeling_ui.web.cards import Text, card
+from labeling_ui.web.tickets import TicketSigner
+
+WAITING_SECONDS = 1.0
+LONGEST_QUEUE = 20
+
+log = logging.getLogger(__name__)
+Person = Annotated[Annotator, Depends(access_control.person)]
+
+
+class Generate(Protocol):
+    """Two responses to a conversation, both growing: each step yields all that is written so far.
+
+    It is used by one thread at a time. `source` says what writes: it becomes the candidates' source.
+    """
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """Model, adapter, round, temperature: as with collected candidates."""
+
+    def __call__(self, messages: Sequence[Message], seed: int) -> Iterator[tuple[str, str]]:
+        """Stream the two texts; `UserError` if that cannot be done."""
+
+
+class TypedPrompt(BaseModel):
+    """What an annotator asks the model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Annotated[Text, Field(min_length=1, max_length=8000, pattern=r"\S")]
+
+
+class Queue:
+    """Who waits for the model: one at a time, first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: list[object] = []
+        self._moved = anyio.Event()
+        self.thread = CapacityLimiter(1)  # its own, so that a model at work takes no thread from labeling
+
+    def enter(self) -> object:
+        """A place at the end of the queue; `UserError` if it is too long."""
+        if len(self._waiting) >= LONGEST_QUEUE:
+            raise UserError("Too many people are waiting for the model. Try again later.")
+        place = object()
+        self._waiting.append(place)
+        return place
+
+    def ahead(self, place: object) -> int:
+        """How many come before this place."""
+        return self._waiting.index(place)
+
+    async def wait(self, seconds: float) -> None:
+        """Until the queue moves, or for this long."""
+        with anyio.move_on_after(seconds):
+            await self._moved.wait()
+
+    def leave(self, place: object) -> None:
+        """Let the next one come."""
+        self._waiting.remove(place)
+        self._moved.set()
+        self._moved = anyio.Event()
+
+
+def live_campaign(store: Store) -> Campaign | None:
+    """The campaign whose annotators may type prompts; what they judge is a pair, so it is a pairwise one."""
+    return next((one for one in store.campaigns() if one.live and one.kind == "pairwise"), None)
+
+
+def add_live_route(router: APIRouter, store: Store, signer: TicketSigner, generate: Generate) -> None:
+    """Add `POST /api/live`: one JSON object a line, `waiting`, then `texts` as they grow, then the `card` to judge."""
+    queues: list[Queue] = []  # one, made in the event loop
+
+    @router.post("/api/live")
+    async def live(typed: TypedPrompt, person: Person) -> StreamingResponse:
+        campaign = await to_thread.run_sync(live_campaign, store)
+        if campaign is None:
+            raise HTTPException(403, "Live generation is not part of this campaign.")
+        if not queues:
+            queues.append(Queue())
+        place = queues[0].enter()
+        lines = _answer(queues[0], place, store, signer, generate, campaign, person, typed.prompt)
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+async def _answer(
+    queue: Queue, place: object, store: Store, signer: TicketSigner, generate: Generate, campaign: Campaign,
+    person: Annotator, asked: str,
+) -> AsyncIterator[str]:  # fmt: skip
+    try:
+        while ahead := queue.ahead(place):
+            yield _json_line(waiting=ahead)
+            await queue.wait(WAITING_SECONDS)
+        yield _json_line(waiting=0)
+        prompt = Prompt((Message(role="user", content=asked),))
+        seed = secrets.randbelow(2**31)
+        texts = ("", "")
+        stream = generate(prompt.messages, seed)
+        try:
+            while (grown := await to_thread.run_sync(next, stream, None, limiter=queue.thread)) is not None:
+                texts = grown
+                yield _json_line(texts=texts)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(_close, stream, limiter=queue.thread)
+        shown = await to_thread.run_sync(
+            _keep, store, campaign, person, prompt, texts, {**generate.source, "seed": seed}
+        )
+        yield _json_line(card=card(shown, signer))
+    except UserError as error:
+        yield _json_line(error=str(error))
+    except Exception:
+        log.exception("live generation failed")
+        yield _json_line(error="The model could not answer. Try again.")
+    finally:
+        queue.leave(place)
+
+
+def _keep(
+    store: Store, campaign: Campaign, person: Annotator, prompt: Prompt, texts: tuple[str, str],
+    source: Mapping[str, Any],
+) -> Assignment:  # fmt: skip
+    """Store what was written as a task, shown in the order in which it was streamed."""
+    shown = tuple(Candidate(prompt.id, text.strip(), {**source, "live": True}) for text in texts)
+    if shown[0].id == shown[1].id:
+        raise UserError("Both responses came out the same, so there is nothing to compare. Ask again.")
+    task = Task(prompt.id, tuple(one.id for one in shown), campaign.name, reserved_for=person.id)
+    store.add_prompts([prompt])
+    store.add_candidates(shown)
+    store.add_tasks([task], overlap=1)
+    return Assignment(task, person.id, campaign, prompt, shown)
+
+
+def _close(stream: Iterator[tuple[str, str]]) -> None:
+    close = getattr(stream, "close", None)
+    if close is not None:
+        close()
+
+
+def _json_line(**fields: Any) -> str:
+    return json.dumps(fields, ensure_ascii=False) + "\n"

@@ -1,0 +1,212 @@
+"""Live generation without a browser: streamed, stored, judged; one at a time, and never in labeling's way."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from foundation.errors import UserError
+from labeling_ui.data_model import Message
+from labeling_ui.store.store import Store
+from labeling_ui.web import live_prompts
+from tests.labeling_ui.pages import client_of, fill_kind
+
+TEXTS = [("a", "x"), ("a b", "x y"), ("a b c", "x y z")]
+
+
+class Writer:
+    """A stand-in for the model, which counts how many use it at once."""
+
+    source: Mapping[str, Any] = {"model": "tiny", "round": 3}
+
+    def __init__(
+        self, texts: Sequence[tuple[str, str]] = TEXTS, pause: float = 0.0, fails: Exception | None = None
+    ) -> None:
+        self.texts, self.pause, self.fails = texts, pause, fails
+        self.asked: list[str] = []
+        self.running = self.most = self.closed = 0
+
+    def __call__(self, messages: Sequence[Message], seed: int) -> Iterator[tuple[str, str]]:
+        self.asked.append(messages[-1]["content"])
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            for pair in self.texts:
+                time.sleep(self.pause)
+                yield pair
+            if self.fails:
+                raise self.fails
+        finally:
+            self.running -= 1
+            self.closed += 1
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "labels.db")
+    fill_kind(store, "pairwise", live=True)
+    yield store
+    store.close()
+
+
+def ask(client: TestClient, prompt: str = "Why?") -> list[dict[str, Any]]:
+    response = client.post("/api/live", json={"prompt": prompt})
+    assert response.status_code == 200, response.text
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+def test_responses_are_streamed_stored_and_judged_like_any_other(store: Store) -> None:
+    client = client_of(store, Writer())
+    lines = ask(client, "Why is the sky blue?")
+    assert lines[0] == {"waiting": 0}
+    assert [tuple(line["texts"]) for line in lines[1:-1]] == TEXTS
+    card = lines[-1]["card"]
+    assert card["responses"] == ["a b c", "x y z"]
+    assert card["prompt"] == [{"role": "user", "content": "Why is the sky blue?"}]
+    answer = {"verdict": "preferred", "winner": 1, "strength": 1}
+    sent = {"ticket": card["ticket"], "answer": answer, "seconds": 2.0}
+    assert client.post("/api/judgements", json=sent).json()["saved"] == "taken"
+    assert client.post("/api/judgements", json=sent).json()["saved"] == "repeated"
+    (judgement,) = store.judgements()
+    (task,) = [task for task in store.tasks() if task.id == judgement.task_id]
+    assert task.campaign == "main"
+    candidates = {candidate.id: candidate for candidate in store.candidates()}
+    winner = candidates[judgement.answer.winner or ""]
+    assert winner.response == "x y z"
+    assert winner.source["model"] == "tiny"
+    assert winner.source["round"] == 3
+    assert winner.source["live"] is True
+    assert isinstance(winner.source["seed"], int)
+    assert store.prompts()
+
+
+def test_nobody_else_is_given_the_pair(store: Store) -> None:
+    client = client_of(store, Writer())
+    card = ask(client)[-1]["card"]
+    assert [task.reserved_for for task in store.tasks() if task.id == card["id"]] == [store.annotator("Ann").id]
+    assert store.waiting() == 3 * 3  # the tasks that anybody may be given
+    sent = {"ticket": card["ticket"], "answer": {"verdict": "tie"}}
+    assert client.post("/api/judgements", json=sent, headers={"x-who": "Bob"}).status_code == 409
+
+
+def test_the_desk_says_whether_it_is_offered(store: Store) -> None:
+    assert client_of(store, Writer()).get("/api/desk").json()["live"]
+    assert not client_of(store).get("/api/desk").json()["live"]
+    assert client_of(store).post("/api/live", json={"prompt": "x"}).status_code == 404
+
+
+def test_a_campaign_without_it_refuses(tmp_path: Path) -> None:
+    store = Store(tmp_path / "other.db")
+    fill_kind(store, "pairwise")
+    response = client_of(store, Writer()).post("/api/live", json={"prompt": "x"})
+    store.close()
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", "x" * 8001, "a\0b", 3, None])
+def test_a_prompt_that_cannot_be_asked_is_refused(store: Store, prompt: object) -> None:
+    writer = Writer()
+    response = client_of(store, writer).post("/api/live", json={"prompt": prompt})
+    assert response.status_code == 422
+    assert "prompt" in response.json()["detail"]
+    assert not writer.asked
+
+
+def test_equal_responses_are_not_stored(store: Store) -> None:
+    lines = ask(client_of(store, Writer([("same", "same ")])))
+    assert "the same" in lines[-1]["error"]
+    assert len(store.tasks()) == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(UserError("the prompt is too long"), "too long"), (RuntimeError("secret path"), "Try again")]
+)
+def test_a_failure_is_told_plainly_and_the_next_is_answered(store: Store, error: Exception, told: str) -> None:
+    writer = Writer(fails=error)
+    client = client_of(store, writer)
+    last = ask(client)[-1]
+    assert told in last["error"]
+    assert "secret" not in last["error"]
+    writer.fails = None
+    assert "card" in ask(client)[-1]
+
+
+def test_one_writes_at_a_time_and_labeling_goes_on(store: Store) -> None:
+    writer = Writer(pause=0.15)
+    app = client_of(store, writer).app
+
+    async def together() -> tuple[list[httpx.Response], list[float]]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=30) as client:
+            asking = [
+                asyncio.create_task(client.post("/api/live", json={"prompt": f"{n}"}, headers={"x-who": f"A{n}"}))
+                for n in range(4)
+            ]
+            await asyncio.sleep(0.3)
+            waits = []
+            for _ in range(5):
+                start = time.perf_counter()
+                desk = await client.get("/api/desk", headers={"x-who": "Bob"})
+                waits.append(time.perf_counter() - start)
+                assert desk.status_code == 200
+            assert writer.running == 1  # they were answered in the middle of it
+            return await asyncio.gather(*asking), waits
+
+    responses, waits = asyncio.run(together())
+    assert writer.most == 1
+    ahead = [json.loads(response.text.splitlines()[0])["waiting"] for response in responses]
+    assert sorted(ahead) == [0, 1, 2, 3]
+    assert [ahead[int(asked)] for asked in writer.asked] == [0, 1, 2, 3]  # in the order of their arrival
+    assert all("card" in response.text for response in responses)
+    assert min(waits) < 0.4
+
+
+def test_too_long_a_line_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_prompts, "LONGEST_QUEUE", 0)
+    response = client_of(store, Writer()).post("/api/live", json={"prompt": "x"})
+    assert response.status_code == 422
+    assert "Too many" in response.json()["detail"]
+
+
+def test_one_who_goes_away_frees_the_place(store: Store) -> None:
+    writer = Writer([(f"a{n}", f"b{n}") for n in range(200)], pause=0.05)
+    app: Any = client_of(store, writer).app
+
+    async def leave() -> None:
+        body = b'{"prompt": "long"}'
+        scope = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "method": "POST", "path": "/api/live",
+            "raw_path": b"/api/live", "root_path": "", "query_string": b"", "scheme": "http", "http_version": "1.1",
+            "headers": [(b"x-who", b"Ann"), (b"content-type", b"application/json")],
+            "client": ("test", 1), "server": ("test", 80),
+        }  # fmt: skip
+        gone, began = asyncio.Event(), asyncio.Event()
+        said = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> Any:
+            for message in said:
+                return message
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if b"texts" in message.get("body", b""):
+                began.set()
+
+        asked = asyncio.create_task(app(scope, receive, send))
+        await asyncio.wait_for(began.wait(), 10)
+        gone.set()
+        await asyncio.wait_for(asked, 10)
+
+    asyncio.run(leave())
+    assert writer.running == 0
+    assert writer.closed == 1
+    assert len(store.tasks()) == 3
+    assert threading.active_count() < 50
