@@ -178,3 +178,23 @@ def test_processes_of_a_launcher_know_which_of_them_writes(tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "was_main_True").exists()
     assert (tmp_path / "was_main_False").exists()
+
+
+@pytest.mark.parametrize("start", [["-m", "pipeline"], ["-P", "-m", "pipeline"]], ids=" ".join)
+def test_folders_named_like_the_packages_are_not_imported(tmp_path: Path, start: list[str]) -> None:
+    for name in ("policy", "labeling_ui", "foundation"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('the wrong package')")
+    command = [sys.executable, *start, "users", "list", "--run", "nowhere"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert "nowhere has no label store yet" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "use", [["-m", "rlhf_pipeline", "policy"], ["-c", "import rlhf_pipeline"]], ids=lambda use: use[0]
+)
+def test_the_former_name_says_what_replaced_it(use: list[str]) -> None:
+    result = subprocess.run([sys.executable, *use], capture_output=True, text=True, timeout=60)
+    assert result.returncode != 0
+    assert "run `rlhf` or `python -m pipeline` instead" in result.stderr.splitlines()[-1]
