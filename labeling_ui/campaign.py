@@ -51,7 +51,7 @@ class Campaign(Settings):
     def _check_aspects(cls, aspects: tuple[str, ...]) -> tuple[str, ...]:
         tidy = tuple(" ".join(aspect.split()) for aspect in aspects)
         if not 1 <= len(tidy) <= 9 or not all(0 < len(aspect) <= 40 for aspect in tidy):
-            raise ValueError("give 1 to 9 aspects of up to 40 letters each")
+            raise ValueError("give 1 to 9 aspects of up to 40 characters each")
         if len(set(tidy)) < len(tidy):
             raise ValueError("an aspect is named twice")
         return tidy

@@ -18,7 +18,7 @@ _VERDICTS: Mapping[Kind, tuple[Verdict, ...]] = {
 
 
 def check_task(task: Task, campaign: Campaign) -> None:
-    """Raise `UserError` if the campaign could not show the task, or its gold answer is none."""
+    """Raise `UserError` if the campaign cannot show the task, or its gold answer is not valid."""
     expected = {"pairwise": "2", "ranking": "2 to 9", "rating": "1"}[campaign.kind]
     low, high = {"pairwise": (2, 2), "ranking": (2, 9), "rating": (1, 1)}[campaign.kind]
     if not low <= len(task.candidates) <= high or len(set(task.candidates)) < len(task.candidates):
@@ -31,7 +31,7 @@ def check_task(task: Task, campaign: Campaign) -> None:
 
 
 def check_judgement(judgement: Judgement, task: Task, campaign: Campaign, shown: Sequence[str] | None = None) -> None:
-    """Raise `UserError` if the judgement is no possible answer to the task; `shown` is what its lease says."""
+    """Raise `UserError` if the judgement is not a valid answer to the task; `shown` is the order of its lease."""
     answer, where = judgement.answer, f"the judgement of task {task.id}"
     if answer.verdict not in _VERDICTS[campaign.kind]:
         allowed = ", ".join(_VERDICTS[campaign.kind])
@@ -49,7 +49,7 @@ def check_judgement(judgement: Judgement, task: Task, campaign: Campaign, shown:
     for text in (answer.reason, answer.rationale, answer.rewrite):
         check_text(text, where)
         if len(text) > LONGEST_TEXT:
-            raise UserError(f"{where} holds a text of {len(text)} letters: up to {LONGEST_TEXT} can be kept.")
+            raise UserError(f"{where} holds a text of {len(text)} characters: up to {LONGEST_TEXT} can be kept.")
     # What was imported was not asked for a reason.
     needs_reason = campaign.rationale == "required" and shown is not None and answer.verdict != "skip"
     if needs_reason and not answer.rationale.strip():
@@ -57,7 +57,7 @@ def check_judgement(judgement: Judgement, task: Task, campaign: Campaign, shown:
 
 
 def check_text(text: str, where: str) -> None:
-    """Raise `UserError` if a text holds what not every database can keep."""
+    """Raise `UserError` if a text holds characters that some database cannot store."""
     if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text):
         raise UserError(f"{where} holds a character that cannot be stored (NUL, or half of a surrogate pair).")
 

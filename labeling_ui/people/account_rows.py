@@ -81,7 +81,7 @@ def valid_name(name: str) -> str:
     """The name, tidied; `UserError` if it is not one."""
     tidy = tidy_name(name)
     if not tidy:
-        raise UserError(f"Please give a name of up to {LONGEST_NAME} letters.")
+        raise UserError(f"Please give a name of up to {LONGEST_NAME} characters.")
     return tidy
 
 

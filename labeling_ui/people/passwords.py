@@ -18,7 +18,7 @@ hasher = PasswordHasher()
 def hash_password(password: str) -> str:
     """The hash to store; `UserError` if the password is too short or too long."""
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise UserError(f"A password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} letters; longer is safer.")
+        raise UserError(f"A password needs {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; longer is safer.")
     return hasher.hash(unicodedata.normalize("NFC", password))
 
 

@@ -50,7 +50,7 @@ class Refusal:
 
 
 class Refused(Exception):
-    """Carries the reason; the record holds nothing that could be imported."""
+    """Raised for a record that holds nothing to import; carries the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Format:
 
 
 def read_items(format: Format, path: Path) -> Iterator[tuple[int, Item] | Refusal]:
-    """Yield each usable item with its line, and a refusal for every other."""
+    """Yield each usable item with its line, and a refusal for every other record."""
     seen: dict[tuple[str, ...], int] = {}
     for line, row, where in _records(path):
         try:
@@ -171,7 +171,7 @@ def _fault(item: Item) -> str | None:
     if not roles or roles[0] != "user" or roles[-1] != "user":
         return "the prompt does not begin and end with the user's turn"
     if not all(0 < len(name) <= 100 for name in names):
-        return "an annotator's name has no letters, or more than 100"
+        return "an annotator's name is empty, or longer than 100 characters"
     said = [text for vote in item.votes for text in (vote.answer.reason, vote.answer.rationale, vote.answer.rewrite)]
     texts = [*item.responses, *item.references, *(turn["content"] for turn in item.prompt), *names, *said]
     if any(_UNSTORABLE.search(text) for text in texts):

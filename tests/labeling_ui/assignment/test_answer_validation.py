@@ -47,7 +47,7 @@ BAD: list[tuple[Campaign, dict[str, Any], str]] = [
     (PAIRS, {"verdict": "tie", "ranking": (("a",), ("b",))}, "has a ranking"),
     (PAIRS, {"verdict": "tie", "rationale": "a\0b"}, "cannot be stored"),
     (PAIRS, {"verdict": "tie", "rationale": "a\ud800"}, "cannot be stored"),
-    (PAIRS, {"verdict": "skip", "reason": "x" * (LONGEST_TEXT + 1)}, "letters"),
+    (PAIRS, {"verdict": "skip", "reason": "x" * (LONGEST_TEXT + 1)}, "characters"),
     (RANKING, {"verdict": "tie"}, "expected one of ranked, skip"),
     (RANKING, {"verdict": "ranked"}, "a ranking of 0"),
     (RANKING, {"verdict": "ranked", "ranking": (("a",), ("a", "b"))}, "twice"),

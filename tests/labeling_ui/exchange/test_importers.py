@@ -333,7 +333,7 @@ def test_own_answers_of_every_kind(store: Store) -> None:
         ({"verdict": "best"}, "'best' is none of"),
         ({"verdict": "ranked", "ranking": [0, 1]}, "not a list of groups"),
         ({"verdict": "rated", "ratings": {"helpful": [1]}}, "1 scores for 2 responses"),
-        ({"verdict": "tie", "rationale": "x" * 30_000}, "text of 30000 letters"),
+        ({"verdict": "tie", "rationale": "x" * 30_000}, "text of 30000 characters"),
         ({"verdict": "tie", "rationale": "\ud83d"}, "half of a surrogate pair"),
     ],
 )
