@@ -1,7 +1,7 @@
 """One frozen base model that carries many named LoRA adapters and small heads.
 
-The policy, the reward model and the value function are adapters on the same weights; the reference
-is the base with every adapter off. Knows PEFT's folder format; knows nothing of rewards or policies.
+The policy, the reward model and the value function are adapters on the same weights; the reference is the base with
+every adapter off. Adapters are read and written in PEFT's folder format.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from backbone.cpu.fused_layers import FusedLinear, fuse_lora, fuse_mlps, fuse_norms, pack
-from backbone.loading import load_base, load_tokenizer
+from backbone.cpu.gated_mlp import fuse_mlps
+from backbone.cpu.lora_layer import drop_prepacked, fuse_lora, unfuse_lora, use_prepacked
+from backbone.cpu.rms_norm import fuse_norms
+from backbone.loading.models import load_base, load_tokenizer
 from backbone.tokens import Renderer
 from foundation.errors import UserError
 
@@ -27,7 +29,7 @@ _HEAD_KEYS = ("base_model.model.score.weight", "base_model.model.score.modules_t
 
 
 class SharedBase:
-    """A causal language model in memory once, whoever uses it.
+    """A causal language model that is in memory once, however many adapters use it.
 
     Exactly one adapter is active inside `using(name)`; outside, and inside `using(None)`, the model is the
     untouched base. Only the adapter named by `trainable` ever requires gradients.
@@ -46,7 +48,7 @@ class SharedBase:
         self.renderer = Renderer.of(tokenizer, longest, eos)
         self.heads: dict[str, torch.nn.Linear] = {}
         self.trainable: str | None = None
-        self.packs: bool | None = None  # whether `packed` streams suit this model; found out when first needed
+        self.cpu_attention: bool | None = None  # whether our CPU attention fits this model; found out when first needed
         self._peft: PeftModel | None = None
         self._active: str | None = None
         self._scratch: torch.Tensor | None = None
@@ -54,7 +56,7 @@ class SharedBase:
 
     @classmethod
     def load(cls, model: str, dtype: str = "auto", device: str = "auto") -> "SharedBase":
-        """Load base and tokenizer by the rules of `loading.py`."""
+        """Load base and tokenizer by the rules of `backbone.loading`."""
         tokenizer = load_tokenizer(model)
         base = load_base(model, dtype, device)
         return cls(base, tokenizer, str(base.config.name_or_path))
@@ -101,7 +103,7 @@ class SharedBase:
     def load_adapter(self, name: str, folder: Path, *, trainable: bool = False) -> None:
         """Read a PEFT LoRA folder; a saved `score` head goes to `heads[name]`.
 
-        `UserError` where the folder is missing, is no LoRA, is damaged, or was made for another base.
+        `UserError` if the folder is missing, damaged, not a LoRA, or made for another base.
         """
         config, weights = read_adapter(folder)
         made_for = config.base_model_name_or_path
@@ -157,6 +159,10 @@ class SharedBase:
         # FSDP puts other parameters in place of these, so they are looked up in their modules.
         return {key: module.get_parameter(kind) for key, (module, kind) in self._owned[name].items()}
 
+    def use_peft_layers(self) -> None:
+        """Compute LoRA layers by PEFT's own code, which ZeRO-3 needs in order to gather sharded weights."""
+        unfuse_lora(self.base)
+
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:
         """Compute with this adapter, or with none (the reference)."""
@@ -174,8 +180,8 @@ class SharedBase:
     def merged(self, name: str) -> Iterator[None]:
         """Compute without gradients, with this adapter added into the base weights; they come back bit for bit.
 
-        Saves two small products a layer while sampling. In a 16-bit base an update smaller than half a unit in the last
-        place vanishes in the sum, so that what is sampled is not quite the adapter; `using` is exact. No other adapter
+        Saves two small products per layer while sampling. In a 16-bit base, an update smaller than half a unit in the
+        last place vanishes in the sum, so samples do not quite follow the adapter; `using` is exact. No other adapter
         can be used inside.
         """
         assert self._peft is not None
@@ -185,17 +191,14 @@ class SharedBase:
             for layer in layers:
                 weight = _weight(layer)
                 total = (weight.float() + layer.get_delta_weight(name).float()).to(weight.dtype)  # type: ignore[operator]
-                if isinstance(layer, FusedLinear) and (packed := pack(total)) is not None:
-                    layer.packed = packed
-                else:
+                if not use_prepacked(layer, total):
                     weight.data = total
             with self.using(None), torch.no_grad():
                 yield
         finally:
             for layer, original in zip(layers, kept, strict=True):
                 _weight(layer).data = original
-                if isinstance(layer, FusedLinear):
-                    layer.packed = None
+                drop_prepacked(layer)
 
     def hidden_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """States after the final norm under the active adapter: (batch, length, hidden)."""
@@ -220,13 +223,13 @@ class SharedBase:
         return cast(torch.Tensor, head.weight)
 
     def scratch(self, rows: int, width: int) -> torch.Tensor:
-        """The same room at every call, (2, rows, width) in fp32: to get it anew takes longer than to use it."""
+        """The same fp32 buffer (2, rows, width) at every call: allocating one takes longer than using it."""
         if self._scratch is None or self._scratch.numel() < 2 * rows * width or self._scratch.device != self.device:
             self._scratch = torch.empty(2 * rows * width, device=self.device)
         return self._scratch[: 2 * rows * width].view(2, rows, width)
 
     def check_trainable(self, name: str) -> None:
-        """Assert that this adapter, all of it and nothing else, will be trained."""
+        """Assert that all of this adapter, and nothing else, will be trained."""
         wanted = {id(parameter) for parameter in self.parameters(name).values()}
         found = {id(parameter) for parameter in self.base.parameters() if parameter.requires_grad}
         if not wanted or wanted != found:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from backbone.adapters import SharedBase
-from backbone.cpu.shared_prompts import states_before
+from backbone.hidden_states import states_before
 from backbone.tokens import Ids
 
 CHUNK_BYTES = 24 << 20

@@ -6,7 +6,6 @@ numbers, named by `(seed, row)`: what is sampled does not depend on how response
 draws them. Knows nothing of rewards.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -15,14 +14,13 @@ import torch
 from pydantic import Field, field_validator
 
 from backbone.adapters import SharedBase
-from backbone.cpu.decoding import Decoder
+from backbone.decoding import Decoder
+from backbone.drawing import draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.settings import Settings
 
 FinishReason = Literal["stop", "length"]
-_NUCLEUS = 256
-_BLOCK = 256
 _LEAVING = 4  # finished rows leave so many at a time: each time the cache is copied, and kernels made for a new size
 
 
@@ -148,87 +146,3 @@ def _staying(rows: Sequence[_Row]) -> list[int]:
 def _stopped(base: SharedBase, tokens: Sequence[int], stop: Sequence[str]) -> bool:
     """Whether the last token completed a stop string: every token spells a byte at least, so the end is enough."""
     return any(text in base.renderer.tokenizer.decode(list(tokens[-len(text.encode()) :])) for text in stop)
-
-
-def uniforms(seed: int, row: int, count: int) -> torch.Tensor:
-    """The first `count` numbers in [0, 1) of the stream named by `(seed, row)`: (count,), float64."""
-    name = hashlib.sha256(f"{seed}/{row}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(name[:8], "little", signed=True))
-    return torch.rand(count, generator=generator, dtype=torch.float64)
-
-
-def draw(
-    logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float = 1.0, top_k: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token a row by inverting the cumulative distribution: exact, and far cheaper than `torch.multinomial`.
-
-    logits: (batch, vocabulary) fp32; uniform: (batch,) in [0, 1). Returns tokens (batch,) int64 and their
-    log-probabilities (batch,) under the distribution that was drawn from: of the `top_k` likeliest tokens the smallest
-    set whose share of their mass reaches `top_p`.
-    """
-    if temperature == 0:
-        tokens = logits.argmax(-1)
-        return tokens, torch.log_softmax(logits, -1).gather(-1, tokens[:, None]).squeeze(-1)
-    logits = logits / temperature if temperature != 1 else logits
-    if top_p < 1 or (top_k is not None and top_k < logits.shape[-1]):
-        return _draw_truncated(logits, uniform, top_p, top_k)
-    masses = torch.softmax(logits, -1)  # on a CPU far faster than `torch.exp`
-    tokens, total = _invert(masses, uniform)
-    if not bool(total.isfinite().all()):
-        raise UserError(
-            "the model's logits are not finite: its weights are damaged, or its training went astray. Take other "
-            "weights, or train with a lower learning rate."
-        )
-    return tokens, masses.gather(-1, tokens[:, None]).squeeze(-1).log() - total.log()
-
-
-def _invert(masses: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Index of the first entry at which the running sum of a row exceeds `uniform` of its total, and the total.
-
-    First the block in which that is, by the blocks' sums, then the entry within the block.
-    """
-    batch, size = masses.shape
-    if size % _BLOCK:
-        masses = torch.nn.functional.pad(masses, (0, -size % _BLOCK))
-    blocks = masses.view(batch, -1, _BLOCK)
-    sums = blocks.sum(-1)
-    total = sums.sum(-1)
-    block, rest = _first_beyond(sums, uniform.to(masses.dtype) * total)
-    within = blocks.gather(1, block[:, None, None].expand(-1, 1, _BLOCK)).squeeze(1)
-    return block * _BLOCK + _first_beyond(within, rest)[0], total
-
-
-def _first_beyond(masses: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The entry of each row at which its running sum exceeds `target`, and what of the target is left before it."""
-    cumulative = masses.cumsum(-1)
-    index = torch.searchsorted(cumulative, target[:, None], right=True).squeeze(-1)
-    # Rounding may push the target to the very end; the last entry with any probability is meant.
-    last = masses.shape[-1] - 1 - (masses > 0).to(torch.int8).flip(-1).argmax(-1)
-    index = index.minimum(last)
-    before = cumulative.gather(-1, index[:, None]) - masses.gather(-1, index[:, None])
-    return index, (target - before.squeeze(-1)).clamp(min=0)
-
-
-def _log_mass(logits: torch.Tensor) -> torch.Tensor:
-    """The log of the sum of exp of each row, (batch, 1): `torch.logsumexp` is an order of magnitude slower on a CPU."""
-    highest = logits.amax(-1, keepdim=True)
-    return highest + torch.exp(logits - highest).sum(-1, keepdim=True).log()
-
-
-def _draw_truncated(
-    logits: torch.Tensor, uniform: torch.Tensor, top_p: float, top_k: int | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `draw` among the likeliest tokens; sorts the whole vocabulary only if it must."""
-    vocabulary = logits.shape[-1]
-    size = min(top_k or _NUCLEUS, vocabulary)
-    top, ids = logits.topk(size, dim=-1)
-    # With top_k the mass to share is that of the k tokens, else that of all.
-    whole = _log_mass(top if top_k else logits)
-    if not top_k and size < vocabulary and bool(((top - whole).exp().sum(-1) < top_p).any()):
-        top, ids = logits.sort(dim=-1, descending=True)
-    masses = (top - whole).exp()
-    before = masses.cumsum(-1) - masses
-    kept = masses.masked_fill(before >= top_p, 0.0)
-    choice, total = _invert(kept, uniform)
-    chosen = (top - whole).gather(-1, choice[:, None]).squeeze(-1)
-    return ids.gather(-1, choice[:, None]).squeeze(-1), chosen - total.log()

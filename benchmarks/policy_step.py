@@ -231,7 +231,7 @@ def _trl(setting: Setting, steps: int, model: str, given: dict[str, Any], folder
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
     from trl import RLOOConfig, RLOOTrainer
 
-    from backbone.loading import resolve_model
+    from backbone.loading.models import resolve_model
 
     name = resolve_model(model)
     tokenizer = AutoTokenizer.from_pretrained(name)

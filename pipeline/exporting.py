@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from backbone.loading import load_tokenizer, resolve_model
+from backbone.loading.models import load_tokenizer, resolve_model
 from foundation.files import read_json
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run

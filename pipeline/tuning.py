@@ -14,7 +14,7 @@ from accelerate import Accelerator, PartialState
 from rich.console import Console
 
 from backbone.adapters import SharedBase, read_adapter
-from backbone.loading import choose_device, choose_dtype
+from backbone.loading.devices import choose_device, choose_dtype
 from foundation.files import Row, read_rows
 from pipeline.collection.prompts import HELD_OUT, TRAIN, fitting_prompts
 from pipeline.config.config import Config

@@ -10,7 +10,7 @@ from pydantic import Field
 from transformers import PreTrainedTokenizerBase
 
 from backbone.adapters import CONFIG, WEIGHTS, read_adapter
-from backbone.loading import load_base, load_tokenizer, resolve_model
+from backbone.loading.models import load_base, load_tokenizer, resolve_model
 from backbone.merging import check_new, write_merged
 from foundation.settings import Settings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from backbone.loading import resolve_model
+from backbone.loading.models import resolve_model
 from foundation.files import Row, read_json
 from labeling_ui.quality import assessment
 from labeling_ui.store.store import Store

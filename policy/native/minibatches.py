@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 
-from backbone.cpu.shared_prompts import batches
+from backbone.batching import by_prompt
 from policy.config import PolicyConfig
 from policy.native.rollout import Rollout
 
@@ -29,6 +29,6 @@ def minibatches(
 
 
 def micro_batches(rollout: Rollout, rows: Sequence[int], size: int) -> list[list[int]]:
-    """The rows in batches of at most `size`, of similar length, those of one prompt together."""
-    found = batches([rollout.prompt_ids[row] for row in rows], [rollout.response_ids[row] for row in rows], size)
+    """The rows in by_prompt of at most `size`, of similar length, those of one prompt together."""
+    found = by_prompt([rollout.prompt_ids[row] for row in rows], [rollout.response_ids[row] for row in rows], size)
     return [[rows[place] for place in part] for part in found]

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from backbone.adapters import SharedBase
-from backbone.cpu.shared_prompts import batches
+from backbone.batching import by_prompt
 from backbone.logprobs import response_logprobs, response_mask
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.tokens import Ids
@@ -89,7 +89,7 @@ def roll_out(
         logprobs[row, : len(one.logprobs)] = torch.tensor(one.logprobs, device=base.device)
     with timed(seconds, "reference"), torch.no_grad(), base.using(None):
         ref_logprobs = torch.zeros_like(mask)
-        for rows_ in batches(prompt_ids, response_ids, _ROWS_WITHOUT_GRADIENTS * micro_batch):
+        for rows_ in by_prompt(prompt_ids, response_ids, _ROWS_WITHOUT_GRADIENTS * micro_batch):
             part = response_logprobs(
                 base, [prompt_ids[r] for r in rows_], [response_ids[r] for r in rows_], sampling.temperature
             ).logprobs

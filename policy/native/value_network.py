@@ -13,7 +13,7 @@ from accelerate import Accelerator
 
 from backbone.activation_checkpointing import checkpointed
 from backbone.adapters import SharedBase, lora_config
-from backbone.cpu.shared_prompts import states_before
+from backbone.hidden_states import states_before
 from policy.algorithms.losses import value_loss
 from policy.config import PolicyConfig
 from policy.native.master_weights import MasterWeights

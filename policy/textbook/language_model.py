@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from backbone.adapters import SharedBase
-from backbone.sampling import SamplingConfig, draw, uniforms
+from backbone.drawing import draw, uniforms
+from backbone.sampling import SamplingConfig
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from policy.textbook.environment import TextGenerationEnv

@@ -22,7 +22,6 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trl.distributed import DistributedBackend
 
 from backbone.adapters import SharedBase, lora_config
-from backbone.cpu.fused_layers import unfuse_lora
 from backbone.whole_checkpoints import last_whole_checkpoint, mark_whole
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_jsonl
@@ -174,7 +173,7 @@ def add_trained_adapter(config: PolicyConfig, base: SharedBase, seed: int, initi
                 ADAPTER, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets), trainable=True
             )
     if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
-        unfuse_lora(base.base)
+        base.use_peft_layers()
     else:
         for parameter in base.parameters(ADAPTER).values():
             parameter.data = parameter.data.float()

@@ -74,9 +74,9 @@ def test_a_row_does_not_depend_on_its_batch(base: SharedBase) -> None:
 
 
 def test_what_padding_holds_does_not_matter(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
-    base.packs = False  # a packed stream has no padding
+    base.cpu_attention = False  # a packed stream has no padding
     before = response_logprobs(base, PROMPTS, RESPONSES)
-    monkeypatch.setattr("backbone.cpu.shared_prompts.pad_right", lambda sequences, pad_id: pad_right(sequences, 77))
+    monkeypatch.setattr("backbone.hidden_states.pad_right", lambda sequences, pad_id: pad_right(sequences, 77))
     after = response_logprobs(base, PROMPTS, RESPONSES)
     assert torch.equal(before.logprobs, after.logprobs)
     assert torch.equal(before.entropy, after.entropy)

@@ -6,8 +6,9 @@ import torch
 from scipy.stats import chisquare
 
 from backbone.adapters import SharedBase
+from backbone.drawing import draw, uniforms
 from backbone.logprobs import response_logprobs
-from backbone.sampling import Sample, SamplingConfig, draw, sample, uniforms
+from backbone.sampling import Sample, SamplingConfig, sample
 from foundation.errors import UserError
 from tests.shared_base import PROMPTS, add_random_adapter
 
@@ -66,7 +67,7 @@ def test_only_the_likeliest_tokens_come_with_top_k(top_k: int, top_p: float) -> 
 @pytest.mark.parametrize("own", [True, False])
 def test_the_steps_own_attention_samples_what_the_models_does(base: SharedBase, own: bool) -> None:
     add_random_adapter(base, "policy")
-    base.packs = own
+    base.cpu_attention = own
     with base.using("policy"):
         drawn = sample(base, PROMPTS, CONFIG, group=3)
         again = response_logprobs(base, [PROMPTS[one.prompt] for one in drawn], [one.response_ids for one in drawn])
@@ -237,7 +238,7 @@ def _count_tokens(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> list[int
 
 
 def test_a_prompt_is_prefilled_once_for_its_whole_group(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
-    base.packs = True
+    base.cpu_attention = True
     counts = _count_tokens(base, monkeypatch)
     sample(base, PROMPTS[2:3], SamplingConfig(max_new_tokens=3, temperature=1.0), group=6)
     assert counts == [len(PROMPTS[2]), 6, 6]
@@ -245,7 +246,7 @@ def test_a_prompt_is_prefilled_once_for_its_whole_group(base: SharedBase, monkey
 
 def test_finished_responses_leave_the_batch_four_at_a_time(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
     _favour(base, monkeypatch, base.renderer.eos_ids[0], 4.0)
-    base.packs = True
+    base.cpu_attention = True
     counts = _count_tokens(base, monkeypatch)
     samples = sample(base, PROMPTS[:1], CONFIG, group=16)
     going = [sum(len(one.response_ids) > step for one in samples) for step in range(1, len(counts))]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backbone.loading import load_tokenizer
+from backbone.loading.models import load_tokenizer
 from backbone.tokens import Renderer, pad_left, pad_right
 from foundation.errors import UserError
 

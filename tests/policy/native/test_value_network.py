@@ -7,8 +7,8 @@ import torch
 from accelerate import Accelerator
 
 from backbone.adapters import SharedBase
-from backbone.cpu import shared_prompts as packed
-from policy.native import value_network as value
+from backbone.hidden_states import states_before
+from policy.native import value_network
 from policy.native.rollout import Rollout
 from policy.native.value_network import ValueAdapter, ValueHead, ValueNetwork, build_value_network
 from tests.policy.tiny_run import CONFIG, load_base
@@ -75,7 +75,7 @@ def test_learning_values_leaves_the_policy_as_it_is(network: ValueNetwork, base:
 def test_the_head_is_the_solution_of_the_ridge_regression_over_both_steps(base: SharedBase) -> None:
     head = ValueHead(VALUES, base)
     with torch.no_grad(), base.using(None):
-        states = packed.states_before(base, PROMPTS, RESPONSES)
+        states = states_before(base, PROMPTS, RESPONSES)
     centred = states - states.mean(-1, keepdim=True)
     scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt() / states.shape[1] ** 0.5
     features = torch.cat([scaled, torch.ones(len(scaled), 1)], dim=1).double()
@@ -94,9 +94,9 @@ def test_the_head_computes_the_base_once_a_step(base: SharedBase, monkeypatch: p
 
     def counting(base: SharedBase, prompt_ids: Sequence[Any], response_ids: Sequence[Any]) -> torch.Tensor:
         rows.extend(prompt_ids)
-        return packed.states_before(base, prompt_ids, response_ids)
+        return states_before(base, prompt_ids, response_ids)
 
-    monkeypatch.setattr(value, "states_before", counting)
+    monkeypatch.setattr(value_network, "states_before", counting)
     head = ValueHead(VALUES.model_copy(update={"epochs": 3}), base)
     head.fit(head.predict(ROLLOUT), RETURNS, step=0, seed=0, accelerator=Accelerator(cpu=True))
     assert len(rows) == len(PROMPTS)

@@ -1,0 +1,136 @@
+"""PEFT's LoRA layer computed with fewer passes over memory.
+
+PEFT evaluates W x, then B A x, scales it and adds it, each a new tensor as large as the output. Here the side path is
+added in place, and the backward pass, written out, adds the adapter's share of the gradient in place too. Weights,
+names and files stay PEFT's. PEFT's own code computes what this does not cover: dropout in training, DoRA, several
+adapters at once, quantised bases.
+"""
+
+from typing import Any, cast
+
+import torch
+from peft.tuners.lora import layer as lora
+from torch import Tensor, nn
+
+LoRAParts = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
+
+STEP_ROWS = 32  # about as many responses as a decoding step has, for which `prepack` lays weights out
+
+
+class FusedLoRALinear(lora.Linear):
+    """A PEFT LoRA layer whose usual case is one autograd function."""
+
+    prepacked: Tensor | None = None  # the weight to compute with instead of all others, without gradients
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """W x + scale B A x for (..., in): (..., out), in the base's dtype."""
+        if self.prepacked is not None:
+            bias = cast(nn.Linear, self.base_layer).bias
+            return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.prepacked, bias, "none", [], ""))
+        if self.disable_adapters and not self.merged:
+            return cast(Tensor, self.base_layer(x))
+        parts = None if args or kwargs else self.parts()
+        if parts is None:
+            return super().forward(x, *args, **kwargs)
+        x = x.to(parts[0].dtype)
+        if torch.is_grad_enabled():
+            return cast(Tensor, _LoRA.apply(x, *parts))  # type: ignore[no-untyped-call]
+        return lora_forward(x, *parts)[0]
+
+    def parts(self) -> LoRAParts | None:
+        """W, c, A, B and the scale in W's dtype; None if this is not the usual case."""
+        name = None if self.disable_adapters or self.prepacked is not None else self._alone()
+        if name is None:
+            return None
+        base = cast(nn.Linear, self.base_layer)
+        a, b = (cast(Tensor, side[name].weight).to(base.weight.dtype) for side in (self.lora_A, self.lora_B))
+        return base.weight, base.bias, a, b, self.scaling[name]
+
+    def _alone(self) -> str | None:
+        """The active adapter, if there is exactly one and it is plain."""
+        names = [name for name in self.active_adapters if name in self.lora_A]
+        if len(names) != 1 or self.merged or type(self.base_layer) is not nn.Linear:
+            return None
+        name = names[0]
+        plain = name not in self.lora_variant and self.lora_B[name].bias is None
+        dropped = self.training and not isinstance(self.lora_dropout[name], nn.Identity)
+        return name if plain and not dropped and not self.base_layer.weight.requires_grad else None
+
+
+class _LoRA(torch.autograd.Function):
+    """y = W x + c + s B A x (Hu et al. 2021, eq. 3), with gradients for x, A and B; W is frozen."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        y, rows, narrow = lora_forward(x, weight, bias, a, b, scale)
+        ctx.save_for_backward(rows, narrow, weight, a, b)
+        ctx.scale = scale
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
+        rows, narrow, weight, a, b = ctx.saved_tensors
+        to_x, to_a, to_b = lora_gradients(gradient, rows, narrow, weight, a, b, ctx.scale, ctx.needs_input_grad[0])
+        return to_x, None, None, to_a, to_b, None
+
+
+def lora_forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Y = W x + c + s B A x, and what its gradient needs: the rows of x, and A x."""
+    rows = x.reshape(-1, x.shape[-1])
+    narrow = rows @ a.T
+    y = nn.functional.linear(rows, weight, bias).addmm_(narrow, b.T, alpha=scale)
+    return y.view(*x.shape[:-1], -1), rows, narrow
+
+
+def lora_gradients(
+    gradient: Tensor, rows: Tensor, narrow: Tensor, weight: Tensor, a: Tensor, b: Tensor, scale: float, through: bool
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Gradients of the input (with `through`), of A and of B, given that of the output."""
+    slope = gradient.reshape(-1, gradient.shape[-1])
+    inner = slope @ b
+    to_x = None
+    if through:
+        to_x = (slope @ weight).addmm_(inner, a, alpha=scale).view(*gradient.shape[:-1], -1)
+    return to_x, (rows.T @ inner).T * scale, (narrow.T @ slope).T * scale
+
+
+def prepack(weight: Tensor) -> Tensor | None:
+    """A weight (out, in) in oneDNN's layout for bf16, else made anew for every token; None on other machines."""
+    here = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
+    built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    operators = torch.ops.mkldnn
+    known = hasattr(operators, "_reorder_linear_weight") and hasattr(operators, "_linear_pointwise")
+    if not (here and built and known and operators._is_mkldnn_bf16_supported()):
+        return None
+    return cast(Tensor, operators._reorder_linear_weight(weight, STEP_ROWS))
+
+
+def fuse_lora(model: nn.Module) -> None:
+    """Let every plain LoRA layer of `model` compute this way; layers that already do stay as they are."""
+    for module in model.modules():
+        if type(module) is lora.Linear:
+            module.__class__ = FusedLoRALinear
+
+
+def unfuse_lora(model: nn.Module) -> None:
+    """Let PEFT's own code compute again: it calls every layer, which under ZeRO-3 gathers sharded weights."""
+    for module in model.modules():
+        if type(module) is FusedLoRALinear:
+            module.__class__ = lora.Linear  # type: ignore[assignment]
+
+
+def use_prepacked(layer: nn.Module, weight: Tensor) -> bool:
+    """Let a fused layer compute with `weight` alone, without gradients, laid out for oneDNN; False if it cannot."""
+    prepacked = prepack(weight) if isinstance(layer, FusedLoRALinear) else None
+    if prepacked is None:
+        return False
+    cast(FusedLoRALinear, layer).prepacked = prepacked
+    return True
+
+
+def drop_prepacked(layer: nn.Module) -> None:
+    """Undo `use_prepacked`."""
+    if isinstance(layer, FusedLoRALinear):
+        layer.prepacked = None

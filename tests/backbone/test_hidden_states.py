@@ -1,0 +1,67 @@
+"""One stream for many responses gives what padded rows give."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from backbone import hidden_states
+from backbone.adapters import SharedBase
+from backbone.hidden_states import last_states, shares_prompts, states_before
+from tests.shared_base import add_random_adapter
+
+PROMPTS = [[1, 5, 6, 7, 8]] * 3 + [[1, 200, 30]] + [[1, 9, 10, 11]] * 2 + [[1, 200, 30]]
+RESPONSES = [[30, 31, 2], [7], [9, 9, 9, 200, 2], [100, 2], [40, 41, 42], [43, 2], [5, 5, 5, 5, 5, 2]]
+
+
+def _both(base: SharedBase, states: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `states` gives in a stream and in padded rows."""
+    base.cpu_attention = True
+    stream = states(base, PROMPTS, RESPONSES)
+    base.cpu_attention = False
+    return stream, states(base, PROMPTS, RESPONSES)
+
+
+@pytest.mark.parametrize("states", [states_before, last_states])
+def test_a_stream_gives_the_states_and_gradients_of_padded_rows(base: SharedBase, states: Any) -> None:
+    add_random_adapter(base, "policy", trainable=True)
+    weights = list(base.parameters("policy").values())
+    with base.using("policy"):
+        ours, padded = _both(base, states)
+        torch.testing.assert_close(ours, padded, atol=1e-5, rtol=1e-5)
+        along = torch.linspace(-1, 2, ours.numel()).view_as(ours)
+        for mine, theirs in zip(
+            torch.autograd.grad((ours * along).sum(), weights),
+            torch.autograd.grad((padded * along).sum(), weights),
+            strict=True,
+        ):
+            assert theirs.abs().max() > 1e-3
+            torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-4)
+
+
+def test_responses_to_one_prompt_do_not_see_one_another(base: SharedBase) -> None:
+    base.cpu_attention = True
+    before = last_states(base, [[1, 5, 6]] * 2, [[30, 31], [7, 8, 9]])
+    after = last_states(base, [[1, 5, 6]] * 2, [[30, 31], [200, 201]])
+    torch.testing.assert_close(before[0], after[0], atol=1e-6, rtol=0)
+    assert (before[1] - after[1]).abs().max() > 1e-3
+
+
+def test_a_model_with_other_attention_goes_the_ordinary_way(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shares_prompts(base, PROMPTS, RESPONSES)
+    base.cpu_attention = None
+    monkeypatch.setattr(base.base.config, "layer_types", ["sliding_attention", "full_attention"], raising=False)
+    assert not shares_prompts(base, PROMPTS, RESPONSES)
+
+
+def test_a_model_that_gives_other_states_in_a_stream_goes_the_ordinary_way(
+    base: SharedBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hidden_states, "last_states", lambda *args: torch.randn(3, base.hidden_size))
+    assert not shares_prompts(base, PROMPTS, RESPONSES)
+
+
+def test_long_rows_go_the_ordinary_way(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hidden_states, "LONGEST", 9)
+    assert not shares_prompts(base, PROMPTS, RESPONSES)
+    assert shares_prompts(base, PROMPTS[3:4], RESPONSES[3:4])
