@@ -1,7 +1,7 @@
-"""Less memory for more time: a layer's activations are computed again in the backward pass.
+"""Activation checkpointing: less memory for more time, since activations are recomputed in the backward pass.
 
-transformers does this in training mode only, which would also switch dropout on. Here the layers alone are put into
-that mode, and nothing inside them. Knows nothing of what is trained.
+transformers does this in training mode only, which would also switch dropout on. Here only the layers themselves are
+put into that mode, and nothing inside them.
 """
 
 from collections.abc import Iterator

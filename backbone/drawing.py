@@ -23,10 +23,10 @@ def uniforms(seed: int, row: int, count: int) -> torch.Tensor:
 def draw(
     logits: torch.Tensor, uniform: torch.Tensor, temperature: float, top_p: float = 1.0, top_k: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One token a row by inverting the cumulative distribution: exact, and far cheaper than `torch.multinomial`.
+    """Draw one token per row by inverting the cumulative distribution.
 
     logits: (batch, vocabulary) fp32; uniform: (batch,) in [0, 1). Returns tokens (batch,) int64 and their
-    log-probabilities (batch,) under the distribution that was drawn from: of the `top_k` likeliest tokens the smallest
+    log-probabilities (batch,) under the distribution that was drawn from: of the `top_k` likeliest tokens, the smallest
     set whose share of their mass reaches `top_p`.
     """
     if temperature == 0:
@@ -39,16 +39,16 @@ def draw(
     tokens, total = _invert(masses, uniform)
     if not bool(total.isfinite().all()):
         raise UserError(
-            "the model's logits are not finite: its weights are damaged, or its training went astray. Take other "
+            "the model's logits are not finite: its weights are damaged, or its training diverged. Use other "
             "weights, or train with a lower learning rate."
         )
     return tokens, masses.gather(-1, tokens[:, None]).squeeze(-1).log() - total.log()
 
 
 def _invert(masses: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Index of the first entry at which the running sum of a row exceeds `uniform` of its total, and the total.
+    """The first entry at which the running sum of a row exceeds the share `uniform` of its total; and the total.
 
-    First the block in which that is, by the blocks' sums, then the entry within the block.
+    First the block, by the sums of blocks, then the entry within it.
     """
     batch, size = masses.shape
     if size % _BLOCK:
@@ -62,10 +62,10 @@ def _invert(masses: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def _first_beyond(masses: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The entry of each row at which its running sum exceeds `target`, and what of the target is left before it."""
+    """The entry of each row at which its running sum exceeds `target`, and the rest of the target before that entry."""
     cumulative = masses.cumsum(-1)
     index = torch.searchsorted(cumulative, target[:, None], right=True).squeeze(-1)
-    # Rounding may push the target to the very end; the last entry with any probability is meant.
+    # Rounding may push the target past the end; then take the last entry with any probability.
     last = masses.shape[-1] - 1 - (masses > 0).to(torch.int8).flip(-1).argmax(-1)
     index = index.minimum(last)
     before = cumulative.gather(-1, index[:, None]) - masses.gather(-1, index[:, None])
@@ -85,7 +85,7 @@ def _draw_truncated(
     vocabulary = logits.shape[-1]
     size = min(top_k or _NUCLEUS, vocabulary)
     top, ids = logits.topk(size, dim=-1)
-    # With top_k the mass to share is that of the k tokens, else that of all.
+    # With top_k, shares are of the mass of the k tokens, else of all.
     whole = _log_mass(top if top_k else logits)
     if not top_k and size < vocabulary and bool(((top - whole).exp().sum(-1) < top_p).any()):
         top, ids = logits.sort(dim=-1, descending=True)

@@ -1,7 +1,7 @@
 """Log-probabilities of given responses, without ever holding the full logits.
 
-Only positions that predict a response token go through the LM head, a chunk at a time, and of each chunk only its
-gradient by the hidden states is kept. Memory is chunk x vocabulary, not batch x length x vocabulary.
+Only positions that predict a response token go through the LM head, a chunk at a time, and only the gradient of each
+chunk with respect to the hidden states is kept. Memory is chunk x vocabulary, not batch x length x vocabulary.
 """
 
 from collections.abc import Sequence
@@ -37,9 +37,9 @@ def response_logprobs(
 ) -> TokenLogprobs:
     """Return log pi(token | prompt, tokens before it) for every response token, under the base's active adapter.
 
-    `temperature` divides the logits, as it did while sampling. Differentiable where gradients are enabled, the
+    `temperature` divides the logits, as it did while sampling. Differentiable if gradients are enabled, the
     entropy only if asked for. `chunk` is how many positions go through the LM head at once; by default as many as keep
-    its logits small enough to stay in the cache. Responses in a row that answer the same prompt share its computation.
+    the logits in the CPU's cache. Consecutive responses to the same prompt share its computation.
     """
     mask = response_mask(response_ids)
     rows, columns = mask.nonzero(as_tuple=True)
@@ -61,8 +61,8 @@ def response_logprobs(
 class _Head(torch.autograd.Function):
     """Hidden states (n, hidden) and the tokens that followed (n,) to log-probabilities and entropies (n,).
 
-    Of y = log softmax(z)[token] and of the entropy H of softmax(z), the derivatives by z are onehot - p and
-    -p (log p + H). Both are taken back through the frozen LM head at once, while the logits are at hand, so that
+    Of y = log softmax(z)[token] and of the entropy H of softmax(z), the derivatives with respect to z are
+    onehot - p and -p (log p + H). Both are propagated through the frozen LM head at once, while the logits exist, so
     the backward pass only scales them: no logits are kept, and none are computed twice.
     """
 

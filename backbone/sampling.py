@@ -1,9 +1,8 @@
 """Batched sampling that returns what training needs: token ids, their log-probabilities, why each response ended.
 
-Each prompt is prefilled once for its whole group, and a finished response leaves the batch. A token is drawn by
-inverting the cumulative distribution at one uniform number, and every response has its own stream of uniform
-numbers, named by `(seed, row)`: what is sampled does not depend on how responses are batched or which process
-draws them. Knows nothing of rewards.
+Every response has its own stream of uniform numbers, named by `(seed, row)`, so the samples do not depend on how
+responses are batched or which process draws them. How a token is drawn is in `drawing.py`, how the next ones are
+computed in `decoding.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from foundation.errors import UserError
 from foundation.settings import Settings
 
 FinishReason = Literal["stop", "length"]
-_LEAVING = 4  # finished rows leave so many at a time: each time the cache is copied, and kernels made for a new size
+_LEAVING = 4  # finished rows leave in multiples: each time the cache is copied and kernels are built for a new size
 
 
 class SamplingConfig(Settings):
@@ -67,8 +66,8 @@ def sample(
     """`group` responses to each prompt under the active adapter, in prompt order.
 
     `rows[i]` names the random stream of prompt i's first response (its j-th uses `rows[i] + j`); by default
-    `i * group`. At most `batch` responses are decoded at once; `progress` is told how many are done, and `on_token`,
-    after each step, the token ids so far of all responses that are decoded together.
+    `i * group`. At most `batch` responses are decoded at once; `progress` gets the number of finished ones, and
+    `on_token`, after each step, the token ids so far of all responses that are decoded together.
     """
     check_room(base, prompts, config.max_new_tokens)
     rows = rows if rows is not None else range(0, len(prompts) * group, group)
@@ -86,7 +85,7 @@ def sample(
 
 
 def check_room(base: SharedBase, prompts: Sequence[Ids], max_new_tokens: int) -> None:
-    """Refuse prompts after which the model's context has not room for so many new tokens."""
+    """Refuse prompts that leave no room for so many new tokens in the model's context."""
     longest = max(map(len, prompts), default=0) + max_new_tokens
     if longest > base.renderer.max_length:
         raise UserError(
@@ -137,7 +136,7 @@ def _decode(
 
 
 def _staying(rows: Sequence[_Row]) -> list[int]:
-    """Places of the rows to go on with: those that are not finished, filled up to a multiple of `_LEAVING`."""
+    """Places of the rows to continue: those that are not finished, filled up to a multiple of `_LEAVING`."""
     going = [place for place, row in enumerate(rows) if row.finish_reason != "stop"]
     done = [place for place, row in enumerate(rows) if row.finish_reason == "stop"]
     return sorted(going + done[: -len(going) % _LEAVING])

@@ -1,8 +1,8 @@
 """The one place where conversations become token ids.
 
 Reward training, scoring, sampling and policy training all render through here, so that they see
-the same ids: a response is its own tokens followed by the model's end of turn. Knows tokenizers
-and chat templates; knows no models.
+the same ids: a response is its own tokens followed by the model's end of turn. Models are not
+needed here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +43,7 @@ class Renderer:
     def prompt_ids(self, messages: Sequence[Mapping[str, Any]], reserve: int = 0) -> list[int]:
         """Ids of a conversation up to where the assistant's answer begins.
 
-        `reserve` tokens must remain free for the answer; `UserError` where they do not.
+        `reserve` tokens must remain free for the answer; `UserError` if they do not.
         """
         ids = self.tokenizer.apply_chat_template(
             [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False

@@ -1,8 +1,8 @@
-"""Best-of-n: of n sampled responses, the one that the scorer likes best. A policy that nobody trains.
+"""Best-of-n: of n sampled responses, the one with the highest score. A policy without training.
 
-The baseline that every tuned policy has to beat at the same KL: it costs n samples a prompt each time, and its distance
-from what it samples is known beforehand (`objectives.best_of_n_kl`). Sampling is `backbone.sampling`'s, and the scorer
-is handed in; what n responses are worth on average, for every n at once, is counted here and not sampled again.
+It is the baseline that every tuned policy has to beat at the same KL. It costs n samples per prompt each time, and its
+KL from the policy that it samples is known beforehand (`algorithms.kl.best_of_n_kl`). The expected value of best-of-n
+is computed here for every n from the same samples.
 """
 
 import math
@@ -26,9 +26,9 @@ def best_of_n(
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> list[Sample]:
-    """One response to each prompt: the best of `n` drawn under the active adapter, the first of equals.
+    """One response to each prompt: the best of `n` drawn under the active adapter, the first if several are equal.
 
-    `progress` is told of every response drawn. `UserError` where a score is not finite.
+    `progress` is called with the number of responses drawn. `UserError` if a score is not finite.
     """
     drawn = sample(base, prompts, sampling, group=n, seed=seed, progress=progress)
     responses = [one.response_ids for one in drawn]
@@ -38,10 +38,10 @@ def best_of_n(
 
 
 def chances(scores: torch.Tensor, n: int, *, replace: bool = False) -> torch.Tensor:
-    """How likely each of N responses is to be the best of `n` of them: (..., N) to (..., N), each row adding up to 1.
+    """The probability of each of N responses to be the best of `n` of them: (..., N) to (..., N), rows sum to 1.
 
-    Drawn without replacement, so that `(chances(scores, n) * gold).sum(-1)` is an unbiased estimate of what best-of-n
-    is worth: Nakano et al. 2021, appendix I, where a tie is shared evenly. With `replace`, best-of-n as a distribution
+    Drawn without replacement, so that `(chances(scores, n) * gold).sum(-1)` is an unbiased estimate of the value of
+    best-of-n (Nakano et al. 2021, appendix I); ties are shared evenly. With `replace`, best-of-n as a distribution
     over the N responses.
     """
     count = scores.shape[-1]
@@ -56,7 +56,7 @@ def chances(scores: torch.Tensor, n: int, *, replace: bool = False) -> torch.Ten
 
 
 def measured_kl(scores: torch.Tensor, n: int) -> torch.Tensor:
-    """KL(best-of-n || base) in nats where the base is the N scored responses, equally likely: (..., N) to (...).
+    """KL(best-of-n || base) in nats, where the base is the N scored responses, equally likely: (..., N) to (...).
 
     Without ties it nears log n - (n - 1)/n as N grows; every tie lowers it.
     """

@@ -1,6 +1,6 @@
-"""What the policy stage can be told, and what is refused before any model is loaded.
+"""The settings of the policy stage, and what is refused before any model is loaded.
 
-Where a field is null the algorithm's own choice holds; `algorithm_of` fills it in. Knows nothing of how a step is made.
+If a field is null, the algorithm's own choice applies; `algorithm_of` fills it in.
 """
 
 from dataclasses import replace
@@ -34,7 +34,7 @@ class PolicyConfig(Settings):
     epochs: int = Field(1, ge=1, description="passes over a step's responses")
     minibatches: int = Field(1, ge=1, description="updates of the adapter in one pass")
     max_new_tokens: int = Field(96, ge=1, description="longest response, in tokens")
-    temperature: float = Field(0.8, gt=0, description="of sampling, and of the policy that is trained")
+    temperature: float = Field(0.8, gt=0, description="of sampling, and of the trained policy")
     vllm: str | None = Field(
         None, description='of engine=trl, what samples: "colocate", or the URL of a server; null: transformers'
     )
@@ -45,9 +45,9 @@ class PolicyConfig(Settings):
         None, description="k1, k2 or k3 (Schulman 2020); null: k1 in the reward, k2 in the loss"
     )
     kl_target: float | None = Field(
-        None, gt=0, description="nats a response at which the coefficient, adapted, holds the KL; null: it is fixed"
+        None, gt=0, description="nats per response at which an adaptive coefficient holds the KL; null: it is fixed"
     )
-    kl_horizon: float = Field(320, gt=0, description="responses in which an adapted coefficient can change by a fifth")
+    kl_horizon: float = Field(320, gt=0, description="responses in which an adaptive coefficient can change by a fifth")
     missing_eos_penalty: float = Field(1.0, ge=0, description="taken off the reward of a response that did not end")
     length_penalty: float = Field(0.0, description="taken off the reward for each token of a response")
     normalise_rewards: bool = Field(False, description="scores less their mean so far, in standard deviations")
@@ -78,9 +78,9 @@ class PolicyConfig(Settings):
     learning_rate: float = Field(2e-4, gt=0, description="of AdamW, constant after the warm-up")
     warmup_steps: int = Field(2, ge=0, description="steps over which the learning rate rises from zero")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
-    micro_batch: int = Field(8, ge=1, description="responses in one forward and backward pass; the rest accumulates")
+    micro_batch: int = Field(8, ge=1, description="responses per forward and backward pass; gradients accumulate")
     gradient_checkpointing: bool = Field(False, description="recompute activations: less memory, more time")
-    initial: Path | None = Field(None, description="a LoRA adapter to go on from, with its own rank and layers")
+    initial: Path | None = Field(None, description="a LoRA adapter to start from, with its own rank and layers")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
     lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")
     lora_targets: str | tuple[str, ...] = Field("all-linear", description="which linear layers carry the adapter")
@@ -88,7 +88,7 @@ class PolicyConfig(Settings):
         False, description="add the adapter into the base while sampling: faster, but rounded in a 16-bit base"
     )
     checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
-    tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where figures go as well")
+    tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where metrics go as well")
     alarms: AlarmConfig = AlarmConfig()
 
     @field_validator("stop")
@@ -107,12 +107,12 @@ class PolicyConfig(Settings):
 
 
 def algorithm_of(config: PolicyConfig) -> Algorithm:
-    """The entry of `ALGORITHMS` that is meant, with what the configuration says otherwise."""
+    """The chosen entry of `ALGORITHMS`, with what the configuration changes about it."""
     entry = ALGORITHMS[config.algorithm]
     kl_in = config.kl_in or entry.kl_in
     return replace(
         entry,
-        # Several updates on one batch go off policy, whatever the algorithm: the ratio keeps them near.
+        # Several updates on one batch are off policy, whatever the algorithm: clipping the ratio keeps them near.
         clipped=entry.clipped or config.epochs * config.minibatches > 1,
         needs_values=entry.needs_values or (config.algorithm == "reinforce" and config.baseline == "value"),
         whiten=entry.whiten if config.whiten_advantages is None else config.whiten_advantages,
@@ -129,7 +129,7 @@ def check_config(config: PolicyConfig, prompts: int, processes: int = 1) -> None
     if config.algorithm in OFFLINE:
         return
     if config.vllm and config.engine == "native":
-        raise UserError(f"policy.vllm={config.vllm} is of policy.engine=trl; the native loop samples by itself.")
+        raise UserError(f"policy.vllm={config.vllm} is for policy.engine=trl; the native loop samples by itself.")
     algorithm, n = algorithm_of(config), config.prompts_per_step * config.group
     if algorithm.needs_group and config.group < 2:
         raise UserError(
@@ -154,12 +154,12 @@ def check_config(config: PolicyConfig, prompts: int, processes: int = 1) -> None
         )
     if algorithm.kl_in == "loss" and algorithm.kl_estimator == "k1" and config.kl_coefficient:
         raise UserError(
-            "policy.kl_estimator=k1 in the loss has an expected gradient of zero and holds the policy nowhere. "
+            "policy.kl_estimator=k1 in the loss has an expected gradient of zero and does not restrain the policy. "
             "Use policy.kl_estimator=k2, or policy.kl_in=reward."
         )
     if config.value_clip is not None and config.value_network == "head":
         raise UserError(
-            "policy.value_clip limits steps along a gradient; policy.value_network=head takes none, it is fitted by "
+            "policy.value_clip limits gradient steps; policy.value_network=head takes none, it is fitted by "
             "least squares. Use policy.value_network=adapter, or leave policy.value_clip out."
         )
     if config.kl_target is not None and not config.kl_coefficient:

@@ -112,7 +112,7 @@ A LoRA adapter for `{base}`, tuned {how}.
 
 | figure | value |
 |---|---|
-{rates}| KL to the base, nats a response | {_cell(evaluation.get("mean_kl"))} |
+{rates}| KL to the base, nats per response | {_cell(evaluation.get("mean_kl"))} |
 | distinct-2, as a ratio to the base's | {_cell(evaluation.get("distinct2_ratio"))} |
 | reward model, accuracy on held-out pairs | {_cell(reward.get("accuracy"))} |
 | of these, longer response wins | {_cell(reward.get("longer_wins"))} |

@@ -1,7 +1,7 @@
-"""Small text tasks in full: every state and reward laid out, and from them what is otherwise only estimated.
+"""Exact solutions of small text tasks, by enumerating every state and reward.
 
-Optimal values by value iteration; the exact value of a softmax table policy and its exact gradient, in float64. These
-are the yardsticks of the sampled algorithms. The number of states grows as vocabulary ** max_length.
+Optimal values by value iteration; the exact value of a softmax table policy and its exact gradient, in float64. Sampled
+algorithms are tested against them. The number of states grows as vocabulary ** max_length.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class Tree:
 def enumerate_states(task: TextTask, limit: int = 200_000) -> Tree:
     """Write every text there is. Each reward function is called once a level, for all its texts.
 
-    `SpecificationError` where there are more than `limit` unfinished ones, or where two prompts look the same.
+    `SpecificationError` if there are more than `limit` unfinished ones, or if two prompts look the same.
     """
     size = task.vocabulary.size
     open_ = _begin_all(task)
@@ -68,9 +68,9 @@ def enumerate_states(task: TextTask, limit: int = 200_000) -> Tree:
 
 
 def value_iteration(tree: Tree, tolerance: float = 0.0) -> Floats:
-    """Optimal action values: (S, V). Sutton & Barto 2018, eq. 4.10, for action values (eq. 3.20), until they rest.
+    """Optimal action values: (S, V). Sutton & Barto 2018, eq. 4.10, for action values (eq. 3.20), until convergence.
 
-    Texts only grow, so that they rest, exactly, after as many sweeps as a text has tokens.
+    Texts only grow, so it converges, exactly, after as many sweeps as a text has tokens.
     """
     values = np.zeros_like(tree.rewards)
     while True:
@@ -82,7 +82,7 @@ def value_iteration(tree: Tree, tolerance: float = 0.0) -> Floats:
 
 
 def optimal_table(tree: Tree) -> Table:
-    """The solution of `value_iteration` as a table to write texts with, or to hold a learned one against."""
+    """The solution of `value_iteration` as a table, to write texts with or to compare a learned one with."""
     values = dict(zip(tree.states, value_iteration(tree), strict=True))
     return Table(tree.rewards.shape[1], values, {state: np.zeros(len(row), np.int64) for state, row in values.items()})
 

@@ -1,8 +1,8 @@
-"""A language model as the policy of the text environment, and the environment as the judge of the large engine.
+"""A language model as the policy of the text environment, and the environment as the scorer of the native loop.
 
-`act` writes one text by looking at what the environment shows and choosing the next token: what a policy is, step by
-step. Training does not go that way: a text depends on nothing but its tokens, so that the engine samples whole batches
-by itself, and `EnvironmentScorer` plays them in the environment, which pays the same rewards:
+`act` writes one text token by token from what the environment shows: what a policy is, step by step. Training is
+batched instead: a text depends on nothing but its tokens, so the native loop samples whole batches by itself, and
+`EnvironmentScorer` replays them in the environment, which pays the same rewards:
 
     train_policy(config, base, EnvironmentScorer(env), env_prompts(env), folder, seed=0)
 
@@ -90,7 +90,7 @@ def env_prompts(env: TextGenerationEnv) -> list[list[int]]:
 
 
 class EnvironmentScorer:
-    """Scores a response by the sum of the rewards that its tokens are paid in the environment (`rollout.Scorer`)."""
+    """A `policy.scoring.Scorer`: the sum of the rewards that the environment pays for a response's tokens."""
 
     def __init__(self, env: TextGenerationEnv) -> None:
         self.env = env

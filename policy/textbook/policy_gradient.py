@@ -88,7 +88,7 @@ class Episodes:
 
 @dataclass
 class Learner:
-    """A policy in training, and all that its next update depends on."""
+    """A policy in training, with all that its next update depends on."""
 
     config: TextbookConfig
     discount: float
@@ -115,7 +115,7 @@ class Learner:
 
 
 def learn(learner: Learner, envs: VectorEnvironment, on_update: Callable[[Row], None] = lambda row: None) -> list[Row]:
-    """Collect, weigh, update, until the episodes are used up; returns one row of figures an update.
+    """Collect episodes, compute advantages, update, until the episodes are used up; returns one row per update.
 
     `envs` has one environment for each episode of a batch.
     """
@@ -164,7 +164,7 @@ def most_probable(policy: PolicyNetwork, seen: Mapping[str, Any], allowed: Any) 
 
 
 def advantages_of(learner: Learner, episodes: Episodes) -> tuple[torch.Tensor, torch.Tensor]:
-    """What each action was worth beyond what was expected, and what the value function should have said: both (n, T).
+    """The advantage of each action, and the return that the value function should have predicted: both (n, T).
 
     REINFORCE leaves out the factor discount^t of Sutton & Barto 2018, section 13.3, as is usual: below 1 the discount
     makes late rewards count less for early actions, and late actions no less than early ones.

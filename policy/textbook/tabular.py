@@ -1,7 +1,7 @@
 """Q-learning and SARSA with a table of the states that were visited, for text tasks small enough to have one.
 
-Works on `TextGenerationEnv`, wrapped or not, through Gymnasium's interface alone. Exact solutions by enumeration are
-in `enumeration.py`; whatever needs to generalise from one text to another, in `textbook.py`.
+Works on `TextGenerationEnv`, wrapped or not, through Gymnasium's interface alone. Exact solutions are
+in `enumeration.py`; networks, which generalise from one text to another, in `policy_gradient.py`.
 """
 
 import math
@@ -94,9 +94,9 @@ def learn_table(
     table: Table | None = None,
     on_episode: Callable[[int, float], None] = lambda episode, reward: None,
 ) -> Table:
-    """Play `config.episodes` episodes and learn from each step; `table` is one to go on from.
+    """Play `config.episodes` episodes and learn from each step; `table` is one to continue from.
 
-    Q-learning and SARSA: Sutton & Barto 2018, eq. 6.8 and 6.7. `on_episode` is told the number of each episode and the
+    Q-learning and SARSA: Sutton & Barto 2018, eq. 6.8 and 6.7. `on_episode` gets the number of each episode and the
     sum of its rewards.
     """
     assert isinstance(env.action_space, gymnasium.spaces.Discrete)

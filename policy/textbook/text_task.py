@@ -1,6 +1,6 @@
-"""The rules of writing a text token by token for a reward: what the single and the vectorised environment share.
+"""The rules of the text task, which the single and the vectorised environment share: prompts, tokens, rewards.
 
-Knows prompts, tokens and rewards; holds no state of its own (an `Episode` does) and draws no numbers but the prompt.
+The state of a text is in its `Episode`; nothing is random but the prompt.
 """
 
 import math

@@ -1,7 +1,6 @@
-"""What a policy writes with: the words of a plain list, or the tokens of a Hugging Face tokenizer.
+"""Vocabularies: the words of a plain list, or the tokens of a Hugging Face tokenizer.
 
-Both give ids to pieces and text to ids, and know at most one id that ends a text. Which ids may follow which is no
-concern of theirs.
+Both convert text to ids and back, and have at most one id that ends a text.
 """
 
 from collections.abc import Sequence

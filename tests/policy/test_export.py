@@ -137,7 +137,7 @@ def test_the_card_tells_what_it_was_made_from() -> None:
     assert cells["preference pairs"] == "37"
     assert cells["label set"] == "`f00dcafe`"
     assert cells["policy.steps"] == "100"
-    assert cells["KL to the base, nats a response"] == "3.142"
+    assert cells["KL to the base, nats per response"] == "3.142"
     assert cells["of these, longer response wins"] == "not measured"
     rate = cells["win rate against the base, sampled, by score"]
     assert rate == "75.0% (95% interval 62.5% to 87.5%, 64 held-out prompts)"
