@@ -33,7 +33,7 @@ NEVER = "<jupyter_output>"  # a token that the demo model does not write: as the
 
 
 class Setting(NamedTuple):
-    """The work of one step, and in which number format."""
+    """The work of one step, and in which dtype."""
 
     prompts: int
     group: int

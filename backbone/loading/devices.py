@@ -12,7 +12,7 @@ _BF16_WORTHWHILE = 1.25
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """`auto` is this process's GPU where there is one, else the CPU."""
+    """`auto` is this process's GPU if there is one, else the CPU."""
     if device == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
@@ -24,7 +24,7 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def choose_dtype(dtype: str = "auto", device: torch.device | None = None) -> torch.dtype:
-    """`auto` is bfloat16 where the machine multiplies it faster than float32, else float32.
+    """`auto` is bfloat16 if the machine multiplies it faster than float32, else float32.
 
     On a GPU that is known from its capability; on a CPU it is measured, in about a tenth of a second.
     """

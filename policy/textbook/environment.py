@@ -44,7 +44,7 @@ class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
 
     Observations are a dictionary that stable-baselines3's MultiInputPolicy takes as it is: "tokens" (width,), ids,
     the prompt ending where the text begins, 0 where there is none; "mask" (width,), 1 where there is one.
-    `info` has the "text"; where a reward was computed, "reward_parts", what each function said (and the parts
+    `info` has the "text"; if a reward was computed, "reward_parts", what each function returned (and the parts
     of a `Composite`); at the end, the "finish_reason" ("eos" or "length").
 
     Raises `SpecificationError` (a ValueError) for what cannot be made or rewarded, Gymnasium's `InvalidAction` for a
@@ -74,7 +74,7 @@ class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
 
     @property
     def episode(self) -> Episode:
-        """The text being written; `ResetNeeded` where none was begun."""
+        """The text being written; `ResetNeeded` if none was begun."""
         if self._episode is None:
             raise error.ResetNeeded("no text has been begun. Call reset first.")
         return self._episode
@@ -124,7 +124,7 @@ class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
 
 
 class TextGenerationVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
-    """`num_envs` texts at a time, with one call of each reward function a step.
+    """`num_envs` texts at a time, with one call of each reward function per step.
 
     A text that ended begins anew at the next step, whose action is ignored for it (Gymnasium's "NextStep").
     """
@@ -154,7 +154,7 @@ class TextGenerationVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np
 
     @property
     def episodes(self) -> list[Episode]:
-        """The texts being written; `ResetNeeded` where none were begun."""
+        """The texts being written; `ResetNeeded` if none were begun."""
         if not self._episodes:
             raise error.ResetNeeded("no texts have been begun. Call reset first.")
         return self._episodes

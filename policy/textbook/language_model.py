@@ -38,7 +38,7 @@ class Trajectory:
 def act(
     base: SharedBase, env: TextGenerationEnv, sampling: SamplingConfig, *, prompt: int, seed: int, row: int = 0
 ) -> Trajectory:
-    """Write an answer to the environment's prompt of that number with the base's active adapter, token by token.
+    """Write an answer to the environment's prompt number `prompt` with the base's active adapter, token by token.
 
     The random numbers are those of `sampling.sample` for the same seed and row, and therefore so is the text.
     """
@@ -61,7 +61,7 @@ def act(
 
 
 def replay(env: TextGenerationEnv, prompt: int, response_ids: Ids) -> list[float]:
-    """What each token of a text is paid in the environment; `UserError` where the text does not end as one there."""
+    """The reward of each token of a text in the environment; `UserError` if the text does not end as one there."""
     env.reset(options={"prompt": prompt})
     rewards: list[float] = []
     over = False

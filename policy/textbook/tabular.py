@@ -48,7 +48,7 @@ class Table:
     visits: dict[State, NDArray[np.int64]] = field(default_factory=dict)
 
     def row(self, state: State) -> Floats:
-        """The state's action values, 0 where it is new."""
+        """The state's action values, 0 if it is new."""
         if state not in self.values:
             self.values[state] = np.zeros(self.actions)
             self.visits[state] = np.zeros(self.actions, dtype=np.int64)
@@ -68,7 +68,7 @@ class Table:
 
     @classmethod
     def load(cls, path: Path) -> "Table":
-        """Read what `save` wrote; `UserError` where it is something else."""
+        """Read what `save` wrote; `UserError` if it is something else."""
         content = read_json(path)
         try:
             table = cls(int(content["actions"]))

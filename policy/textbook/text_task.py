@@ -135,9 +135,9 @@ class TextTask:
         return Episode(self.prompts[number], self._prompt_ids[number], columns | given)
 
     def advance(self, episodes: Sequence[Episode], actions: Sequence[int]) -> list[tuple[float, dict[str, float]]]:
-        """Write one token to each episode; returns each one's reward and, by name, what its functions said.
+        """Write one token to each episode; returns each one's reward and, by name, the value of each function.
 
-        Each reward function is called once, for all the texts that it is asked about.
+        Each reward function is called once, for all the texts.
         """
         for episode, action in zip(episodes, actions, strict=True):
             episode.tokens.append(action)
@@ -216,7 +216,7 @@ class TextTask:
         return Episode(prompt, ids, columns)
 
     def _judge(self, episodes: Sequence[Episode]) -> list[dict[str, float]]:
-        """What each reward function says of each text, and what it is made of where it keeps that in `last`."""
+        """What each reward function returns for each text, and its parts if it keeps them in `last`."""
         texts = [self.text(episode) for episode in episodes]
         table: dict[str, Any] = {name: [episode.columns[name] for episode in episodes] for name in self.columns}
         table["prompts"] = [episode.prompt for episode in episodes]

@@ -27,7 +27,7 @@ class Vocabulary(Protocol):
     special: tuple[int, ...]
 
     def encode(self, text: Prompt) -> tuple[int, ...]:
-        """The ids of a text or a conversation; `SpecificationError` where they are not in the vocabulary."""
+        """The ids of a text or a conversation; `SpecificationError` if they are not in the vocabulary."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of a response, without the token that ended it."""
