@@ -360,4 +360,4 @@ def test_calibration_and_doubt_of_the_reward_model_are_shown_where_they_were_mea
     assert "0.041; 0.012 after dividing score differences by a temperature (1.70 on all held-out pairs)" in text
     assert "It is wrong in 42.0% of the fifth of pairs that it is least certain of, and in 8.0%" in text
     assert "Length-controlled accuracy (the longer and the shorter response weighted equally): 79.0%" in text
-    assert "hollow, with the temperature" in text
+    assert "hollow: with the temperature" in text
