@@ -12,10 +12,10 @@ from typing import cast
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer, LoraModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from backbone.adapter_folder import WEIGHTS, read_adapter
 from backbone.cpu.gated_mlp import fuse_mlps
 from backbone.cpu.lora_layer import drop_prepacked, fuse_lora, unfuse_lora, use_prepacked
 from backbone.cpu.rms_norm import fuse_norms
@@ -23,8 +23,6 @@ from backbone.loading.models import load_base, load_tokenizer
 from backbone.tokens import Renderer
 from foundation.errors import UserError
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
 _HEAD_KEYS = ("base_model.model.score.weight", "base_model.model.score.modules_to_save.weight")
 
 
@@ -274,22 +272,6 @@ class SharedBase:
 
 def _weight(layer: LoraLayer) -> torch.nn.Parameter:
     return cast(torch.nn.Parameter, layer.get_base_layer().weight)
-
-
-def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
-    """The configuration and the weights of a LoRA folder, checked to be one."""
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise UserError(f"{folder} is not an adapter folder: it needs {CONFIG} and {WEIGHTS}.")
-    try:
-        config = LoraConfig.from_pretrained(str(folder))
-        weights = load_file(folder / WEIGHTS)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"the adapter in {folder} cannot be read ({error}). It is damaged, or no LoRA.") from error
-    if not isinstance(config, LoraConfig):
-        raise UserError(f"the adapter in {folder} is a {type(config).__name__}; only LoRA adapters are supported.")
-    config.modules_to_save = None
-    config.inference_mode = False
-    return config, weights
 
 
 def lora_config(

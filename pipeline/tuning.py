@@ -13,7 +13,8 @@ from typing import Any
 from accelerate import Accelerator, PartialState
 from rich.console import Console
 
-from backbone.adapters import SharedBase, read_adapter
+from backbone.adapter_folder import read_adapter
+from backbone.adapters import SharedBase
 from backbone.loading.devices import choose_device, choose_dtype
 from foundation.files import Row, read_rows
 from pipeline.collection.prompts import HELD_OUT, TRAIN, fitting_prompts

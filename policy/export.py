@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 from transformers import PreTrainedTokenizerBase
 
-from backbone.adapters import CONFIG, WEIGHTS, read_adapter
+from backbone.adapter_folder import CONFIG, WEIGHTS, read_adapter
 from backbone.loading.models import load_base, load_tokenizer, resolve_model
 from backbone.merging import check_new, write_merged
 from foundation.settings import Settings

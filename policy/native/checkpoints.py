@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from backbone.adapters import SharedBase
-from backbone.running_moments import RunningMoments
+from backbone.training.running_moments import RunningMoments
 from foundation.errors import UserError
 from foundation.files import publish_folder
 from policy.algorithms.advantages import RunningMean

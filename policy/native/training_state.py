@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from backbone.adapters import SharedBase, lora_config
-from backbone.running_moments import RunningMoments
+from backbone.training.running_moments import RunningMoments
 from policy.algorithms.advantages import RunningMean
 from policy.algorithms.kl import AdaptiveKL
 from policy.config import PolicyConfig, algorithm_of

@@ -12,10 +12,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from backbone.activation_checkpointing import checkpointed
 from backbone.adapters import SharedBase
 from backbone.logprobs import TokenLogprobs, response_logprobs
 from backbone.tokens import Ids
+from backbone.training.activation_checkpointing import checkpointed
 from foundation.errors import UserError
 from policy.algorithms.kl import kl_loss
 from policy.algorithms.losses import aggregate, clipped_surrogate, surrogate, truncated_importance_weights

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 
-from backbone.activation_checkpointing import checkpointed
 from backbone.adapters import SharedBase, lora_config
 from backbone.hidden_states import states_before
+from backbone.training.activation_checkpointing import checkpointed
 from policy.algorithms.losses import value_loss
 from policy.config import PolicyConfig
 from policy.native.master_weights import MasterWeights

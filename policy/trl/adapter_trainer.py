@@ -22,7 +22,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trl.distributed import DistributedBackend
 
 from backbone.adapters import SharedBase, lora_config
-from backbone.whole_checkpoints import last_whole_checkpoint, mark_whole
+from backbone.training.whole_checkpoints import last_whole_checkpoint, mark_whole
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_jsonl
 from policy.alarms import Alarms

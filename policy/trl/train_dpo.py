@@ -14,8 +14,8 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from backbone.adapters import SharedBase
-from backbone.quiet import quiet
 from backbone.tokens import Renderer
+from backbone.training.quiet import quiet
 from foundation.errors import UserError
 from policy.config import PolicyConfig
 from policy.trl.adapter_trainer import (

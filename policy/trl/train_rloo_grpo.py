@@ -19,9 +19,9 @@ from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 
 from backbone.adapters import SharedBase
-from backbone.quiet import quiet
 from backbone.sampling import check_room
 from backbone.tokens import Ids
+from backbone.training.quiet import quiet
 from foundation.errors import UserError
 from policy.config import PolicyConfig, check_config
 from policy.metrics import repetition, score_spread

@@ -7,7 +7,8 @@ from peft import LoraConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
-from backbone.adapters import CONFIG, WEIGHTS, SharedBase, lora_config
+from backbone.adapter_folder import CONFIG, WEIGHTS
+from backbone.adapters import SharedBase, lora_config
 from foundation.errors import UserError
 from tests.shared_base import add_random_adapter, load, logits
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from backbone.adapters import WEIGHTS, SharedBase
+from backbone.adapter_folder import WEIGHTS
+from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.files import read_json, write_jsonl
 from pipeline import stages

@@ -10,8 +10,9 @@ from peft import IA3Config, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from backbone.adapters import CONFIG as ADAPTER_CONFIG
-from backbone.adapters import WEIGHTS, SharedBase, read_adapter
+from backbone.adapter_folder import CONFIG as ADAPTER_CONFIG
+from backbone.adapter_folder import WEIGHTS, read_adapter
+from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from policy.config import PolicyConfig, check_config
 from policy.native.train import train_policy

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from backbone.adapters import WEIGHTS
+from backbone.adapter_folder import WEIGHTS
 from policy.metrics import LOG, MACHINE_METRICS
 from tests.policy.tiny_run import CONFIG, EVERYTHING, run
 

@@ -12,7 +12,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from backbone.adapters import WEIGHTS, SharedBase
+from backbone.adapter_folder import WEIGHTS
+from backbone.adapters import SharedBase
 from backbone.logprobs import TokenLogprobs, response_logprobs
 from foundation.errors import UserError
 from policy.config import check_config

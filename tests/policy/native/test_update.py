@@ -5,10 +5,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from backbone.activation_checkpointing import checkpointed
 from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
 from backbone.sampling import Sample
+from backbone.training.activation_checkpointing import checkpointed
 from policy.config import PolicyConfig
 from policy.native.master_weights import MasterWeights
 from policy.native.minibatches import minibatches

@@ -20,9 +20,10 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 
-from backbone.adapters import WEIGHTS, SharedBase, lora_config
+from backbone.adapter_folder import WEIGHTS
+from backbone.adapters import SharedBase, lora_config
 from backbone.logprobs import response_logprobs
-from backbone.quiet import quiet
+from backbone.training.quiet import quiet
 from policy.algorithms.advantages import group_advantages
 from policy.algorithms.kl import kl_estimate, kl_loss
 from policy.algorithms.losses import aggregate, clipped_surrogate

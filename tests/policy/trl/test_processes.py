@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbone.adapters import WEIGHTS
+from backbone.adapter_folder import WEIGHTS
 from tests.policy.tiny_run import load_base
 from tests.policy.trl.trl_run import TRL, OnTheBase
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbone.adapters import WEIGHTS, SharedBase
+from backbone.adapter_folder import WEIGHTS
+from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
 from foundation.errors import UserError
 from policy.config import PolicyConfig

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.rloo_config import RLOOConfig
 
-from backbone.adapters import WEIGHTS, SharedBase
+from backbone.adapter_folder import WEIGHTS
+from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from policy.alarms import AlarmConfig
 from policy.config import PolicyConfig

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from backbone.running_moments import RunningMoments
+from backbone.training.running_moments import RunningMoments
 
 
 def test_running_moments_are_those_of_all_that_came_before() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from backbone.whole_checkpoints import last_whole_checkpoint, mark_whole
+from backbone.training.whole_checkpoints import last_whole_checkpoint, mark_whole
 
 
 def test_the_newest_whole_checkpoint_is_found_and_others_removed_if_asked(tmp_path: Path) -> None:
