@@ -37,7 +37,8 @@ from pipeline.collection.prompts import EVERYDAY
 from pipeline.simulation.hidden_preference import hidden_preference, prompt_text
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import chances, measured_kl
-from reward_model.scorer import FIGURES, RewardScorer
+from reward_model.reward_folder import FIGURES
+from reward_model.scorer import RewardScorer
 
 Found = dict[str, Any]
 LONGEST_PROMPT = 48  # tokens, with the chat template
@@ -145,7 +146,8 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def train_proxy(folder: Path, seed: int, options: argparse.Namespace) -> Found:
     """A reward model from a few noisy labels of pairs of the base's responses; its accuracy on labels without noise."""
-    from reward_model.training.train import RewardConfig, train_reward
+    from reward_model.config import RewardConfig
+    from reward_model.training.train import train_reward
 
     base = SharedBase.load(options.model)
     gold, draw = Gold(base), random.Random(seed)

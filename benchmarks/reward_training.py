@@ -31,10 +31,12 @@ from benchmarks.rewards.published import DATA, SETS, Row, parts, published
 from benchmarks.rewards.resampling import interval
 from benchmarks.rewards.runs import Runs
 from foundation.files import read_json, write_json
+from reward_model.bag_of_words import BagOfWords
 from reward_model.evaluation.accuracy import clustered_interval, credit
-from reward_model.evaluation.baselines import BagOfWords, longer_wins
+from reward_model.evaluation.baselines import longer_wins
 from reward_model.evaluation.calibration import calibration_error, cross_fitted
-from reward_model.labels.data import Pair, to_pairs
+from reward_model.labels.reading import to_pairs
+from reward_model.labels.records import Pair
 
 WORKERS = ("ours", "trl")
 
@@ -111,9 +113,10 @@ def _work(worker: str, folder: Path, model: str) -> None:
 
 
 def _ours(model: str, task: Row, folder: Path) -> dict[str, Any]:
-    from reward_model.evaluation.evaluate import score_differences
+    from reward_model.config import RewardConfig
+    from reward_model.evaluation.score_differences import score_differences
     from reward_model.scorer import RewardScorer
-    from reward_model.training.train import RewardConfig, train_reward
+    from reward_model.training.train import train_reward
 
     def show(row: Row) -> None:
         print(f"\rours: step {row['step']}/{row['steps']}", end="", file=sys.stderr, flush=True)
@@ -134,7 +137,7 @@ def _trl(model: str, task: Row, folder: Path) -> dict[str, Any]:
     from peft import LoraConfig
     from trl import RewardConfig, RewardTrainer
 
-    from backbone.loading import resolve_model
+    from backbone.loading.models import resolve_model
     from reward_model.scorer import RewardScorer
 
     name = resolve_model(model)

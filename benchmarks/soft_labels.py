@@ -35,9 +35,10 @@ from benchmarks.rewards.resampling import interval
 from benchmarks.rewards.runs import Runs
 from benchmarks.rewards.simulated import Question, clean_pairs, pair_rows, questions, rows_of_kind, share_right
 from foundation.files import write_json
+from reward_model.config import RewardConfig
 from reward_model.evaluation.accuracy import credit
 from reward_model.scorer import RewardScorer
-from reward_model.training.train import RewardConfig, train_reward
+from reward_model.training.train import train_reward
 
 Arm = tuple[str, str]
 """Who labelled, and what was made of it."""

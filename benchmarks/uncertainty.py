@@ -32,6 +32,7 @@ import torch
 from scipy.stats import spearmanr
 
 from backbone.adapters import SharedBase
+from backbone.batching import by_length
 from backbone.tokens import pad_right
 from benchmarks.rewards import selection
 from benchmarks.rewards.figures import draw_uncertainty
@@ -39,11 +40,13 @@ from benchmarks.rewards.published import DATA, SETS, Row, parts, published
 from benchmarks.rewards.resampling import resampled
 from benchmarks.rewards.runs import Runs
 from foundation.files import write_json
+from reward_model.config import RewardConfig
 from reward_model.evaluation.accuracy import credit
-from reward_model.evaluation.evaluate import measure
-from reward_model.labels.data import to_dataset, to_pairs
+from reward_model.evaluation.score_differences import measure
+from reward_model.labels.reading import to_pairs
+from reward_model.labels.rendering import rendered
 from reward_model.scorer import RewardScorer
-from reward_model.training.train import RewardConfig, train_reward
+from reward_model.training.train import train_reward
 from reward_model.uncertainty import FILE, preference_probability
 
 FIFTHS = 5
@@ -189,8 +192,8 @@ def _beside_ensemble(members: list[dict[str, Any]]) -> dict[str, Any]:
 def _selection(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
     """Curves of accuracy against labels on the base's own features, scaled alike."""
     base = SharedBase.load(options.model)
-    data = to_dataset(rows, base.renderer, sys.maxsize, margin=False).dataset
-    chosen, rejected = (_features(base, data[side]) for side in ("chosen_ids", "rejected_ids"))
+    both = [rendered(pair, base.renderer, sys.maxsize) for pair in to_pairs(rows)]
+    chosen, rejected = (_features(base, [[*prompt, *two[side]] for prompt, two, _ in both]) for side in (0, 1))
     differences = (chosen - rejected) / torch.cat([chosen, rejected]).std(0).clamp(min=1e-6)
     differences = differences / differences.norm(dim=1).mean()
     prompts = [pair.prompt_key for pair in to_pairs(rows)]
@@ -202,9 +205,7 @@ def _selection(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
 def _features(base: SharedBase, sequences: list[list[int]], batch: int = 8) -> torch.Tensor:
     """The base's final hidden state of the last token of each sequence: (n, d)."""
     found = torch.zeros(len(sequences), base.hidden_size)
-    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-    for start in range(0, len(order), batch):
-        these = order[start : start + batch]
+    for these in by_length([len(each) for each in sequences], most_rows=batch):
         ids, mask = pad_right([sequences[i] for i in these], base.renderer.pad_id)
         states = base.hidden_states(ids.to(base.device), mask.to(base.device))
         found[these] = states[torch.arange(len(these)), mask.sum(1) - 1].float().cpu()

@@ -24,9 +24,10 @@ from policy.textbook.environment import Observation, TextGenerationEnv, TextGene
 from policy.textbook.policy_gradient import ActorCriticConfig, Learner, PPOConfig, ReinforceConfig, learn, most_probable
 from policy.textbook.tabular import Table, TabularConfig, learn_table
 from policy.textbook.text_task import Rules
+from reward_model.rewards.interface import Given
 from reward_model.rewards.mixture import Composite
 from reward_model.rewards.registry import BuiltReward, RewardSpec
-from reward_model.rewards.reward_function import Given, Text, text_of
+from reward_model.rewards.texts import Text, text_of
 
 _PICTURES = (".png", ".svg")
 _WIDTH = 60

@@ -26,9 +26,9 @@ from pipeline.runs.manifest import StageRecord
 from pipeline.simulation.annotators import answer_tasks, check_overlap
 from pipeline.terminal.progress import steps_shown
 from pipeline.tuning import tune
-from reward_model.ensemble import train_ensemble
 from reward_model.labels.selection import select
 from reward_model.rewards.registry import LEARNED_ONLY
+from reward_model.training.train_ensemble import train_ensemble
 
 
 def loop(run: Run, config: Config, console: Console, *, simulated: bool = False, rounds: int = 1) -> None:

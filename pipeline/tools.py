@@ -9,9 +9,10 @@ from pipeline.config.config import Config
 from policy.export import merge as merge_policy
 from reward_model.ensemble import Ensemble, load_scorer
 from reward_model.evaluation.evaluate import evaluate_reward as measure_reward
-from reward_model.evaluation.evaluate import older_scorer
-from reward_model.labels.data import read_pairs
-from reward_model.merging import is_reward_folder, merge_reward
+from reward_model.evaluation.older_model import older_scorer
+from reward_model.labels.reading import read_pairs
+from reward_model.merging import merge_reward
+from reward_model.reward_folder import is_reward_folder
 
 
 def score(config: Config, console: Console, *, reward_folder: Path, file: Path, out: Path) -> None:

@@ -1,14 +1,14 @@
 """Several reward models that differ in nothing but chance, as adapters on one base: where they differ, they are unsure.
 
 The first member is an ordinary reward folder, and is what tools that know nothing of ensembles load; the others lie in
-it. Each begins from other random adapter weights and sees the labels in another order (Lakshminarayanan et al. 2017),
-but all are measured on the same held-out prompts. Unlike the Laplace approximation (`uncertainty.py`), which takes the
-features as given, this sees doubt in the features too, at the price of that many trainings and forward passes.
+it. They are trained in `training/train_ensemble.py` (Lakshminarayanan et al. 2017). Unlike the Laplace approximation
+(`uncertainty.py`), which takes the features as given, an ensemble sees doubt in the features too, at the price of that
+many trainings and forward passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -17,15 +17,13 @@ import numpy as np
 import torch
 
 from backbone.adapters import SharedBase
+from backbone.tokens import Ids
 from foundation.errors import UserError
-from foundation.files import content_id, read_json, write_json
-from reward_model.config import RewardConfig
+from foundation.files import read_json
 from reward_model.evaluation.accuracy import credit
-from reward_model.evaluation.evaluate import decided, measure
-from reward_model.labels.data import Pair, Row, split_by_prompt
-from reward_model.labels.selection import select
-from reward_model.scorer import ADAPTER, FIGURES, Ids, RewardScorer
-from reward_model.training.train import train_reward
+from reward_model.evaluation.score_differences import decided, measure
+from reward_model.labels.records import Pair, Row
+from reward_model.scorer import ADAPTER, RewardScorer
 
 FOLDER, FILE = "ensemble", "ensemble.json"
 
@@ -74,7 +72,7 @@ class Ensemble:
 
     def accuracy(self, rows: Sequence[Row]) -> float:
         """Share of the preferences in `rows` that the members' mean score has in the right order."""
-        return float(_together(self.members, decided(rows)[1])["accuracy"])
+        return float(joint_figures(self.members, decided(rows)[1])["accuracy"])
 
 
 def load_scorer(
@@ -88,70 +86,25 @@ def load_scorer(
         centres = tuple(float(centre) for centre in read_json(folder / FILE)["centres"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / FILE} is damaged ({error!r}). Train the reward model again.") from error
-    return Ensemble(_members(folder, len(centres), base, dtype, device), centres)
+    return Ensemble(load_members(folder, len(centres), base, dtype, device), centres)
 
 
-def train_ensemble(
-    config: RewardConfig,
-    model: str,
-    rows: Sequence[Row],
-    folder: Path,
-    *,
-    seed: int = 0,
-    dtype: str = "auto",
-    device: str = "auto",
-    on_step: Callable[[Mapping[str, Any]], None] = lambda row: None,
-) -> dict[str, Any]:
-    """Train `config.ensemble` reward models, the first into `folder` itself; returns the first one's figures.
-
-    With more than one, the figures have `ensemble_accuracy` (of the mean score) and `ensemble_seconds` (all trainings).
-    Members that a killed call had finished are not trained again.
-    """
-    count = config.ensemble
-    alone = config.model_copy(update={"ensemble": 1})
-    if count == 1:
-        return train_reward(alone, model, rows, folder, seed=seed, dtype=dtype, device=device, on_step=on_step)
-    measured_on = select(alone, rows, seed).test
-    train, test = split_by_prompt(rows, config.held_out, seed)  # the same for all, whatever their own seeds
-    basis = content_id(config.model_dump(mode="json"), model, seed, [dict(row) for row in rows])
-    if not (folder / FILE).is_file() or read_json(folder / FILE).get("basis") != basis:
-        write_json(folder / FILE, {"basis": basis, "finished": 0})
-    figures: list[dict[str, Any]] = []
-    for number in range(count):
-        path = _member(folder, number)
-        if number >= read_json(folder / FILE)["finished"]:
-
-            def shown(row: Mapping[str, Any], before: int = number) -> None:
-                on_step({**row, "step": row["step"] + before * row["steps"], "steps": count * row["steps"]})
-
-            train_reward(
-                alone, model, train, path, seed=seed + number, dtype=dtype, device=device, held_out=test, on_step=shown
-            )
-            write_json(folder / FILE, {"basis": basis, "finished": number + 1})
-        figures.append(read_json(path / FIGURES))
-    found = _together(_members(folder, count, None, dtype, device), measured_on)
-    write_json(folder / FILE, {"basis": basis, "finished": count, "centres": found["centres"]})
-    result = {
-        **figures[0],
-        "ensemble_accuracy": found["accuracy"],
-        "ensemble_seconds": round(sum(each["seconds"] for each in figures), 1),
-    }
-    write_json(folder / FIGURES, result)
-    return {name: value for name, value in result.items() if not isinstance(value, list)}
-
-
-def _together(members: Sequence[RewardScorer], pairs: Sequence[Pair]) -> dict[str, Any]:
+def joint_figures(members: Sequence[RewardScorer], pairs: Sequence[Pair]) -> dict[str, Any]:
     """The members' mean scores of all these responses, and the accuracy of their mean."""
     measured = [measure(member, pairs) for member in members]
     mean = np.mean([each.differences for each in measured], axis=0)
     return {"accuracy": float(credit(mean).mean()), "centres": [each.centre for each in measured]}
 
 
-def _members(folder: Path, count: int, base: SharedBase | None, dtype: str, device: str) -> tuple[RewardScorer, ...]:
+def load_members(
+    folder: Path, count: int, base: SharedBase | None, dtype: str, device: str
+) -> tuple[RewardScorer, ...]:
+    """The `count` members of a reward folder, on one base."""
     first = RewardScorer.load(folder, base, dtype=dtype, device=device)
-    others = (RewardScorer.load(_member(folder, n), first.base, name=f"{ADAPTER}-{n}") for n in range(1, count))
+    others = (RewardScorer.load(member_folder(folder, n), first.base, name=f"{ADAPTER}-{n}") for n in range(1, count))
     return first, *others
 
 
-def _member(folder: Path, number: int) -> Path:
+def member_folder(folder: Path, number: int) -> Path:
+    """Where a member lies; the first is the reward folder itself."""
     return folder / FOLDER / str(number) if number else folder

@@ -1,4 +1,4 @@
-"""The reward model's card, in the hub's format: what it is, how good, how sure, what it is no good for, how to load it.
+"""The reward model's card, in the hub's format: what it is, how good, how sure, and how to load it.
 
 Written from the figures that training measured on held-out prompts; what was not measured is said to be so.
 """
@@ -13,9 +13,9 @@ from foundation.files import write_text
 CARD = "README.md"
 _FIGURES = {
     "accuracy": "accuracy, a tie one half",
-    "longer_wins": "control: the longer response wins",
-    "bag_of_words": "control: a bag of words, trained on the same labels",
-    "length_controlled_accuracy": "accuracy where longer and shorter are preferred alike often",
+    "longer_wins": "baseline: the longer response wins",
+    "bag_of_words": "baseline: a bag of words, trained on the same labels",
+    "length_controlled_accuracy": "accuracy where longer and shorter are preferred equally often",
     "length_bias": "how much more often the model prefers the longer response than people do",
 }
 _CALIBRATION = {
@@ -130,16 +130,16 @@ which it is less reliable the further the policy has moved.
 
 
 def _verdict(figures: Mapping[str, Any]) -> str:
-    """What the accuracy means beside the controls."""
+    """What the accuracy means beside the baselines."""
     low = figures.get("accuracy_low")
     rivals = [
-        title.removeprefix("control: ")
+        title.removeprefix("baseline: ")
         for name, title in _FIGURES.items()
         if name in ("longer_wins", "bag_of_words") and low is not None and low <= figures.get(name, 0.0)
     ]
     if not rivals:
-        return "Its interval lies above both controls."
-    return f"**It is not shown to be better than a control** ({' and '.join(rivals)}): read it with caution."
+        return "Its interval lies above both baselines."
+    return f"**It is not shown to be better than a baseline** ({' and '.join(rivals)}): read it with caution."
 
 
 def _rows(values: Mapping[str, Any]) -> str:

@@ -2,45 +2,40 @@
 
 The score of a response is the head's output on the final hidden state of the last token of prompt +
 completed response. The model is an adapter and a head on a base that may already be in memory;
-how it was trained, and what is done with the scores, is not known here.
+it knows neither how it was trained nor what the scores are for.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, overload
 
 import torch
-from peft import PeftConfig
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 
-from backbone.adapters import CONFIG, WEIGHTS, SharedBase
-from backbone.cpu.shared_prompts import batches, last_states, packs
-from backbone.tokens import pad_right
+from backbone.adapters import SharedBase
+from backbone.batching import by_length, by_prompt
+from backbone.hidden_states import last_states, shares_prompts
+from backbone.tokens import Ids, pad_right
 from foundation.errors import UserError
 from foundation.files import read_json
-from reward_model.evaluation.baselines import BagOfWords
+from reward_model.bag_of_words import BagOfWords
+from reward_model.reward_folder import FIGURES, WORDS, check_reward_folder
+from reward_model.score_head import load_aspect_heads
 from reward_model.uncertainty import Laplace
 
 ADAPTER = "reward"
-FIGURES = "reward.json"
-WORDS = "bag_of_words.json"
-ASPECTS = "aspects.safetensors"
-
-Ids = Sequence[int]
 
 
 @dataclass(frozen=True)
 class RewardScorer:
     """The reward adapter `name` on `base`, and the rule by which its sequences were cut in training.
 
-    `bag_of_words` is the control that was fitted on the same training pairs, and `posterior` says how sure the head is,
-    each where it was saved. A score difference over `temperature` is the log-odds of a preference (`calibration.py`);
-    scores are never divided by it. `aspects` are the heads (d,) of what annotators rated apart from the whole.
+    `bag_of_words` is the baseline that was fitted on the same training pairs, `posterior` says how sure the head is;
+    each is None if it was not saved. A score difference over `temperature` is the log-odds of a preference
+    (`calibration.py`); scores are never divided by it. `aspects` are the heads (d,) of what annotators rated apart from
+    the whole.
     """
 
     base: SharedBase
@@ -62,9 +57,9 @@ class RewardScorer:
         device: str = "auto",
         name: str = ADAPTER,
     ) -> RewardScorer:
-        """Load a reward folder, onto `base` where one is given, else onto a base of its own.
+        """Load a reward folder, onto `base` if one is given, else onto a base of its own.
 
-        `dtype` and `device` are for a base of its own. `UserError` where the folder is missing or damaged, is not
+        `dtype` and `device` are for a base of its own. `UserError` if the folder is missing or damaged, is not
         a reward model, was made for another base, or has a head that was never trained.
         """
         folder = Path(folder)
@@ -80,7 +75,7 @@ class RewardScorer:
             bag_of_words=words,
             posterior=Laplace.load(folder),
             temperature=settings.get("temperature"),
-            aspects=_aspects(folder, base.hidden_size),
+            aspects=load_aspect_heads(folder, base.hidden_size),
         )
 
     @overload
@@ -136,7 +131,7 @@ class RewardScorer:
         device = self.base.device
         found = torch.zeros(len(sequences), self.head.shape[0])
         with self.base.using(self.name):
-            for batch in _batches([len(sequence) for sequence in sequences], self.batch_tokens):
+            for batch in by_length([len(sequence) for sequence in sequences], most_tokens=self.batch_tokens):
                 ids, mask = pad_right([sequences[i] for i in batch], self.base.renderer.pad_id)
                 states = self.base.hidden_states(ids.to(device), mask.to(device))
                 last = states[torch.arange(len(batch), device=device), mask.sum(1).to(device) - 1]
@@ -146,12 +141,12 @@ class RewardScorer:
     @torch.no_grad()
     def shared_features(self, prompts: Sequence[Ids], responses: Sequence[Ids]) -> torch.Tensor:
         """As `features`, with the prompt of several responses computed once where that is possible."""
-        if not prompts or not packs(self.base, prompts, responses):
+        if not prompts or not shares_prompts(self.base, prompts, responses):
             return self.features([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
         longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
         found = torch.zeros(len(prompts), self.head.shape[0])
         with self.base.using(self.name):
-            for rows in batches(prompts, responses, max(1, self.batch_tokens // longest)):
+            for rows in by_prompt(prompts, responses, max(1, self.batch_tokens // longest)):
                 states = last_states(self.base, [prompts[i] for i in rows], [responses[i] for i in rows])
                 found[rows] = states.float().cpu()
         return found
@@ -174,59 +169,7 @@ class RewardScorer:
             named = ", ".join(str(i) for i in wrong[:10])
             raise UserError(
                 f"the reward model gave no finite score for {len(wrong)} of {len(scores)} samples "
-                f"(numbers {named}, from 0). Its weights are damaged or the number format overflows: "
+                f"(numbers {named}, from 0). Its weights are damaged or the dtype overflows: "
                 "try dtype=float32, or train it again."
             )
         return scores
-
-
-def _aspects(folder: Path, hidden: int) -> dict[str, torch.Tensor]:
-    if not (folder / ASPECTS).is_file():
-        return {}
-    try:
-        heads = load_file(folder / ASPECTS)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{folder / ASPECTS} is damaged ({error}). Train the reward model again.") from error
-    if wrong := next((name for name, head in heads.items() if head.shape != (hidden,)), None):
-        raise UserError(f'"{wrong}" in {folder / ASPECTS} is of another size. Train the reward model again.')
-    return heads
-
-
-def check_reward_folder(folder: Path) -> str:
-    """Refuse what is not a trained reward model; returns the base model that it was made for."""
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise UserError(
-            f"{folder} holds no reward model: it needs {CONFIG} and {WEIGHTS}. "
-            "Train one with `rlhf reward`, or name its folder."
-        )
-    try:
-        config = PeftConfig.from_pretrained(str(folder))
-        with safe_open(folder / WEIGHTS, framework="pt") as weights:
-            heads = [weights.get_tensor(key) for key in weights.keys() if ".score." in key]  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"the reward model in {folder} is damaged ({error}). Train it again.") from error
-    if not heads:
-        raise UserError(
-            f"the adapter in {folder} has no score head, so it is not a reward model (a policy, perhaps; its task is "
-            f"{config.task_type}). Train one with `rlhf reward`, "
-            'or save the head with modules_to_save=["score"].'
-        )
-    wrong = next((head for head in heads if head.ndim != 2 or len(head) != 1), None)
-    if wrong is not None:
-        raise UserError(f"the score head in {folder} gives {len(wrong)} scores, not one: train it with num_labels=1.")
-    if not any(bool(head.any()) for head in heads):
-        raise UserError(f"the score head in {folder} is newly initialised, not trained: every score would be zero.")
-    if not config.base_model_name_or_path:
-        raise UserError(f'{folder / CONFIG} does not name the model it was made for: add "base_model_name_or_path".')
-    return str(config.base_model_name_or_path)
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Positions in groups of similar length, each at most `batch_tokens` with padding (or one sequence)."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if batches and (len(batches[-1]) + 1) * lengths[i] <= batch_tokens:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reward_model.labels.data import read_pairs, split_by_prompt, to_dataset
-
 from backbone.loading.models import load_tokenizer, resolve_model
 from backbone.tokens import Renderer
 from labeling_ui.exchange.exports.preferences_and_ties import preferences
 from labeling_ui.exchange.imports import import_file
 from labeling_ui.store.store import Store
+from reward_model.labels.reading import read_pairs, to_pairs
+from reward_model.labels.rendering import rendered
+from reward_model.labels.splits import split_by_prompt
 
 Row = Mapping[str, Any]
 
@@ -50,12 +51,9 @@ def parts(
     Only pairs take part of which either side has at most `longest` tokens, so that nobody has to cut or drop any.
     """
     renderer = Renderer.of(load_tokenizer(resolve_model(model)), sys.maxsize)
-    data = to_dataset(rows, renderer, sys.maxsize, margin=False).dataset
-    short = [
-        row
-        for row, chosen, rejected in zip(rows, data["chosen_ids"], data["rejected_ids"], strict=True)
-        if max(len(chosen), len(rejected)) <= longest
-    ]
+    both = [rendered(pair, renderer, sys.maxsize) for pair in to_pairs(rows)]
+    lengths = [len(prompt) + max(map(len, responses)) for prompt, responses, _ in both]
+    short = [row for row, length in zip(rows, lengths, strict=True) if length <= longest]
     train, test = split_by_prompt(short, held_out, seed)
     draw = random.Random(seed)
     found = [draw.sample(part, min(count, len(part))) for part, count in zip((train, test), most, strict=True)]

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reward_model.labels.data import held_out_prompts
 from rich.console import Console
 
 from backbone.adapters import SharedBase
@@ -20,6 +19,7 @@ from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_judgements, label_store
+from reward_model.labels.splits import held_out_prompts
 
 EVERYDAY = Path(__file__).with_name("everyday.jsonl")
 TRAIN, HELD_OUT = "train", "held_out"

@@ -2,7 +2,7 @@
 
 A score difference d, chosen less rejected, claims that chosen is preferred with probability sigmoid(d / T). The
 temperature T is fitted on pairs held out of training; scores themselves, and so every ranking, stay as they are.
-Everything here is arithmetic on differences: where they come from is `evaluate.py`'s affair.
+Everything here is arithmetic on differences; they are computed in `score_differences.py`.
 """
 
 import math

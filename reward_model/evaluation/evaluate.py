@@ -1,22 +1,21 @@
 """How good a reward model is on pairs that it was not trained on.
 
-Accuracy with a 95% interval, two controls on the same pairs, calibration before and after a temperature, what its
-uncertainty is worth, and where it is right (`breakdown.py`). Nothing here trains the reward model; whoever calls sees
-to it that the pairs are held out.
+Accuracy with a 95% interval, two baselines on the same pairs, calibration before and after a temperature, what its
+uncertainty is worth, and where it is right (`breakdown.py`). Nothing is trained here; the caller sees to it that the
+pairs are held out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from foundation.errors import UserError
+from reward_model.bag_of_words import BagOfWords
 from reward_model.evaluation.accuracy import clustered_interval, credit
-from reward_model.evaluation.baselines import BagOfWords, cross_validated, longer_wins
-from reward_model.evaluation.breakdown import against, breakdown, length_bias
+from reward_model.evaluation.baselines import cross_validated, longer_wins
+from reward_model.evaluation.breakdown import breakdown, length_bias
 from reward_model.evaluation.calibration import (
     brier,
     calibration_error,
@@ -26,13 +25,14 @@ from reward_model.evaluation.calibration import (
     fit_temperature,
     reliability,
 )
-from reward_model.labels.data import Pair, Row, to_dataset, to_pairs
-from reward_model.scorer import RewardScorer, check_reward_folder
+from reward_model.evaluation.older_model import against
+from reward_model.evaluation.score_differences import Measured, decided, measure, score_differences
+from reward_model.labels.records import Pair, Row
+from reward_model.scorer import RewardScorer
 from reward_model.uncertainty import preference_probability
 
 _DRAWS = 500  # heads
 _FIFTHS = 5
-_EVEN = 1e-9
 
 
 def evaluate_reward(
@@ -41,7 +41,7 @@ def evaluate_reward(
     """Figures of a reward model (or the folder of one) on `rows`: all that docs/metrics.md lists.
 
     A tie of the model counts one half everywhere; rows that people found equal say nothing and are left out. The bag
-    of words is the one saved beside the reward model at training; where there is none, it is fitted on `rows` by
+    of words is the one saved beside the reward model at training; without one, it is fitted on `rows` by
     cross-validation over prompts. With an `older` reward model, the figures have `against`: what has changed since.
     """
     rows, pairs = decided(rows)
@@ -56,56 +56,6 @@ def evaluate_reward(
     if older is not None:
         found["against"] = against(differences, score_differences(older, pairs), prompts)
     return found | reliabilities(pairs, differences)
-
-
-def decided(rows: Sequence[Row]) -> tuple[list[Row], list[Pair]]:
-    """The rows in which people preferred one response, and what they compare."""
-    both = [(row, pair) for row, pair in zip(rows, to_pairs(rows), strict=True) if abs(pair.p_chosen - 0.5) > _EVEN]
-    if not both:
-        raise UserError("there are no pairs to evaluate the reward model on. Give at least one preference.")
-    return [row for row, _ in both], [pair for _, pair in both]
-
-
-def older_scorer(scorer: RewardScorer, folder: Path) -> RewardScorer:
-    """The reward model of another folder, on the same base in memory where it was made for it."""
-    same = check_reward_folder(folder) == scorer.base.name
-    return RewardScorer.load(
-        folder,
-        scorer.base if same else None,
-        dtype=str(scorer.base.base.dtype).removeprefix("torch."),
-        device=str(scorer.base.device),
-        name="older",
-    )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Of each pair, chosen less rejected: scores (pairs,), and features (pairs, d) as the head sees them.
-
-    `centre` is the mean score of all these responses.
-    """
-
-    differences: np.ndarray
-    features: torch.Tensor
-    centre: float
-
-
-def measure(scorer: RewardScorer, pairs: Sequence[Pair]) -> Measured:
-    """Compute the features of every pair once, both responses rendered and cut as in training."""
-    renderer = scorer.base.renderer
-    longest = min(scorer.max_length or renderer.max_length, renderer.max_length)
-    data = to_dataset([pair.row() for pair in pairs], renderer, longest).dataset
-    sides = zip(data["chosen_ids"], data["rejected_ids"], data["prompt_length"], strict=True)
-    both = [(ids[:start], ids[start:]) for chosen, rejected, start in sides for ids in (chosen, rejected)]
-    features = scorer.shared_features([prompt for prompt, _ in both], [response for _, response in both])
-    scores = scorer.scores(features)
-    differences = scores[::2].double() - scores[1::2].double()
-    return Measured(differences.numpy(), features[::2] - features[1::2], float(scores.mean()))
-
-
-def score_differences(scorer: RewardScorer, pairs: Sequence[Pair]) -> np.ndarray:
-    """Score of chosen less score of rejected: (pairs,)."""
-    return measure(scorer, pairs).differences
 
 
 def held_out_figures(
@@ -127,7 +77,7 @@ def reliabilities(pairs: Sequence[Pair], differences: np.ndarray) -> dict[str, l
 
 
 def figures(pairs: Sequence[Pair], differences: np.ndarray, words: BagOfWords | None = None) -> dict[str, float]:
-    """Accuracy, controls and calibration from score differences (pairs,), chosen less rejected.
+    """Accuracy, baselines and calibration from score differences (pairs,), chosen less rejected.
 
     `ece` and `brier` are of the scores as they are, `ece_after` and `brier_after` with temperatures that were fitted on
     other prompts; `temperature` is the one fitted on all of these pairs.
@@ -152,7 +102,7 @@ def figures(pairs: Sequence[Pair], differences: np.ndarray, words: BagOfWords | 
 
 
 def uncertainty_figures(scorer: RewardScorer, measured: Measured, prompts: Sequence[str]) -> dict[str, float | None]:
-    """What the posterior of the head is worth on these pairs; nothing where there is none, or fewer than five pairs.
+    """What the posterior of the head is worth on these pairs; nothing without one or with fewer than five pairs.
 
     `error_most_uncertain` and `error_least_uncertain`: share wrong among the fifth of the pairs whose preference the
     posterior forecasts least and most surely. `coverage`: see `calibration.coverage`, at 90%.

@@ -1,130 +1,69 @@
-"""How labels come about from scores: the loss of a batch, and the parameters that are annotators', not the model's.
+"""How likely each kind of label is, given scores: the negative log-likelihood of every label, as pure functions.
 
-These are learned beside the adapter and are not part of the reward: how common ties are, each annotator's thresholds
-and slope in rating, and what length alone does to a preference. What is asked of each kind of label is in `losses.py`.
+A label depends on differences of the responses' scores; only ratings compare a score with an annotator's own
+thresholds. Parameters that are learned beside the scores, weights, and sums over a batch are in `label_model.py`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
-from reward_model.labels import losses
-from reward_model.labels.records import OVERALL, Label, Pair, Rating
-from reward_model.training.sequences import Rater, Scheme
+_FAR = 1e4  # a threshold that no score reaches, as a number so that gradients are numbers
 
-# Adam moves every parameter by about the learning rate a step, which suits an adapter's weights; these few have to go
-# as far as 1 within a run. Stored divided by this, they move that much faster.
-_FASTER = 50.0
-_SLOPE_SD, _THRESHOLD_SD = (
-    0.5,
-    1.0,
-)  # of an annotator around the others: without, slopes and scores share a scale freely
-_POOLED = 4.0  # ratings by which an annotator's first thresholds are drawn to everybody's
+_NOWHERE = -1e30
 
 
-class LabelModel(nn.Module):
-    """The likelihood of labels, given scores (responses, aspects).
+def bradley_terry(differences: Tensor, p_chosen: Tensor | float = 1.0, margins: Tensor | float = 0.0) -> Tensor:
+    """-[p log sigmoid(d - m) + (1 - p) log sigmoid(m - d)], in nats: (n,).
 
-    `aspects` holds the score heads of all aspects but the overall one, whose head is the model's own. To each score,
-    `length_effect` is added for each unit of log length: what length explains, the score itself need not (a product of
-    experts, Clark et al. 2019, "Don't take the easy way out").
+    `differences` d (n,) are scores, chosen less rejected; `p_chosen` p is the share that preferred the chosen one;
+    `margins` m say by how much the scores should differ at least. Bradley and Terry 1952; the margin of Touvron et al.
+    2023, eq. 2.
     """
-
-    def __init__(self, scheme: Scheme, labels: Sequence[Label], hidden: int, length_effect: float = 0.0) -> None:
-        super().__init__()
-        self.scheme, self.length_effect = scheme, length_effect
-        pairs = [label for label in labels if isinstance(label, Pair)]
-        ratings = [label for label in labels if isinstance(label, Rating)]
-        self.ties = any(pair.p_tie for pair in pairs)
-        self.ratings = len(ratings)
-        self.aspects = nn.Linear(hidden, len(scheme.aspects) - 1, bias=False) if len(scheme.aspects) > 1 else None
-        if self.aspects is not None:
-            nn.init.zeros_(self.aspects.weight)
-        if self.ties:
-            share = sum(pair.weight * pair.p_tie for pair in pairs) / sum(pair.weight for pair in pairs)
-            share = min(max(share, 1e-3), 1 - 1e-3)
-            self.register_buffer("log_tie", torch.tensor(2 * share / (1 - share)).log())  # at equal scores
-            self.tie = nn.Parameter(torch.zeros(()))
-        if ratings:
-            self.register_buffer("start", _first_thresholds(scheme.raters, ratings))
-            self.first = nn.Parameter(torch.zeros(len(scheme.raters), 1))
-            self.gaps = nn.Parameter(torch.zeros(len(scheme.raters), self.get_buffer("start").shape[1] - 1))
-            self.slope = nn.Parameter(torch.zeros(len(scheme.raters)))
-
-    def scores(self, states: Tensor, head: nn.Linear) -> Tensor:
-        """Scores (responses, aspects) of final states (responses, hidden), the overall one first, in float32."""
-        weights = [head.weight] if self.aspects is None else [head.weight, self.aspects.weight]
-        with torch.autocast(states.device.type, enabled=False):
-            return nn.functional.linear(states.float(), torch.cat([weight.float() for weight in weights]))
-
-    def forward(self, scores: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Weighted negative log-likelihood of the batch's labels, summed, over its number of sequences: one number."""
-        sequences = batch["group"].max() + 1
-        explained = scores + self.length_effect * batch["log_length"][:, None]
-        total = scores.sum() * 0
-        if "pairs" in batch:
-            first, second = (explained[one, batch["pair_heads"]] for one in batch["pairs"].unbind(1))
-            p_chosen, p_tie, margins = batch["pair_values"].unbind(1)
-            if self.ties:
-                log_tie = self.get_buffer("log_tie") + _FASTER * self.tie
-                each = losses.davidson(first - second, p_chosen, p_tie, log_tie, margins)
-            else:
-                each = losses.bradley_terry(first - second, p_chosen, margins)
-            total = total + (batch["pair_weights"] * each).sum()
-        if "rankings" in batch:
-            each = losses.plackett_luce(explained[batch["rankings"], batch["ranking_heads"][:, None]], batch["ranks"])
-            total = total + (batch["ranking_weights"] * each).sum()
-        if "rated" in batch:
-            thresholds, slopes = self.thresholds()
-            each = losses.ordinal(
-                explained[batch["rated"], batch["rating_heads"]],
-                thresholds[batch["raters"]], slopes[batch["raters"]], batch["ratings"],
-            )  # fmt: skip
-            share = batch["rating_weights"].sum() / self.ratings  # of the prior, which counts once in all ratings
-            total = total + (batch["rating_weights"] * each).sum() + share * self._improbability()
-        return total / sequences
-
-    def thresholds(self) -> tuple[Tensor, Tensor]:
-        """By rater, thresholds (raters, levels - 1) in score units, rising, and slopes (raters,), above 0."""
-        start = self.get_buffer("start")
-        gaps = start.diff(dim=1) * torch.exp(_FASTER * self.gaps)
-        first = start[:, :1] + _FASTER * self.first
-        return torch.cat([first, first + gaps.cumsum(1)], dim=1), torch.exp(_FASTER * self.slope)
-
-    def _improbability(self) -> Tensor:
-        """-log of the Gaussian prior of raters around one another, up to a constant."""
-        moved = (_FASTER * torch.cat([self.first, self.gaps], dim=1)) / _THRESHOLD_SD
-        return (moved.square().sum() + (_FASTER * self.slope / _SLOPE_SD).square().sum()) / 2
-
-    def heads(self, overall: Tensor) -> dict[str, Tensor]:
-        """Score heads by aspect, each (hidden,). The overall one is the others' mean where no label was about it."""
-        if self.aspects is None:
-            return {OVERALL: overall}
-        others = self.aspects.weight.detach().float().cpu()
-        named = dict(zip(self.scheme.aspects[1:], others, strict=True))
-        return {OVERALL: overall if overall.any() else others.mean(0), **named}
+    shifted = differences - margins
+    wanted = torch.as_tensor(p_chosen).to(shifted).expand_as(shifted)
+    return F.binary_cross_entropy_with_logits(shifted, wanted, reduction="none")
 
 
-def _first_thresholds(raters: Sequence[Rater], ratings: Sequence[Rating]) -> Tensor:
-    """Where each rater's thresholds would be if all scores were zero: (raters, most levels - 1).
+def davidson(
+    differences: Tensor, p_chosen: Tensor, p_tie: Tensor, log_tie: Tensor, margins: Tensor | float = 0.0
+) -> Tensor:
+    """As `bradley_terry`, with a third outcome: of those asked, a share `p_tie` found the two equal, in nats: (n,).
 
-    A rater of few ratings is taken to use the scale as all raters of it do. A shorter scale's further thresholds are
-    out of reach.
+    `p_chosen` counts a tie as one half. The three outcomes have odds e^(d/2) : nu : e^(-d/2), with nu = e^`log_tie`;
+    among those that are not ties, this is Bradley-Terry. Davidson 1970, "On extending the Bradley-Terry model to
+    accommodate ties in paired comparison experiments".
     """
-    most = max(scale for _, scale, _ in raters)
-    counts = torch.zeros(len(raters), most, dtype=torch.float64)
-    place = {rater: number for number, rater in enumerate(raters)}
-    for rating in ratings:
-        counts[place[rating.aspect, rating.scale, rating.annotator], rating.score - 1] += 1
-    start = torch.empty(len(raters), most - 1, dtype=torch.float64)
-    for number, (aspect, scale, _) in enumerate(raters):
-        alike = [row for row, (other, levels, _) in enumerate(raters) if (other, levels) == (aspect, scale)]
-        pooled = counts[alike, :scale].sum(0) + 0.5
-        smoothed = counts[number, :scale] + _POOLED * pooled / pooled.sum()
-        below = (smoothed.cumsum(0) / smoothed.sum())[:-1]
-        start[number, : scale - 1] = torch.logit(below)
-        start[number, scale - 1 :] = 100 + torch.arange(most - scale)
-    return start.float()
+    half = (differences - margins) / 2
+    outcomes = torch.stack([half, log_tie.expand_as(half), -half], dim=-1).log_softmax(dim=-1)
+    won, lost = p_chosen - p_tie / 2, 1 - p_chosen - p_tie / 2
+    return -(torch.stack([won, p_tie, lost], dim=-1) * outcomes).sum(-1)
+
+
+def plackett_luce(scores: Tensor, ranks: Tensor) -> Tensor:
+    """The best is chosen among all, the next among the rest, and so on, in nats: (n,).
+
+    `scores` (n, k); `ranks` (n, k), whole numbers, 1 the best, equal ones a tie, 0 where a row has no such response.
+    Each of several tied responses is chosen among them and those below (Breslow 1974); the last place leaves no choice.
+    Luce 1959; Plackett 1975. With two responses it is Bradley-Terry.
+    """
+    present = ranks > 0
+    available = present[:, None, :] & (ranks[:, None, :] >= ranks[:, :, None])  # [i, j]: j was there when i was chosen
+    among = scores[:, None, :].masked_fill(~available, _NOWHERE).logsumexp(-1)
+    chosen = present & (ranks < ranks.amax(1, keepdim=True))
+    return torch.where(chosen, among - scores, 0.0).sum(1)
+
+
+def ordinal(scores: Tensor, thresholds: Tensor, slopes: Tensor, ratings: Tensor) -> Tensor:
+    """-log P(rating), where P(rating > c) = sigmoid(a (s - b_c)), in nats: (n,).
+
+    `scores` s (n,); `thresholds` b (n, levels - 1), rising; `slopes` a (n,), above 0: how much scores matter to the
+    annotator; `ratings` (n,), whole numbers from 1 to `levels`. The graded response model: Samejima 1969, with
+    McCullagh 1980 for a = 1.
+    """
+    edge = thresholds.new_full((len(thresholds), 1), _FAR)
+    edges = torch.cat([-edge, thresholds, edge], dim=1)
+    over = slopes * (scores - edges.gather(1, ratings[:, None] - 1).squeeze(1))
+    under = slopes * (scores - edges.gather(1, ratings[:, None]).squeeze(1))
+    # sigmoid(x) - sigmoid(y) = sigmoid(x) sigmoid(-y) (1 - e^(y - x)), which loses no digits in the tails
+    return -(F.logsigmoid(over) + F.logsigmoid(-under) + torch.log(-torch.expm1(under - over)))

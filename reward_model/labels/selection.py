@@ -7,15 +7,10 @@ from dataclasses import dataclass, replace
 
 from foundation.errors import UserError
 from reward_model.config import RewardConfig
-from reward_model.labels.data import (
-    Row,
-    check_disjoint,
-    comparisons,
-    held_out_prompts,
-    split_by_prompt,
-    to_labels,
-)
-from reward_model.labels.records import OVERALL, Label, Pair, Ranking, Rating
+from reward_model.labels.comparisons import comparisons
+from reward_model.labels.reading import to_labels
+from reward_model.labels.records import OVERALL, Label, Pair, Ranking, Rating, Row
+from reward_model.labels.splits import check_disjoint, held_out_prompts, split_by_prompt
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,22 @@
 """A mixture of rewards: R = sum of lambda_i z_i, where z_i is the i-th reward, normalised and clipped.
 
-Also a function with TRL's `reward_funcs` signature. A gate is a hard constraint: where one reward falls below its
+Also a function with TRL's `reward_funcs` signature. A gate is a hard constraint: if one reward falls below its
 `at_least`, R is that reward's `otherwise`, whatever the rest says. What each reward gave stays readable in `last`. The
-running normalisation is state: who trains with it keeps it in checkpoints.
+running normalisation is state, which training keeps in its checkpoints.
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
 from typing import Any
 
 from backbone.adapters import SharedBase
+from backbone.training.running_moments import RunningMoments
 from foundation.errors import UserError
+from reward_model.rewards.interface import Reward
 from reward_model.rewards.registry import BuiltReward, RewardSpec, build
-from reward_model.rewards.reward_function import Reward, Text
+from reward_model.rewards.texts import Text
 
 Gather = Callable[[list[float]], list[float]]
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Count, mean and sum of squared distances from the mean of all values so far."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def after(self, values: Sequence[float]) -> "Moments":
-        """With these values added (Chan, Golub and LeVeque 1979, eq. 2.1)."""
-        if not values:
-            return self
-        fresh = sum(values) / len(values)
-        count, distance = self.count + len(values), fresh - self.mean
-        squares = self.squares + sum((value - fresh) ** 2 for value in values)
-        squares += distance**2 * self.count * len(values) / count
-        return Moments(count, self.mean + distance * len(values) / count, squares)
-
-    def standardised(self, value: float) -> float:
-        """`value` as a z-score; 0 while all values were the same."""
-        std = math.sqrt(self.squares / self.count)
-        return (value - self.mean) / std if std > 1e-12 * max(1.0, abs(self.mean)) else 0.0
 
 
 class Composite:
@@ -65,7 +41,9 @@ class Composite:
         self.rewards = list(rewards)
         self.last: dict[str, list[float]] = {}
         self._gather = gather
-        self._moments = {reward.spec.title: Moments() for reward in rewards if reward.spec.normalise == "running"}
+        self._moments = {
+            reward.spec.title: RunningMoments() for reward in rewards if reward.spec.normalise == "running"
+        }
 
     def __call__(self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
         """R of each completion. A running normalisation takes this batch in before it is used."""
@@ -88,7 +66,7 @@ class Composite:
 
     def state(self) -> dict[str, list[float]]:
         """What the running normalisations remember, as JSON."""
-        return {title: list(astuple(moments)) for title, moments in self._moments.items()}
+        return {title: [moments.count, moments.mean, moments.squares] for title, moments in self._moments.items()}
 
     def restore(self, state: Mapping[str, Sequence[float]]) -> None:
         """Go on from what `state` gave; `UserError` where it is of another mixture."""
@@ -97,12 +75,14 @@ class Composite:
                 f"the saved normalisation is of the rewards {', '.join(state) or 'none'}, this mixture normalises "
                 f"{', '.join(self._moments) or 'none'}. Start anew, or use the rewards it was saved with."
             )
-        self._moments = {title: Moments(int(count), mean, rest) for title, (count, mean, rest) in state.items()}
+        self._moments = {
+            title: RunningMoments(mean, squares, int(count)) for title, (count, mean, squares) in state.items()
+        }
 
     def _normalised(self, spec: RewardSpec, values: list[float]) -> list[float]:
         if spec.normalise == "running":
             moments = self._moments[spec.title] = self._moments[spec.title].after(self._gather(values))
-            values = [moments.standardised(value) for value in values]
+            values = [moments.z_score(value) for value in values]
         elif spec.bounds is not None:
             low, high = spec.bounds
             values = [min(1.0, max(0.0, (value - low) / (high - low))) for value in values]
@@ -118,5 +98,5 @@ def compose(
     learned: Reward | None = None,
     gather: Gather = list,
 ) -> Composite:
-    """The mixture of the rewards that `specs` name; see `metrics.build`."""
+    """The mixture of the rewards that `specs` name; see `registry.build`."""
     return Composite([build(spec, base=base, learned=learned) for spec in specs], gather)

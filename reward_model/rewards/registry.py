@@ -4,7 +4,7 @@
     reward(prompts=["..."], completions=["..."], references=[["...", "..."]])  # [0.37]
 
 A name with a dot is the path of a function of the user's (`my_package.rewards.politeness`). How several are mixed is in
-`composite.py`; what each computes, in the `metrics_*` modules.
+`mixture.py`. To add a reward, write a `Kind` in `kinds/` and name it in `KINDS`.
 """
 
 import math
@@ -16,14 +16,18 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.settings import Settings
-from reward_model.rewards.bleu_rouge import Bleu, Chrf, Rouge
-from reward_model.rewards.classifier import Classifier
-from reward_model.rewards.coherence import Coherence
-from reward_model.rewards.formats import Format
-from reward_model.rewards.reward_function import Given, Kind, Reward, Text
-from reward_model.rewards.surface import Grammar, Keywords, Length, Safety
-from reward_model.rewards.unit_tests import PassedTests
-from reward_model.rewards.user_function import Path
+from reward_model.rewards.interface import Given, Kind, Reward
+from reward_model.rewards.kinds.bleu_rouge import Bleu, Chrf, Rouge
+from reward_model.rewards.kinds.classifier import Classifier
+from reward_model.rewards.kinds.coherence import Coherence
+from reward_model.rewards.kinds.format import Format
+from reward_model.rewards.kinds.grammar import Grammar
+from reward_model.rewards.kinds.keywords import Keywords
+from reward_model.rewards.kinds.length import Length
+from reward_model.rewards.kinds.safety import Safety
+from reward_model.rewards.kinds.unit_tests import PassedTests
+from reward_model.rewards.kinds.user_function import UserFunction
+from reward_model.rewards.texts import Text
 
 LEARNED = "learned"
 
@@ -55,7 +59,7 @@ KINDS: Mapping[str, type[Kind]] = {
 
 
 class RewardSpec(Settings):
-    """One reward by name, with its parameters beside it, and its part in a mixture (`composite.py`)."""
+    """One reward by name, with its parameters beside it, and its part in a mixture (`mixture.py`)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -80,7 +84,7 @@ class RewardSpec(Settings):
     def kind(self) -> Kind:
         """The named kind of reward with this spec's parameters."""
         parameters = self.model_extra or {}
-        return Path(path=self.name, **parameters) if "." in self.name else KINDS[self.name](**parameters)
+        return UserFunction(path=self.name, **parameters) if "." in self.name else KINDS[self.name](**parameters)
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -116,7 +120,7 @@ class BuiltReward:
         self.__name__ = spec.title
 
     def __call__(self, prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
-        """One finite value a completion, pessimism taken off; `UserError` where the reward fails to give that."""
+        """One finite value per completion, pessimism taken off; `UserError` if the reward fails to give that."""
         title = self.spec.title
         try:
             returned = self._reward(prompts=prompts, completions=completions, **columns)
@@ -172,7 +176,7 @@ def _explained(spec: RewardSpec, error: ValidationError) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        kind = Path if "." in spec.name else KINDS[spec.name]
+        kind = UserFunction if "." in spec.name else KINDS[spec.name]
         own = [field for field in kind.model_fields if field != "path"]
         common = [field for field in RewardSpec.model_fields if field != "name"]
         return (

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from reward_model.labels.data import split_by_prompt
 from safetensors.torch import load_file
 
 from backbone.adapters import SharedBase
@@ -20,6 +19,7 @@ from pipeline.config.config import Config
 from pipeline.evaluation.judges import SCORE
 from pipeline.runs.manifest import Manifest
 from policy.metrics import MACHINE_METRICS
+from reward_model.labels.splits import split_by_prompt
 from tests.pipeline import tiny
 
 ADAPTER = "adapter_model.safetensors"

@@ -13,7 +13,8 @@ from foundation.errors import UserError
 from foundation.files import read_jsonl, write_json, write_jsonl
 from pipeline import tools
 from pipeline.config.config import Config
-from reward_model.scorer import ASPECTS, RewardScorer
+from reward_model.score_head import ASPECTS
+from reward_model.scorer import RewardScorer
 from tests.reward_model.planted import planted
 
 ROWS = [

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from reward_model.training.train import RewardConfig, train_reward
+from reward_model.config import RewardConfig
+from reward_model.training.train import train_reward
 from tests.reward_model.planted import planted
 
 CONFIG = RewardConfig(epochs=2, learning_rate=5e-3, held_out=0.3, lora_rank=4, lora_alpha=8, micro_batch=4)

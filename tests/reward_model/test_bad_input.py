@@ -1,6 +1,6 @@
 """Labels and folders that cannot be used: one clear message each, and before a model is loaded wherever that is known.
 
-Own reward functions that hang or print are in test_metrics_path.py, empty and equal responses in test_data.py.
+Own reward functions that hang or print are in test_user_function.py, empty and equal responses in test_reading.py.
 """
 
 import shutil

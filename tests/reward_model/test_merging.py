@@ -16,9 +16,10 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from backbone.adapters import SharedBase, lora_config
 from foundation.errors import UserError
 from pipeline import tools
-from reward_model.merging import merge_reward, reward_function
+from reward_model.merging import merge_reward
 from reward_model.model_card import load_snippet
 from reward_model.scorer import RewardScorer
+from reward_model.trl_reward_function import reward_function
 from tests.reward_model.planted import planted
 
 ROWS = planted(6, seed=5)

@@ -37,8 +37,8 @@ def test_what_was_not_measured_is_said_to_be_so() -> None:
 
 
 def test_a_model_that_beats_no_control_is_marked() -> None:
-    assert "above both controls" in card()
-    assert "not shown to be better than a control" in card(accuracy_low=0.58)
+    assert "above both baselines" in card()
+    assert "not shown to be better than a baseline" in card(accuracy_low=0.58)
     assert "(a bag of words" in card(accuracy_low=0.58)
 
 

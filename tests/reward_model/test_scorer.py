@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from backbone.adapters import SharedBase, lora_config
 from foundation.errors import UserError
-from reward_model.labels.data import to_dataset
+from reward_model.labels.reading import to_pair
+from reward_model.labels.rendering import rendered
 from reward_model.scorer import RewardScorer
 from tests.conftest import make_tiny_model
 from tests.reward_model.planted import planted
@@ -82,11 +83,11 @@ def test_a_shared_base_gives_the_scores_of_an_own_base(scorer, trained, base):
 
 def test_what_is_scored_is_what_was_trained_on(scorer):
     row = planted(1, seed=8)[0]
-    data = to_dataset([row], scorer.base.renderer, scorer.max_length).dataset[0]
+    trained_on, (chosen, _), _ = rendered(to_pair(row, "row"), scorer.base.renderer, scorer.max_length)
     prompt = scorer.base.renderer.prompt_ids(row["prompt"])
     text = scorer.base.renderer.tokenizer(row["chosen"][0]["content"], add_special_tokens=False)["input_ids"]
     cut_off = scorer.score([prompt], [text])  # no end of turn: it is completed
-    torch.testing.assert_close(cut_off, scorer.score_sequences([data["chosen_ids"]]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(cut_off, scorer.score_sequences([[*trained_on, *chosen]]), atol=1e-5, rtol=0)
 
 
 def test_the_planted_word_is_what_is_scored(scorer):

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset, load_dataset
-from reward_model.labels.data import to_pairs
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl import (
     DPOConfig,
@@ -26,6 +25,7 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Judgement, Task
 from labeling_ui.exchange.exports.registry import export
 from labeling_ui.store.store import Store
+from reward_model.labels.reading import to_pairs
 from tests.labeling_ui.filling import fill, fill_with
 
 ARGUMENTS = {

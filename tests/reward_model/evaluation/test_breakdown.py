@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 
 from foundation.errors import UserError
-from reward_model.evaluation.breakdown import (
-    against,
-    agreement,
-    breakdown,
-    by_value,
-    drift,
-    length_bias,
-    position_bias,
-)
-from reward_model.labels.data import Pair
+from reward_model.evaluation.annotator_agreement import agreement, position_bias
+from reward_model.evaluation.breakdown import breakdown, by_value, drift, length_bias
+from reward_model.evaluation.older_model import against
+from reward_model.labels.records import Pair
 
 
 def pair(prompt: str, chosen: int, rejected: int) -> Pair:

@@ -1,4 +1,4 @@
-"""Figures on numbers worked by hand, and controls that can be fooled only by what they measure."""
+"""Figures on numbers worked by hand, and baselines that can be fooled only by what they measure."""
 
 import json
 
@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from foundation.errors import UserError
+from reward_model.bag_of_words import BagOfWords
 from reward_model.evaluation.accuracy import clustered_interval, credit
-from reward_model.evaluation.baselines import BagOfWords, cross_validated, longer_wins
-from reward_model.evaluation.evaluate import evaluate_reward, figures, older_scorer
-from reward_model.labels.data import Pair
+from reward_model.evaluation.baselines import cross_validated, longer_wins
+from reward_model.evaluation.evaluate import evaluate_reward, figures
+from reward_model.evaluation.older_model import older_scorer
+from reward_model.labels.records import Pair
 from reward_model.scorer import RewardScorer
 from tests.reward_model.planted import planted
 

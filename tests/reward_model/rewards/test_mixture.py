@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from backbone.running_moments import RunningMoments
 from hypothesis import given
 from hypothesis import strategies as st
 
 from foundation.errors import UserError
-from reward_model.rewards.mixture import Composite, Moments, compose
+from reward_model.rewards.mixture import Composite, compose
 from reward_model.rewards.registry import BuiltReward, read_spec
 
 FINITE = st.floats(-1e3, 1e3)
@@ -59,7 +60,7 @@ def test_equal_values_are_worth_nothing_until_they_differ() -> None:
 
 @given(st.lists(st.lists(FINITE, min_size=1, max_size=5), min_size=1, max_size=5))
 def test_moments_of_batches_are_those_of_all_values(batches: list[list[float]]) -> None:
-    moments = Moments()
+    moments = RunningMoments()
     for batch in batches:
         moments = moments.after(batch)
     values = [value for batch in batches for value in batch]

@@ -33,7 +33,7 @@ def learned(prompts: list[Any], completions: list[Any], **columns: Any) -> list[
     return [(float(number), 0.5) for number in range(len(completions))]
 
 
-@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"model"}))  # which needs a model of its own: test_foreign.py
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"model"}))  # which needs a model of its own: test_classifier.py
 def test_every_reward_takes_texts_and_conversations_alike(name: str, base: SharedBase) -> None:
     reward = build({"name": name, **SPECS.get(name, {})}, base=base, learned=learned)
     plain = reward(prompts=["say something", "and more"], completions=["the cat ran", "tea"], **COLUMNS)
@@ -47,7 +47,7 @@ def test_every_reward_takes_texts_and_conversations_alike(name: str, base: Share
     assert all(isinstance(value, float) for value in plain)
 
 
-@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"model"}))  # which needs a model of its own: test_foreign.py
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"model"}))  # which needs a model of its own: test_classifier.py
 def test_a_value_does_not_depend_on_the_rest_of_the_batch(name: str, base: SharedBase) -> None:
     if name == "learned":
         pytest.skip("it is handed in")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
+from reward_model.rewards.kinds.unit_tests import code_of
 from reward_model.rewards.registry import build
-from reward_model.rewards.sandbox.isolation import Limits, Outcome, run_tests
-from reward_model.rewards.unit_tests import code_of
+from reward_model.rewards.sandbox.runner import Limits, Outcome, run_tests
 
 SECRET = "sk-do-not-show"
 

@@ -9,14 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backbone.adapters import SharedBase
-from backbone.cpu.shared_prompts import NAME, attending
-from backbone.loading import load_tokenizer
+from backbone.cpu.attention import use_attention
+from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
+from backbone.loading.models import load_tokenizer
 from backbone.tokens import Renderer, pad_left, pad_right
-from reward_model.labels.likelihood import LabelModel
+from reward_model.labels.encoding import LabelEncoding
+from reward_model.labels.label_model import LabelModel
 from reward_model.labels.records import Label, Pair, Ranking, Rating
-from reward_model.training.layouts import last_states
-from reward_model.training.sequences import LabelCollator, Scheme, pack
-from reward_model.training.train import load_untrained
+from reward_model.score_head import load_with_new_head
+from reward_model.training.collator import LabelCollator
+from reward_model.training.layouts import head_inputs
+from reward_model.training.sequences import to_sequences
 
 HELLO = ({"role": "user", "content": "the cat"},)
 OTHER = ({"role": "user", "content": "the dog ran to the mat"},)
@@ -40,21 +43,21 @@ MIXED: list[Label] = [
 
 def losses(labels: list[Label], renderer: Renderer, scored: dict[str, float], batch_size: int = 8) -> float:
     """The mean loss over batches of all the labels' sequences, where a text has the same score as an answer to all."""
-    scheme = Scheme.of(labels)
-    data = pack(labels, scheme, renderer, 64).dataset
-    model = LabelModel(scheme, labels, 4)
+    encoding = LabelEncoding.of(labels)
+    data = to_sequences(labels, encoding, renderer, 64).dataset
+    model = LabelModel(encoding, labels, 4)
     texts = {tuple(renderer.response_ids(text)): score for text, score in scored.items()}
     total = 0.0
     for first in range(0, len(data), batch_size):
         examples = [data[i] for i in range(first, min(first + batch_size, len(data)))]
         scores = torch.tensor([texts[tuple(ids)] for example in examples for ids in example["response_ids"]])
-        said = model(scores[:, None].expand(-1, len(scheme.aspects)), LabelCollator(0)(examples))
+        said = model(scores[:, None].expand(-1, len(encoding.aspects)), LabelCollator(0)(examples))
         total += said.item() * len(examples)
     return total / len(data)
 
 
 def test_a_response_is_there_once_whatever_was_said_of_it(renderer):
-    data = pack(MIXED, Scheme.of(MIXED), renderer, 64)
+    data = to_sequences(MIXED, LabelEncoding.of(MIXED), renderer, 64)
     assert data.labels == 6
     assert len(data.dataset) == 2
     assert [len(example["response_ids"]) for example in data.dataset] == [4, 4]
@@ -68,7 +71,7 @@ def test_a_response_is_there_once_whatever_was_said_of_it(renderer):
 
 def test_what_is_too_long_for_a_sequence_is_parted(renderer):
     labels: list[Label] = [Pair(HELLO, f"the cat {i} " * 4, f"the dog {i} " * 4) for i in range(6)]
-    data = pack(labels, Scheme.of(labels), renderer, 64).dataset
+    data = to_sequences(labels, LabelEncoding.of(labels), renderer, 64).dataset
     assert 1 < len(data) < 6
     assert max(data["length"]) <= 128
     assert sum(len(example["labels"]) for example in data) == 6
@@ -92,21 +95,21 @@ def test_a_comparison_given_twice_is_one_of_twice_the_weight(renderer, scores, w
 
 @pytest.mark.parametrize("layout", ["stream", "rows"])
 def test_every_layout_gives_the_same_states_in_the_same_order(renderer, tiny_model, layout):
-    model = load_untrained(str(tiny_model), torch.float32, renderer.pad_id).eval()
-    data = pack(MIXED, Scheme.of(MIXED), renderer, 64).dataset
+    model = load_with_new_head(str(tiny_model), torch.float32, renderer.pad_id).eval()
+    data = to_sequences(MIXED, LabelEncoding.of(MIXED), renderer, 64).dataset
     batches = [LabelCollator(renderer.pad_id, one)(list(data)) for one in (layout, "apart")]
-    attention = [NAME if layout == "stream" else None, None]
+    attention = [SHARED_PROMPT_ATTENTION if layout == "stream" else None, None]
     found = []
     for batch, name in zip(batches, attention, strict=True):
-        with torch.no_grad(), attending(model.config, name):
-            found.append(last_states(model, model.score, batch))
+        with torch.no_grad(), use_attention(model.config, name):
+            found.append(head_inputs(model, model.score, batch))
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
     for name in ("group", "log_length", "pairs", "pair_values", "rankings", "ranks", "rated", "raters"):
         assert torch.equal(batches[0][name], batches[1][name])
 
 
 def test_places_in_a_batch_are_counted_on_from_sequence_to_sequence(renderer):
-    data = pack(MIXED, Scheme.of(MIXED), renderer, 64).dataset
+    data = to_sequences(MIXED, LabelEncoding.of(MIXED), renderer, 64).dataset
     batch = LabelCollator(0)(list(data))
     assert batch["group"].tolist() == [0] * 4 + [1] * 4
     assert batch["pairs"].tolist() == [[0, 1], [2, 0]]
@@ -114,7 +117,7 @@ def test_places_in_a_batch_are_counted_on_from_sequence_to_sequence(renderer):
     assert batch["rankings"].tolist() == [[4, 5, 6]]
     assert batch["ranks"].tolist() == [[2, 1, 2]]
     assert batch["rated"].tolist() == [3, 7, 4]
-    assert Scheme.of(MIXED).raters == (("", 7, "ben"), ("honest", 5, "ann"), ("honest", 5, "ben"))
+    assert LabelEncoding.of(MIXED).raters == (("", 7, "ben"), ("honest", 5, "ann"), ("honest", 5, "ben"))
     assert batch["raters"].tolist() == [0, 1, 2]
 
 

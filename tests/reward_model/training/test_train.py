@@ -13,15 +13,20 @@ import torch
 from safetensors.torch import load_file
 
 from backbone.adapters import SharedBase
-from backbone.loading import load_tokenizer
+from backbone.loading.models import load_tokenizer
 from backbone.tokens import Renderer
+from backbone.training.whole_checkpoints import last_whole_checkpoint
 from foundation.errors import UserError
-from reward_model.labels.data import to_dataset, to_labels
+from reward_model.config import RewardConfig
+from reward_model.labels.encoding import LabelEncoding
+from reward_model.labels.reading import to_labels, to_pairs
+from reward_model.labels.rendering import rendered
+from reward_model.score_head import load_with_new_head
 from reward_model.training import train as train_module
-from reward_model.training.label_trainer import last_checkpoint
-from reward_model.training.layouts import agrees, best_layout, visible
-from reward_model.training.sequences import LabelCollator, Scheme, pack
-from reward_model.training.train import RewardConfig, load_untrained, train_reward
+from reward_model.training.collator import LabelCollator
+from reward_model.training.layouts import best_layout, rows_agree, visible
+from reward_model.training.sequences import to_sequences
+from reward_model.training.train import train_reward
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted
 
@@ -41,17 +46,17 @@ def test_a_planted_preference_is_learned(trained):
 
 
 def test_the_first_score_of_every_response_is_zero(tiny_model):
-    model = load_untrained(str(tiny_model), torch.float32, 0)
+    model = load_with_new_head(str(tiny_model), torch.float32, 0)
     assert model(torch.tensor([[5, 6, 7]])).logits.tolist() == [[0.0]]
 
 
 def test_sharing_a_prompt_changes_no_score(tiny_model):
     renderer = Renderer.of(load_tokenizer(str(tiny_model)), 256)
     labels = to_labels(planted(6, per_prompt=3))
-    data = pack(labels, Scheme.of(labels), renderer, 256).dataset
+    data = to_sequences(labels, LabelEncoding.of(labels), renderer, 256).dataset
     assert len(data) == 6
-    model = load_untrained(str(tiny_model), torch.float32, renderer.pad_id).eval()
-    assert all(agrees(model, model.score, renderer.pad_id, example, tolerance=1e-5) for example in data)
+    model = load_with_new_head(str(tiny_model), torch.float32, renderer.pad_id).eval()
+    assert all(rows_agree(model, model.score, renderer.pad_id, example, tolerance=1e-5) for example in data)
 
 
 def test_a_response_does_not_see_the_other():
@@ -72,9 +77,9 @@ def test_a_response_does_not_see_the_other():
 @pytest.mark.parametrize(("longest", "expected"), [(256, "stream"), (4096, "rows")])
 def test_a_stream_where_it_pays_else_rows(tiny_model, longest, expected):
     tokenizer = load_tokenizer(str(tiny_model))
-    model = load_untrained(str(tiny_model), torch.float32, 0).eval()
+    model = load_with_new_head(str(tiny_model), torch.float32, 0).eval()
     labels = to_labels(planted(2))
-    example = pack(labels, Scheme.of(labels), Renderer.of(tokenizer, 256), 256).dataset[0]
+    example = to_sequences(labels, LabelEncoding.of(labels), Renderer.of(tokenizer, 256), 256).dataset[0]
     assert best_layout(SharedBase(model, tokenizer, str(tiny_model)), model.score, example, longest) == expected
 
 
@@ -109,7 +114,7 @@ def test_a_prompt_in_both_splits_is_refused_before_a_model_is_loaded(tmp_path):
         train_reward(RewardConfig(), "/no/such/model", rows, tmp_path, held_out=rows[:1])
 
 
-def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tiny_model, tmp_path):
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_whole_checkpoint(tiny_model, tmp_path):
     rows = planted(60)
     config = CONFIG.model_copy(update={"checkpoint_every": 2, "epochs": 1.0})
     for row in rows:
@@ -133,7 +138,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_checkpoint(tiny_mo
         patch.setattr(module, "load_untrained", load)
         with pytest.raises(UserError, match="not a finite number at step 4"):
             train_reward(config, str(tiny_model), rows, tmp_path, on_step=spoil, **CPU)
-    checkpoint = Path(last_checkpoint(tmp_path / "checkpoints"))
+    checkpoint = Path(last_whole_checkpoint(tmp_path / "checkpoints"))
     assert checkpoint.name == "checkpoint-2"
     assert all(w.isfinite().all() for w in load_file(checkpoint / "adapter_model.safetensors").values())
     assert not (tmp_path / "adapter_model.safetensors").exists()
@@ -144,7 +149,7 @@ def test_a_half_written_checkpoint_is_never_used(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:
             (tmp_path / f"checkpoint-{step}" / "whole").touch()
-    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
     assert not (tmp_path / "checkpoint-30").exists()
 
 
@@ -195,7 +200,8 @@ def test_other_settings_do_not_go_on_from_old_checkpoints(tiny_model, tmp_path):
 def test_the_folder_loads_without_this_project(trained, tiny_model, tmp_path):
     folder, _ = trained
     base = SharedBase.load(str(tiny_model), **CPU)
-    data = to_dataset(planted(4, seed=3), base.renderer, 256).dataset
+    both = [rendered(pair, base.renderer, 256) for pair in to_pairs(planted(4, seed=3))]
+    chosen = [[*prompt, *responses[0]] for prompt, responses, _ in both]
     script = (
         "import json, sys, torch\n"
         "from peft import PeftModel\n"
@@ -210,12 +216,12 @@ def test_the_folder_loads_without_this_project(trained, tiny_model, tmp_path):
         "assert not {'pipeline', 'reward_model', 'backbone', 'foundation'} & sys.modules.keys()\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", script, str(tiny_model), str(folder), json.dumps(list(data["chosen_ids"]))],
+        [sys.executable, "-c", script, str(tiny_model), str(folder), json.dumps(chosen)],
         capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
     from reward_model.scorer import RewardScorer
 
-    scores = RewardScorer.load(folder, base).score_sequences(list(data["chosen_ids"]))
+    scores = RewardScorer.load(folder, base).score_sequences(chosen)
     plain = torch.tensor(json.loads(result.stdout.splitlines()[-1]))
     assert plain.abs().min() > 1e-2
     torch.testing.assert_close(scores, plain, atol=1e-4, rtol=0)

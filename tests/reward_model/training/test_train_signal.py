@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from backbone.adapters import SharedBase
-from reward_model.labels.data import comparisons, to_labels
+from reward_model.labels.comparisons import comparisons
+from reward_model.labels.reading import to_labels
 from reward_model.labels.records import Pair
-from reward_model.scorer import ASPECTS, RewardScorer
+from reward_model.score_head import ASPECTS
+from reward_model.scorer import RewardScorer
 from reward_model.training.train import train_reward
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import WORDS, planted

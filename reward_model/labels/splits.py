@@ -1,0 +1,45 @@
+"""Which prompts are held out: training, validation and test labels never share one."""
+
+import hashlib
+from collections.abc import Sequence
+
+from foundation.errors import UserError
+from reward_model.labels.reading import to_labels
+from reward_model.labels.records import Row
+
+
+def split_by_prompt(rows: Sequence[Row], held_out: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """Split rows into `(train, held out)` so that a prompt is never in both; `held_out` is a share of the prompts."""
+    keys = [label.prompt_key for label in to_labels(rows)]
+    chosen = held_out_prompts(keys, held_out, seed)
+    train = [row for row, key in zip(rows, keys, strict=True) if key not in chosen]
+    return train, [row for row, key in zip(rows, keys, strict=True) if key in chosen]
+
+
+def held_out_prompts(keys: Sequence[str], held_out: float, seed: int) -> set[str]:
+    """Which prompts are held out: those whose hash with the seed, as a number in [0, 1), is below `held_out`.
+
+    Each prompt is decided for itself, so that more labels never move one to the other side. Where that
+    would leave a side empty, the prompt nearest to the line crosses it.
+    """
+    places = {key: int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest(), 16) / 2**256 for key in keys}
+    if len(places) < 2:
+        raise UserError(
+            f"there are preferences for only {len(places)} different prompts, so none can be held out to "
+            "measure the reward model on. Label more prompts (`rlhf label`, `rlhf import`)."
+        )
+    ranked = sorted(places, key=lambda key: places[key])
+    count = sum(place < held_out for place in places.values())
+    return set(ranked[: min(max(count, 1), len(ranked) - 1)])
+
+
+def check_disjoint(train: Sequence[Row], held_out: Sequence[Row]) -> None:
+    """Raise `UserError` where a prompt is in both splits: accuracy held out would then mean nothing."""
+    seen = {label.prompt_key for label in to_labels(train)}
+    shared = {label.prompt_key: label for label in to_labels(held_out) if label.prompt_key in seen}
+    if shared:
+        text = next(iter(shared.values())).prompt[-1]["content"]
+        raise UserError(
+            f"{len(shared)} prompts are in both the training and the held-out split, among them {text[:80]!r}. "
+            "Move all rows of a prompt to one side."
+        )

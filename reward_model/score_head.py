@@ -1,0 +1,64 @@
+"""The score head: put on a base, read off after training, saved beside the adapter, and the heads of rated aspects.
+
+The overall head is saved by PEFT among the adapter's weights and loaded with them (`backbone/adapters.py`).
+"""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from backbone.training.quiet import quiet
+from foundation.errors import UserError
+from reward_model.labels.records import OVERALL
+
+ASPECTS = "aspects.safetensors"
+
+
+def load_with_new_head(name: str, dtype: torch.dtype, pad_id: int) -> PreTrainedModel:
+    """The base as a sequence-classification model whose new score head is zero: every score begins at zero."""
+    with quiet():
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            name, num_labels=1, pad_token_id=pad_id, dtype=dtype, output_loading_info=True
+        )
+    missing = sorted(set(info["missing_keys"]) - {"score.weight"})
+    if missing or not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        raise UserError(
+            f"{name} cannot carry a score head ({f'its {missing[0]} is missing' if missing else 'no linear score'}). "
+            "Use a decoder model that transformers can load for sequence classification, such as Llama, Qwen or SmolLM."
+        )
+    torch.nn.init.zeros_(model.score.weight)
+    return cast(PreTrainedModel, model)
+
+
+def head_weight(model: PeftModel) -> torch.Tensor:
+    """The trained head's weights, (hidden,), float32 on the CPU."""
+    score = cast(Any, model.base_model.model).score.modules_to_save["default"]
+    return cast(torch.Tensor, score.weight.detach().float().cpu().squeeze(0).clone())
+
+
+def save_adapter_and_heads(model: PeftModel, folder: Path, heads: dict[str, torch.Tensor]) -> None:
+    """Adapter and overall head as PEFT has them; the heads of aspects, where there are any, in a file beside them."""
+    cast(Any, model.base_model.model).score.modules_to_save["default"].weight.data.copy_(heads[OVERALL])
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    aspects = {name: head.contiguous() for name, head in heads.items() if name != OVERALL}
+    if aspects:
+        save_file(aspects, folder / ASPECTS)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's card is an empty form
+
+
+def load_aspect_heads(folder: Path, hidden: int) -> dict[str, torch.Tensor]:
+    """The heads of rated aspects, each (hidden,); none if none was rated apart from the whole."""
+    if not (folder / ASPECTS).is_file():
+        return {}
+    try:
+        heads = load_file(folder / ASPECTS)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder / ASPECTS} is damaged ({error}). Train the reward model again.") from error
+    if wrong := next((name for name, head in heads.items() if head.shape != (hidden,)), None):
+        raise UserError(f'"{wrong}" in {folder / ASPECTS} is of another size. Train the reward model again.')
+    return heads

@@ -1,0 +1,28 @@
+"""A reward model as a function for TRL's `reward_funcs`, with the adapter on a base of its own.
+
+RLOOTrainer(model, reward_funcs=reward_function(Path("reward")), ...)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from reward_model.rewards.interface import Reward
+from reward_model.rewards.texts import Text, messages_of, text_of
+from reward_model.scorer import RewardScorer
+
+
+def reward_function(reward: RewardScorer | Path | str, *, dtype: str = "auto", device: str = "auto") -> Reward:
+    """The reward model, or the folder of one, as a function with TRL's `reward_funcs` signature.
+
+    Texts are tokenised as in training, so that the policy may have another tokenizer; completions count as finished.
+    """
+    scorer = reward if isinstance(reward, RewardScorer) else RewardScorer.load(reward, dtype=dtype, device=device)
+    renderer = scorer.base.renderer
+
+    def learned(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
+        asked = [renderer.prompt_ids(messages_of(prompt)) for prompt in prompts]
+        said = [renderer.response_ids(text_of(completion)) for completion in completions]
+        return cast("list[float]", scorer.score(asked, said).tolist())
+
+    return learned
