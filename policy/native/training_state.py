@@ -4,13 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from backbone.adapters import SharedBase, lora_config
+from backbone.adapters import SharedBase
 from backbone.training.running_moments import RunningMoments
 from policy.algorithms.advantages import RunningMean
 from policy.algorithms.kl import AdaptiveKL
 from policy.config import PolicyConfig, algorithm_of
+from policy.initial_adapter import add_initial_adapter
 from policy.native.master_weights import MasterWeights
 from policy.native.value_network import ValueNetwork, build_value_network
 from policy.scoring import Mixture
@@ -39,14 +38,7 @@ class TrainState:
 
 def initial_state(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | None = None) -> TrainState:
     """A new adapter on the base, or `initial` with its own rank and layers; a value network if one is needed."""
-    if initial is not None:
-        base.load_adapter(ADAPTER, initial, trainable=True)
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            base.add_adapter(
-                ADAPTER, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets), trainable=True
-            )
+    add_initial_adapter(base, ADAPTER, config, seed, initial)
     state = TrainState(MasterWeights((config.learning_rate, base.parameters(ADAPTER))))
     if config.kl_target is not None:
         state.kl = AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)

@@ -21,12 +21,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.distributed import DistributedBackend
 
-from backbone.adapters import SharedBase, lora_config
+from backbone.adapters import SharedBase
 from backbone.training.whole_checkpoints import last_whole_checkpoint, mark_whole
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_jsonl
 from policy.alarms import Alarms
 from policy.config import PolicyConfig
+from policy.initial_adapter import add_initial_adapter
 from policy.metrics import LOG, machine_metrics
 from policy.scoring import Mixture, Scorer
 
@@ -164,14 +165,7 @@ def add_trained_adapter(config: PolicyConfig, base: SharedBase, seed: int, initi
 
     Under ZeRO-3 it keeps the base's dtype: DeepSpeed gathers weights of one dtype only (trl#6089).
     """
-    if initial is not None:
-        base.load_adapter(ADAPTER, initial, trainable=True)
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            base.add_adapter(
-                ADAPTER, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets), trainable=True
-            )
+    add_initial_adapter(base, ADAPTER, config, seed, initial)
     if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
         base.use_peft_layers()
     else:
