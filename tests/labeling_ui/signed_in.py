@@ -18,8 +18,8 @@ PASSWORD = "correct horse"
 
 
 @dataclass
-class House:
-    """A running app, and who can sign in to it."""
+class LabelingApp:
+    """The app over a small store, and who can sign in to it."""
 
     store: Store
     people: Accounts
@@ -41,7 +41,7 @@ class House:
         return client
 
 
-def open_house(folder: Path, pairs: int = 3) -> House:
+def open_app(folder: Path, pairs: int = 3) -> LabelingApp:
     store = Store(folder / "labels.db")
     add_pairs(store, pairs, overlap=100)
 
@@ -49,4 +49,4 @@ def open_house(folder: Path, pairs: int = 3) -> House:
         return build_app(store, "secret")
 
     # Where no loop runs, Gradio makes some and leaves them open.
-    return House(store, Accounts(store.database), asyncio.run(build()))
+    return LabelingApp(store, Accounts(store.database), asyncio.run(build()))

@@ -15,7 +15,7 @@ from typing import Any
 
 from foundation.files import Row
 from labeling_ui.data_model import Answer
-from labeling_ui.exchange.importers import field_mapping as fields
+from labeling_ui.exchange.importers import field_mapping
 from labeling_ui.exchange.importers.judged_items import Format, Item, Refused, Vote
 
 _Given = tuple[str, str, str, Any]
@@ -28,7 +28,7 @@ def argilla(row: Row, where: str) -> Iterable[Item]:
     given = list(_given(row))
     if not given:
         raise Refused("nobody has answered it")
-    prompt, responses = fields.conversation(shown), fields.responses(shown)
+    prompt, responses = field_mapping.conversation(shown), field_mapping.responses(shown)
     said: dict[str, list[tuple[str, Any]]] = defaultdict(list)
     skipped: set[str] = set()
     for user, status, question, value in given:
@@ -38,7 +38,7 @@ def argilla(row: Row, where: str) -> Iterable[Item]:
             said[user].append((question, value))
     votes: dict[str, list[Vote]] = defaultdict(list)
     for user, values in said.items():
-        for answer in fields.answers(values, list(responses)):
+        for answer in field_mapping.answers(values, list(responses)):
             votes[kind_of(answer)].append(Vote(f"argilla {user}", answer))
     if not votes and not skipped:
         raise Refused("its answers are drafts, or say nothing of the responses")

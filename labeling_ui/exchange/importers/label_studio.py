@@ -11,7 +11,7 @@ from typing import Any
 
 from foundation.files import Row
 from labeling_ui.data_model import Answer
-from labeling_ui.exchange.importers import field_mapping as fields
+from labeling_ui.exchange.importers import field_mapping
 from labeling_ui.exchange.importers.argilla import kind_of
 from labeling_ui.exchange.importers.judged_items import Format, Item, Refused, Vote, value
 
@@ -24,7 +24,7 @@ def label_studio(row: Row, where: str) -> Iterable[Item]:
     judged = [each for each in annotations if isinstance(each, dict)]
     if not judged:
         raise Refused("nobody has annotated it")
-    prompt, responses = fields.conversation(data), _responses(data)
+    prompt, responses = field_mapping.conversation(data), _responses(data)
     votes: dict[str, list[Vote]] = defaultdict(list)
     skips: list[Vote] = []
     for annotation in judged:
@@ -32,7 +32,7 @@ def label_studio(row: Row, where: str) -> Iterable[Item]:
         if annotation.get("was_cancelled"):
             skips.append(Vote(name, Answer("skip", reason="cancelled in Label Studio")))
             continue
-        for answer in fields.answers(_said(annotation, list(responses)), list(responses)):
+        for answer in field_mapping.answers(_said(annotation, list(responses)), list(responses)):
             votes[kind_of(answer)].append(Vote(name, answer))
     if not votes and not skips:
         raise Refused("its annotations say nothing of the responses")
@@ -46,7 +46,7 @@ def _responses(data: Row) -> dict[str, str]:
     for listed in data.values():
         if isinstance(listed, list) and listed and all(isinstance(one, dict) and "id" in one for one in listed):
             return {str(one["id"]): str(next((one[name] for name in _TEXTS if one.get(name)), "")) for one in listed}
-    return fields.responses(data)
+    return field_mapping.responses(data)
 
 
 def _said(annotation: Row, names: list[str]) -> Iterator[tuple[str, Any]]:
@@ -58,13 +58,14 @@ def _said(annotation: Row, names: list[str]) -> Iterator[tuple[str, Any]]:
         targets = targets.split(",") if isinstance(targets, str) else targets
         if kind == "pairwise" and found.get("selected") in ("left", "right"):
             place = int(found["selected"] == "right")
-            named = len(targets) == 2 and fields.place_of(str(targets[place]).strip(), names) is not None
+            named = len(targets) == 2 and field_mapping.place_of(str(targets[place]).strip(), names) is not None
             yield question, str(targets[place]).strip() if named else found["selected"]
         elif kind == "choices" and found.get("choices"):
             yield question, str(found["choices"][0])
         elif kind in ("rating", "number"):
             about = str(targets[0]) if targets and len(names) > 1 else ""
-            yield (f"{question} {about}" if fields.place_of(about, names) is not None else question), found.get(kind)
+            of_response = field_mapping.place_of(about, names) is not None
+            yield f"{question} {about}" if of_response else question, found.get(kind)
         elif kind == "ranker":
             yield question, _order(found.get("ranker"))
         elif kind == "textarea":

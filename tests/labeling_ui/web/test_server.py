@@ -22,23 +22,23 @@ from labeling_ui.people.signing_secret import secret_beside_file
 from labeling_ui.store.store import Store
 from labeling_ui.web.server import serve
 from tests.labeling_ui.pages import add_pairs
-from tests.labeling_ui.signed_in import HTML, PASSWORD, House, open_house
+from tests.labeling_ui.signed_in import HTML, PASSWORD, LabelingApp, open_app
 
 pytestmark = pytest.mark.usefixtures("quick_passwords")
 SERVE = "import sys; from labeling_ui.web.server import serve; serve(sys.argv[1], port=0)"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    house = open_house(tmp_path_factory.mktemp("labels"))
-    yield house
-    house.store.close()
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelingApp]:
+    site = open_app(tmp_path_factory.mktemp("labels"))
+    yield site
+    site.store.close()
 
 
-def test_signing_in_gives_a_lax_cookie_and_the_page(house: House) -> None:
-    client = house.visitor()
+def test_signing_in_gives_a_lax_cookie_and_the_page(site: LabelingApp) -> None:
+    client = site.visitor()
     assert client.get("/", headers=HTML).headers["location"] == "/sign-in"
-    house.people.add("First", password=PASSWORD)
+    site.people.add("First", password=PASSWORD)
     response = client.post("/sign-in", data={"name": " First ", "password": PASSWORD})
     assert (response.status_code, response.headers["location"]) == (303, "/")
     cookie = response.headers["set-cookie"].lower()
@@ -52,8 +52,8 @@ def test_signing_in_gives_a_lax_cookie_and_the_page(house: House) -> None:
     assert client.get("/api/desk").json()["annotator"] == "First"
 
 
-def test_over_tls_the_cookie_is_bound_to_it(house: House) -> None:
-    client = house.client("Tess", base="https://labels.test")
+def test_over_tls_the_cookie_is_bound_to_it(site: LabelingApp) -> None:
+    client = site.client("Tess", base="https://labels.test")
     (cookie,) = client.cookies.jar
     assert cookie.name == "__Host-rlhf_session"
     assert cookie.secure
@@ -62,8 +62,8 @@ def test_over_tls_the_cookie_is_bound_to_it(house: House) -> None:
     assert "max-age" in response.headers["strict-transport-security"]
 
 
-def test_signing_out_ends_every_copy_of_the_session(house: House) -> None:
-    client, thief = house.client("Sid"), house.visitor()
+def test_signing_out_ends_every_copy_of_the_session(site: LabelingApp) -> None:
+    client, thief = site.client("Sid"), site.visitor()
     thief.cookies.update(client.cookies)
     assert thief.get("/api/desk").status_code == 200
     assert client.post("/sign-out").headers["location"] == "/sign-in"
@@ -71,69 +71,69 @@ def test_signing_out_ends_every_copy_of_the_session(house: House) -> None:
     assert client.get("/api/desk").status_code == 401
 
 
-def test_an_invitation_is_accepted_once_and_not_by_looking(house: House) -> None:
-    link = f"/invitation/{house.people.invite('annotator')}"
+def test_an_invitation_is_accepted_once_and_not_by_looking(site: LabelingApp) -> None:
+    link = f"/invitation/{site.people.invite('annotator')}"
     for _ in range(2):  # as when a messenger fetches a preview
-        assert "You are invited" in house.visitor().get(link).text
-    client = house.visitor()
+        assert "You are invited" in site.visitor().get(link).text
+    client = site.visitor()
     assert client.post(link, data={"name": "Ivy", "password": ""}).status_code == 303
     assert client.get("/api/desk").json()["annotator"] == "Ivy"
-    again = house.visitor().post(link, data={"name": "Ivo"})
+    again = site.visitor().post(link, data={"name": "Ivo"})
     assert again.status_code == 422
     assert "used already" in again.text
     assert "set-cookie" not in again.headers
 
 
-def test_a_form_is_shown_again_with_what_is_wrong(house: House) -> None:
-    link = f"/invitation/{house.people.invite('admin')}"
-    response = house.visitor().post(link, data={"name": '"><script>x</script>', "password": "short"})
+def test_a_form_is_shown_again_with_what_is_wrong(site: LabelingApp) -> None:
+    link = f"/invitation/{site.people.invite('admin')}"
+    response = site.visitor().post(link, data={"name": '"><script>x</script>', "password": "short"})
     assert response.status_code == 422
     assert 'role="alert"' in response.text
     assert "<script>" not in response.text
-    assert house.visitor().post(link, data={"name": "Ada", "password": PASSWORD}).status_code == 303
+    assert site.visitor().post(link, data={"name": "Ada", "password": PASSWORD}).status_code == 303
 
 
-def test_another_password_ends_the_other_sessions(house: House) -> None:
-    here, there = house.client("Pat"), house.client("Pat")
+def test_another_password_ends_the_other_sessions(site: LabelingApp) -> None:
+    here, there = site.client("Pat"), site.client("Pat")
     assert here.post("/account", data={"old": "wrong", "new": "another password"}).status_code == 422
     assert there.get("/api/desk").status_code == 200
     assert "was changed" in here.post("/account", data={"old": PASSWORD, "new": "another password"}).text
     assert here.get("/api/desk").status_code == 200
     assert there.get("/api/desk").status_code == 401
-    assert house.visitor().post("/sign-in", data={"name": "Pat", "password": PASSWORD}).status_code == 422
+    assert site.visitor().post("/sign-in", data={"name": "Pat", "password": PASSWORD}).status_code == 422
 
 
-def test_the_forms_speak_the_visitors_language(house: House) -> None:
-    assert "\u767b\u5f55" in house.visitor().get("/sign-in", headers={"accept-language": "zh-CN,zh;q=0.9"}).text
+def test_the_forms_speak_the_visitors_language(site: LabelingApp) -> None:
+    assert "\u767b\u5f55" in site.visitor().get("/sign-in", headers={"accept-language": "zh-CN,zh;q=0.9"}).text
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reviewer_downloads_what_export_gives(house: House, kind: str) -> None:
-    client = house.client("Rex", "reviewer")
-    if not list(house.store.judgements()):
-        house.client("Voter")
-        (voter,) = [one for one in house.people.list() if one.name == "Voter"]
-        shown = house.store.assignments(voter.id)[0]
+def test_a_reviewer_downloads_what_export_gives(site: LabelingApp, kind: str) -> None:
+    client = site.client("Rex", "reviewer")
+    if not list(site.store.judgements()):
+        site.client("Voter")
+        (voter,) = [one for one in site.people.list() if one.name == "Voter"]
+        shown = site.store.assignments(voter.id)[0]
         ids = tuple(candidate.id for candidate in shown.shown)
-        house.store.record(Judgement(shown.task.id, voter.id, ids, Answer("preferred", winner=ids[0])))
+        site.store.record(Judgement(shown.task.id, voter.id, ids, Answer("preferred", winner=ids[0])))
     response = client.get(f"/export/{kind}.jsonl")
     assert response.status_code == 200
-    assert [json.loads(line) for line in response.text.splitlines()] == export(house.store, kind)
+    assert [json.loads(line) for line in response.text.splitlines()] == export(site.store, kind)
     assert response.headers["content-disposition"] == f'attachment; filename="{kind}.jsonl"'
     assert client.get(f"/export/{kind}.jsonl?campaign=main").text == response.text
 
 
 @pytest.mark.parametrize("path", ["/sign-in", "/", "/config", "/api/desk", "/admin/", "/nowhere"])
-def test_every_answer_has_the_security_headers(house: House, path: str) -> None:
-    headers = house.client("Hal", "admin").get(path, headers=HTML).headers
+def test_every_answer_has_the_security_headers(site: LabelingApp, path: str) -> None:
+    headers = site.client("Hal", "admin").get(path, headers=HTML).headers
     assert re.search(r"default-src '(self|none)'", headers["content-security-policy"])
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "same-origin"
 
 
-def test_where_a_password_is_typed_no_script_can_run(house: House) -> None:
-    headers = house.visitor().get("/sign-in").headers
+def test_where_a_password_is_typed_no_script_can_run(site: LabelingApp) -> None:
+    headers = site.visitor().get("/sign-in").headers
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "script-src" not in headers["content-security-policy"]
     assert headers["cache-control"] == "no-store"
