@@ -8,7 +8,7 @@ from backbone.tokens import Renderer
 
 
 def closed_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The chat template, with whatever follows the last end of a turn left out where no answer is asked for."""
+    """The chat template, without what follows the last end of a turn unless an answer is asked for."""
     template = cast(str, tokenizer.chat_template).removesuffix("\n")
     end = repr(tokenizer.convert_ids_to_tokens(Renderer.of(tokenizer, 1).eos_ids[0]))
     closed = f"rendered[: rendered.rfind({end})] + {end}"

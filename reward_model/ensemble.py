@@ -31,7 +31,7 @@ FOLDER, FILE = "ensemble", "ensemble.json"
 @dataclass(frozen=True)
 class Ensemble:
     """Reward models on one base. `centres` are their mean scores of the same responses: a score has no zero of its own,
-    and what two members set it to differently is no doubt about a response.
+    so a constant difference between members says nothing about a response.
     """
 
     members: tuple[RewardScorer, ...]

@@ -42,7 +42,7 @@ def head_weight(model: PeftModel) -> torch.Tensor:
 
 
 def save_adapter_and_heads(model: PeftModel, folder: Path, heads: dict[str, torch.Tensor]) -> None:
-    """Adapter and overall head as PEFT has them; the heads of aspects, where there are any, in a file beside them."""
+    """Adapter and overall head as PEFT has them; the heads of aspects, if there are any, in a file beside them."""
     cast(Any, model.base_model.model).score.modules_to_save["default"].weight.data.copy_(heads[OVERALL])
     model.save_pretrained(str(folder), save_embedding_layers=False)
     aspects = {name: head.contiguous() for name, head in heads.items() if name != OVERALL}

@@ -107,7 +107,7 @@ class RewardScorer:
         return scores, self.posterior.variance(features).sqrt()
 
     def aspect_scores(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> dict[str, torch.Tensor]:
-        """Scores (n,) by rated aspect, float32 on the CPU; none where no aspect was rated apart from the whole."""
+        """Scores (n,) by rated aspect, float32 on the CPU; none if no aspect was rated apart from the whole."""
         if not self.aspects:
             return {}
         features = self.features_of(prompt_ids, response_ids)
@@ -162,7 +162,7 @@ class RewardScorer:
         return self.base.heads[self.name].weight.detach().float().cpu().squeeze(0)
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:
-        """The head's output for features (n, d): (n,). `UserError` where one is not finite."""
+        """The head's output for features (n, d): (n,). `UserError` if one is not finite."""
         scores = features @ self.head
         wrong = (~scores.isfinite()).nonzero().flatten().tolist()
         if wrong:

@@ -2,7 +2,7 @@
 
 The adapter is taken as given, and the head's posterior as a Gaussian around the trained weights. With few labels that
 is wide in every direction of feature space that no comparison has looked into; the variance of a score
-difference says how wide. Where features come from is `scorer.py`'s affair.
+difference says how wide. Features are computed in `scorer.py`.
 """
 
 import math
@@ -79,7 +79,7 @@ class Laplace:
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """The posterior of a reward folder; None where it has none."""
+        """The posterior of a reward folder; None if it has none."""
         if not (folder / FILE).is_file():
             return None
         try:

@@ -203,7 +203,7 @@ def evaluate_reward(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Measure a reward model on pairs: accuracy, controls, calibration, biases, agreement with annotators."""
+    """Measure a reward model on pairs: accuracy, baselines, calibration, biases, agreement with annotators."""
     from pipeline import tools
     from pipeline.config.config import load_config
 

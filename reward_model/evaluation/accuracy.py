@@ -40,7 +40,7 @@ def clustered_interval(right: np.ndarray, prompts: Sequence[str]) -> tuple[float
 
 
 def mean_variance(values: np.ndarray, prompts: Sequence[str]) -> float:
-    """The sampling variance of the mean of `values` (pairs,) over prompts; 0 where there is one prompt only."""
+    """The sampling variance of the mean of `values` (pairs,) over prompts; 0 if there is only one prompt."""
     _, prompt = np.unique(np.array(prompts), return_inverse=True)
     k = int(prompt.max()) + 1
     residuals = np.bincount(prompt, weights=values - values.mean())

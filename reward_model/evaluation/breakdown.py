@@ -71,7 +71,7 @@ def drift(rounds: Sequence[Any], right: np.ndarray, prompts: Sequence[str]) -> F
     """`rounds`: the accuracy on the responses of each round; `drift`: that of the last round less that of all before.
 
     The policy moves away from what the reward model was trained on (Gao et al. 2022). `drift` has its `difference` and
-    `p_value` (two-sided, that there is none, by the normal law over prompts), where there are two rounds or more.
+    `p_value` (two-sided, that there is none, by the normal law over prompts), if there are two rounds or more.
     """
     known = [row for row, value in enumerate(rounds) if isinstance(value, int)]
     numbers = sorted({rounds[row] for row in known})

@@ -112,7 +112,7 @@ def coverage(
     heads drawn from the posterior, over the same temperature as `differences` (pairs,). One preference cannot
     tell 0.6 from 0.7, so pairs of like confidence are taken together, about `group` of them: each draw forecasts the
     share of them that is right, coin tosses included, and the central `level` of these shares covers the share
-    observed or does not, in part where it lies on the edge (Czado et al. 2009, eq. 2). None where there are too few
+    observed or does not, in part where it lies on the edge (Czado et al. 2009, eq. 2). None if there are too few
     pairs for two groups.
     """
     groups = len(differences) // group

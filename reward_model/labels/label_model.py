@@ -15,7 +15,7 @@ from reward_model.labels import likelihood
 from reward_model.labels.encoding import LabelEncoding, Rater
 from reward_model.labels.records import OVERALL, Label, Pair, Rating
 
-# Adam moves every parameter by about the learning rate a step, which suits an adapter's weights; these few have to go
+# Adam moves every parameter by about the learning rate per step, which suits an adapter's weights; these few have to go
 # as far as 1 within a run. Stored divided by this, they move that much faster.
 _FASTER = 50.0
 _SLOPE_SD, _THRESHOLD_SD = (
@@ -104,7 +104,7 @@ class LabelModel(nn.Module):
         return (moved.square().sum() + (_FASTER * self.slope / _SLOPE_SD).square().sum()) / 2
 
     def heads(self, overall: Tensor) -> dict[str, Tensor]:
-        """Score heads by aspect, each (hidden,). The overall one is the others' mean where no label was about it."""
+        """Score heads by aspect, each (hidden,). The overall one is the others' mean if no label was about it."""
         if self.aspects is None:
             return {OVERALL: overall}
         others = self.aspects.weight.detach().float().cpu()

@@ -40,7 +40,7 @@ class Selection:
 def select(config: RewardConfig, rows: Sequence[Row], seed: int, held_out: Sequence[Row] | None = None) -> Selection:
     """Split by prompt, and keep what the settings ask for; `held_out` rows replace the split.
 
-    `UserError` where nothing can be learned or measured: no labels, too few prompts, only ties, only one response to
+    `UserError` if nothing can be learned or measured: no labels, too few prompts, only ties, only one response to
     each prompt, an aspect that nobody rated.
     """
     if not rows:
@@ -93,7 +93,7 @@ def _wanted(config: RewardConfig, labels: Sequence[Label]) -> list[Label]:
 
 
 def _simplified(config: RewardConfig, label: Label) -> Label | None:
-    """The label with only as much detail as the settings ask for; None where that leaves nothing."""
+    """The label with only as much detail as the settings ask for; None if that leaves nothing."""
     if not config.weights:
         label = replace(label, weight=1.0)
     if not isinstance(label, Pair):
@@ -112,7 +112,7 @@ def _simplified(config: RewardConfig, label: Label) -> Label | None:
 
 
 def _overall(labels: Sequence[Label]) -> list[Label]:
-    """Those that the overall score is about: of no one aspect, where there are such."""
+    """Those that the overall score is about: labels of no one aspect if there are any, else all."""
     return [label for label in labels if label.aspect == OVERALL] or list(labels)
 
 

@@ -19,8 +19,8 @@ def split_by_prompt(rows: Sequence[Row], held_out: float, seed: int) -> tuple[li
 def held_out_prompts(keys: Sequence[str], held_out: float, seed: int) -> set[str]:
     """Which prompts are held out: those whose hash with the seed, as a number in [0, 1), is below `held_out`.
 
-    Each prompt is decided for itself, so that more labels never move one to the other side. Where that
-    would leave a side empty, the prompt nearest to the line crosses it.
+    Each prompt is decided for itself, so that more labels never move one to the other side. If that would
+    leave a side empty, the prompt nearest to the threshold changes sides.
     """
     places = {key: int(hashlib.sha256(f"{seed}:{key}".encode()).hexdigest(), 16) / 2**256 for key in keys}
     if len(places) < 2:
@@ -34,7 +34,7 @@ def held_out_prompts(keys: Sequence[str], held_out: float, seed: int) -> set[str
 
 
 def check_disjoint(train: Sequence[Row], held_out: Sequence[Row]) -> None:
-    """Raise `UserError` where a prompt is in both splits: accuracy held out would then mean nothing."""
+    """Raise `UserError` if a prompt is in both splits: held-out accuracy would then mean nothing."""
     seen = {label.prompt_key for label in to_labels(train)}
     shared = {label.prompt_key: label for label in to_labels(held_out) if label.prompt_key in seen}
     if shared:

@@ -23,7 +23,7 @@ class Composite:
     """The weighted sum of `rewards`, each by its own spec.
 
     `last`: by title, what each reward gave in the last call, before normalisation and with pessimism taken off
-    (`title`), its standard deviations where it gave any (`title_std`), and 1 where a gate stopped a response (`gated`).
+    (`title`), its standard deviations if it gave any (`title_std`), and 1 where a gate stopped a response (`gated`).
     `gather` joins a process's values with those of the others, so that all normalise alike.
     """
 
@@ -69,7 +69,7 @@ class Composite:
         return {title: [moments.count, moments.mean, moments.squares] for title, moments in self._moments.items()}
 
     def restore(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Go on from what `state` gave; `UserError` where it is of another mixture."""
+        """Go on from what `state` gave; `UserError` if it is of another mixture."""
         if state.keys() != self._moments.keys():
             raise UserError(
                 f"the saved normalisation is of the rewards {', '.join(state) or 'none'}, this mixture normalises "

@@ -110,7 +110,7 @@ LEARNED_ONLY = (RewardSpec(name=LEARNED),)
 class BuiltReward:
     """A reward as made from its spec, with what it returns checked; called as TRL calls a reward function.
 
-    `std` are the standard deviations of the last call, where the reward gave any.
+    `std` are the standard deviations of the last call, if the reward gave any.
     """
 
     def __init__(self, spec: RewardSpec, reward: Reward) -> None:

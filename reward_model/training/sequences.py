@@ -40,9 +40,9 @@ class _Sequence:
 
 
 def to_sequences(labels: Sequence[Label], encoding: LabelEncoding, renderer: Renderer, max_length: int) -> SequenceSet:
-    """Labels as sequences: prompt, then responses, up to `2 * max_length` tokens (more where one label needs them).
+    """Labels as sequences: prompt, then responses, up to `2 * max_length` tokens (more if one label needs them).
 
-    Where prompt and longest response exceed `max_length` tokens, the oldest part of the prompt is cut, by the same
+    If prompt and longest response exceed `max_length` tokens, the oldest part of the prompt is cut, by the same
     amount for all responses of the sequence. Weights are scaled: a sequence's labels weigh 1 together, on average.
     """
     unbounded = replace(renderer, max_length=sys.maxsize)

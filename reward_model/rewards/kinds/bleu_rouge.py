@@ -2,7 +2,7 @@
 
 Each is the library's own sentence-level figure, brought to 0..1 (1 is the reference itself), so that it equals what the
 library's command line prints. Which tokenizer is used depends on the references, never on the response: a policy cannot
-choose its own yardstick.
+choose how it is measured.
 """
 
 from collections.abc import Callable, Sequence

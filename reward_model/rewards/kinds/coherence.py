@@ -1,6 +1,6 @@
 """Coherence: how likely the frozen base finds a response, whether it keeps to the prompt, whether it repeats itself.
 
-Computed on the base with all adapters off, so that training the policy moves nobody's yardstick.
+Computed on the base with all adapters off, so that training the policy does not change the measure.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ _BLOCK = re.compile(r"^```(?:python|py|)[ \t]*\n(.*?)^```", re.DOTALL | re.MULTI
 
 
 class PassedTests(Kind):
-    """The share of tests that pass, each a piece of Python that raises where it fails (`assert double(2) == 4`)."""
+    """The share of tests that pass, each a piece of Python that raises if it fails (`assert double(2) == 4`)."""
 
     enabled: bool = Field(False, description="must be true: the model's code is run on this machine, in a sandbox")
     tests: tuple[str, ...] = Field((), description="the tests; none: each row's own, in its column `tests`")
