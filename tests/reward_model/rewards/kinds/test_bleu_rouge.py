@@ -14,7 +14,7 @@ from foundation.errors import UserError
 from reward_model.rewards.kinds.bleu_rouge import AnyScript
 from reward_model.rewards.registry import build
 
-DATA = Path(__file__).parents[4] / "shared" / "data" / "scitldr_abstract" / "test.jsonl"
+DATA = Path(__file__).parents[5] / "shared" / "data" / "scitldr_abstract" / "test.jsonl"
 ROWS = 60
 
 
