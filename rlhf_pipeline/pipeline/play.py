@@ -2,6 +2,8 @@
 
     rlhf play configs/play/cat_on_the_mat.yaml --set learner.baseline=none --out curve.png
 
+The project's own tasks are found by name from any folder: `rlhf play cat_on_the_mat`.
+
 Shows how the reward grows, and what the policy writes in the end. Knows no runs: nothing is kept but the picture.
 """
 
@@ -28,6 +30,7 @@ from rlhf_pipeline.reward_model.metrics import BuiltReward, RewardSpec
 from rlhf_pipeline.reward_model.metrics_base import Given, Text, text_of
 from rlhf_pipeline.settings import Settings
 
+SHIPPED = Path(__file__).parents[2] / "configs" / "play"
 _PICTURES = (".png", ".svg")
 _WIDTH = 60
 Act = Callable[[TextGenerationEnv, Observation], int]
@@ -94,8 +97,15 @@ class Played:
 
 
 def load(file: Path, overrides: Sequence[str]) -> PlayConfig:
-    """Read the YAML file and `--set` values; `UserError` says what is wrong in them."""
-    return layers.load(PlayConfig, file, overrides, {})
+    """Read a YAML file, or the shipped task of that name, and `--set` values; `UserError` says what is wrong."""
+    return layers.load(PlayConfig, _found(file), overrides, {})
+
+
+def _found(file: Path) -> Path:
+    """The file, or else the shipped one of that name or of that path in the project's folder."""
+    shipped = SHIPPED / f"{file.stem}.yaml"
+    meant = file in (Path(shipped.stem), Path(shipped.name), Path("configs/play", shipped.name))
+    return shipped if meant and not file.exists() and shipped.exists() else file
 
 
 def play(config: PlayConfig, console: Console, picture: Path | None = None) -> Played:
