@@ -258,7 +258,7 @@ def _typed(terminal: Terminal, shown: Shown) -> tuple[Done | None, str]:
     for name, rows in line.given.items():
         (terminal.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     if line.without:
-        shutil.rmtree(terminal.folder / line.without)
+        shutil.rmtree(terminal.folder / line.without, ignore_errors=True)
     done = _alone(terminal, shown, line)
     missing = [pattern for pattern in line.left if not fnmatch.filter(done.left, pattern)]
     if done.status:
