@@ -4,7 +4,6 @@ Each function makes one artifact of a round from those before it, or finds it ma
 do not know one another: a scorer is handed to the policy, texts to the judges, rows to the reward model.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +200,6 @@ def other_labels(run: Run, config: Config) -> StageRecord:
 
 def reward(run: Run, config: Config, console: Console) -> StageRecord:
     """reward/: a LoRA reward model with its score head, and how good it is on held-out prompts."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            "the reward stage runs in one process: start it without a launcher, and the policy stage with one."
-        )
     preference_rows(run, config)
     other_labels(run, config)
     paths = [run.folder / "preferences.jsonl", run.folder / "other_labels.jsonl"]

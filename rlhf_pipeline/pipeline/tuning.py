@@ -58,7 +58,8 @@ def _native(
         accelerator.init_trackers("rlhf-pipeline", config.policy.model_dump(mode="json"))
     with policy_shown(run, config, console, profile=profile, visible=accelerator.is_main_process) as on_step:
         log = train_policy(config.policy, base, scorer, asked, folder, accelerator=accelerator, on_step=on_step, **how)
-    accelerator.end_training()
+    for tracker in accelerator.trackers:  # Accelerator.end_training would end the process group, which the stage needs
+        tracker.finish()
     return log
 
 
