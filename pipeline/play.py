@@ -2,6 +2,8 @@
 
     rlhf play configs/play/cat_on_the_mat.yaml --set learner.baseline=none --out curve.png
 
+The project's own tasks are found by name from any folder: `rlhf play cat_on_the_mat`.
+
 Shows how the reward grows, and what the policy writes in the end. Knows no runs: nothing is kept but the picture.
 """
 
@@ -16,7 +18,8 @@ from rich.console import Console
 
 from foundation.errors import UserError
 from foundation.settings import Settings
-from pipeline.config import sources as layers
+from pipeline.config import sources
+from pipeline.config.shipped import found
 from pipeline.terminal.progress import progress
 from pipeline.terminal.sparkline import binned, sparkline
 from policy.textbook.enumeration import enumerate_states, optimal_table
@@ -95,8 +98,8 @@ class Played:
 
 
 def load(file: Path, overrides: Sequence[str]) -> PlayConfig:
-    """Read the YAML file and `--set` values; `UserError` says what is wrong in them."""
-    return layers.load(PlayConfig, file, overrides, {})
+    """Read a YAML file, or the shipped task of that name, and `--set` values; `UserError` says what is wrong."""
+    return sources.load(PlayConfig, found(file), overrides, {})
 
 
 def play(config: PlayConfig, console: Console, picture: Path | None = None) -> Played:

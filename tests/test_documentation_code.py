@@ -1,13 +1,11 @@
 """The code in the documentation runs: Python as it stands, YAML and JSON through the program that reads them.
 
-Lines of shell are held against the program's commands and options in `test_documentation.py`; what they do is tested
-where it is done.
+Lines of shell, and README's Python, which belongs to them, are typed in `test_documentation_shell.py`.
 """
 
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +16,9 @@ from labeling_ui.exchange.imports import import_file
 from labeling_ui.store.store import Store
 from pipeline.collection.prompts import read_prompts
 from pipeline.config.config import load_config
-from tests.shared_base import add_random_adapter, load
 from tests.test_documentation import PAGES, ROOT
 
+README = ROOT / "README.md"
 LESSON = ROOT / "docs" / "policy-gradients.md"
 CHINESE = ROOT / "docs" / "policy-gradients.zh.md"
 
@@ -35,26 +33,14 @@ def with_blocks(language: str) -> list[Path]:
     return [page for page in PAGES if blocks(page, language)]
 
 
-@pytest.fixture
-def as_after_the_demo(tiny_model: Path, tmp_path: Path) -> Path:
-    """A folder that looks like the repository's after `make demo`, with a tiny model in place of the demo's."""
-    model = shutil.copytree(tiny_model, tmp_path / "models" / "SmolLM2-135M-Instruct")
-    base = load(model)
-    add_random_adapter(base, "policy")
-    export = tmp_path / "runs" / "demo" / "round-000" / "export"
-    base.save_adapter("policy", export)
-    base.tokenizer.save_pretrained(export)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
-    "page", [page for page in with_blocks("python") if page != CHINESE], ids=lambda page: page.name
+    "page", [page for page in with_blocks("python") if page not in (CHINESE, README)], ids=lambda page: page.name
 )
-def test_python_blocks_run_as_they_stand(page: Path, as_after_the_demo: Path) -> None:
+def test_python_blocks_run_as_they_stand(page: Path, tmp_path: Path) -> None:
     code = "\n".join(blocks(page, "python"))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore::FutureWarning", "-c", code],
-        cwd=as_after_the_demo, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

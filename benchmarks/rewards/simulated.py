@@ -1,7 +1,7 @@
 """Labels by simulated annotators, through the label store: what they saw, what they said, and what is true.
 
 The responses are excerpts of real answers to real questions: whole sentences, cut short, an answer to another question,
-a loop, a word or two. What is truly better is `pipeline.simulation.hidden_preference`; nothing here is a human judgement.
+a loop, a word or two. What is truly better is `pipeline.simulation.hidden_preference`; none is a human judgement.
 """
 
 import json

@@ -91,10 +91,7 @@ def ppo_clip(page: dict[str, Any]) -> None:
     ratios = torch.linspace(0.5, 1.5, 101, dtype=torch.float64)[:, None]
     one = torch.ones_like(ratios)
     for axes, advantage in zip(panels, (1.0, -1.0), strict=True):
-        values = [
-            -float(clipped_surrogate(r[None].log(), 0 * r[None], advantage * one[:1], 0.2))
-            for r in ratios
-        ]
+        values = [-float(clipped_surrogate(r[None].log(), 0 * r[None], advantage * one[:1], 0.2)) for r in ratios]
         axes.plot(ratios, advantage * ratios, ":", color=INK, label="without clipping")
         axes.plot(ratios, values, color=BLUE, linewidth=2, label="PPO, clip 0.2")
         axes.axvspan(0.8, 1.2, color=BLUE, alpha=0.08)

@@ -56,6 +56,12 @@ class Store:
         with self.database.read() as connection:
             return list(campaigns_of(connection).values())
 
+    def campaigns_without_tasks(self) -> list[Campaign]:
+        """The campaigns in which nobody is asked anything, by name."""
+        with self.database.read() as connection:
+            asked = set(connection.execute(sa.select(tables.tasks.c.campaign).distinct()).scalars())
+            return [each for name, each in campaigns_of(connection).items() if name not in asked]
+
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
         """Add prompts; returns how many were new."""
         with self.database.write() as connection:

@@ -72,6 +72,8 @@ def serve(store_url: str | Path, host: str = "127.0.0.1", port: int = 7860, gene
             app = build_app(store, secret_beside_file(store_url) or secret_in_database(store.database), generate)
             address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
             print(f"Label at {address} (stop with Ctrl+C)", flush=True)
+            for notice in unasked(store, live=generate is not None):
+                print(notice, flush=True)
             if not accounts.has_admin():
                 token = accounts.invite("admin", hours=FIRST_LINK_HOURS)
                 print(f"Nobody can administer this store yet. Open this link once, within a day, to become its admin:\n"
@@ -81,6 +83,16 @@ def serve(store_url: str | Path, host: str = "127.0.0.1", port: int = 7860, gene
                 uvicorn.Server(config).run(sockets=[listener])
     finally:
         store.close()
+
+
+def unasked(store: Store, live: bool) -> Iterator[str]:
+    """A sentence for each campaign in which nobody is asked anything; `live`: prompts are typed where they may be."""
+    for campaign in store.campaigns_without_tasks():
+        if not (live and campaign.live):
+            yield (
+                f'The campaign "{campaign.name}" ({campaign.kind}) has no tasks: nobody is asked anything in it. '
+                "Add some by `rlhf collect` or `rlhf import` with the same label settings."
+            )
 
 
 def _exports(store: Store) -> APIRouter:

@@ -2,7 +2,7 @@
 
 Each command calls its function in `stages.py`, which is imported only then, so that `--help` does not
 wait for torch. What the user did wrong is one message on standard error and exit status 2; what is a bug keeps its
-traceback; Ctrl-C is status 130.
+traceback; Ctrl-C is status 130. All processes of a launcher end alike, and one of them says why (`launched.py`).
 """
 
 import warnings
@@ -17,21 +17,30 @@ from foundation import __version__
 from foundation.errors import UserError
 from labeling_ui.exchange.importers.registry import FORMATS
 from pipeline.cli import labels, users
+from pipeline.cli.launched import count, together
 from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, complain, open_run
 
 
 class _Commands(TyperGroup):
-    """Turns the two ways of stopping that are no bugs into exit statuses."""
+    """Turns the ways of stopping that are no bugs into exit statuses."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with together(_tell):
             return super().invoke(ctx)
-        except UserError as error:
-            complain(f"error: {error}")
-            raise typer.Exit(2) from None
-        except (KeyboardInterrupt, typer.Abort):
-            complain("Stopped. Nothing finished is lost; the same command goes on from here.")
-            raise typer.Exit(130) from None
+
+
+def _tell(error: BaseException) -> int | None:
+    """Say why the command stops; returns its exit status, None for a bug."""
+    if isinstance(error, UserError):
+        complain(f"error: {error}")
+        return 2
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        complain("Stopped. Nothing finished is lost; the same command goes on from here.")
+        return 130
+    if show := getattr(error, "show", None):  # a mistyped option or command, whose class typer does not name
+        show()
+        return int(getattr(error, "exit_code", 2))
+    return None
 
 
 app = typer.Typer(
@@ -59,11 +68,16 @@ app.add_typer(labels.labels, name="labels")
 
 @app.callback()
 def _common(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    name = context.invoked_subcommand
+    if name != "policy" and count() > 1:
+        raise UserError(
+            f"`rlhf {name}` runs in one process: start it without a launcher. `rlhf policy` alone runs in several."
+        )
 
 
 @app.command()

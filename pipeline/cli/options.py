@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.cli.launched import launched
+
 if TYPE_CHECKING:
     from labeling_ui.store.store import Store
     from pipeline.config.config import Config
@@ -31,7 +33,7 @@ def open_run(
     path: Path, config_file: Path | None, overrides: Sequence[str] | None, alone: bool = True
 ) -> "Iterator[tuple[Run, Config, Console]]":
     """The run, its configuration, and a console; with `alone`, no other command works on the run meanwhile."""
-    from pipeline.config import sources as layers
+    from pipeline.config import sources
     from pipeline.config.config import load_config
     from pipeline.runs.disk_space import disk_errors
     from pipeline.runs.folder import Run
@@ -39,7 +41,7 @@ def open_run(
     console = Console()
     last_used = path / "config.yaml"
     config = load_config(config_file or (last_used if last_used.is_file() else None), overrides or ())
-    is_main, barrier = processes(config.device)
+    is_main, barrier = processes(path, config)
     console.quiet = not is_main
 
     def say(line: str) -> None:
@@ -48,7 +50,7 @@ def open_run(
     run = Run(path, seed=config.seed, say=say, is_main=is_main, barrier=barrier)
     with run.lock() if alone and is_main else nullcontext(), disk_errors("the command", path):
         if alone and is_main:
-            layers.save(config, last_used)
+            sources.save(config, last_used)
         yield run, config, console
 
 
@@ -65,24 +67,25 @@ def open_store(
             yield store, f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def processes(device: str) -> tuple[bool, Callable[[], None]]:
-    """Whether this is the main process, and how to wait for the others of `accelerate launch`."""
-    if (
-        "WORLD_SIZE" not in os.environ
-        and "MASTER_ADDR" in os.environ
-        and os.environ.get("ACCELERATE_USE_CPU") == "True"
-    ):
-        complain(
-            "note: without MPI, accelerate starts one process on a CPU, however many were asked for; use torchrun."
-        )
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+def processes(run: Path, config: "Config") -> tuple[bool, Callable[[], None]]:
+    """Whether this is the main one of a launcher's processes, and how to wait for the others."""
+    from pipeline.config import sources
+
+    others = launched()
+    if others is None:
+        if "MASTER_ADDR" in os.environ and os.environ.get("ACCELERATE_USE_CPU") == "True":
+            complain(
+                "note: without MPI, `accelerate launch --cpu` starts one process, however many were asked for; use "
+                "`ACCELERATE_USE_CPU=true accelerate launch --multi_gpu`, or torchrun."
+            )
         return True, lambda: None
+    others.compare({"--run": str(run.resolve()), **sources.flat(config.model_dump(mode="json"))})
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
     # Without a GPU, processes find one another only where accelerate is told that there is none.
-    on_cpu = device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
+    on_cpu = config.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu)
     return state.is_main_process, state.wait_for_everyone
 

@@ -17,6 +17,7 @@ from labeling_ui.campaign import Campaign
 from pipeline.config import sources
 from pipeline.config.collect import CollectConfig
 from pipeline.config.evaluate import EvaluateConfig
+from pipeline.config.shipped import found
 from policy.config import OFFLINE, PolicyConfig
 from policy.export import ExportConfig
 from reward_model.config import RewardConfig
@@ -98,8 +99,11 @@ class Config(Settings):
 def load_config(
     file: Path | None = None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Config:
-    """Read defaults, `file`, the environment and `overrides` (`policy.steps=200`), later ones winning."""
-    return sources.load(Config, file, overrides, os.environ if environment is None else environment)
+    """Read defaults, `file` (or the shipped one of that name), the environment and `overrides` (`policy.steps=200`).
+
+    Later ones win.
+    """
+    return sources.load(Config, file and found(file), overrides, os.environ if environment is None else environment)
 
 
 def example() -> str:

@@ -82,6 +82,14 @@ def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
 def document(model: type[BaseModel], indent: str = "") -> str:
     """YAML of every field at its default, each under its description."""
     lines: list[str] = []

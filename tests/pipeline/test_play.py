@@ -141,6 +141,24 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_learned(tmp_path: Path)
         quietly(exact, tmp_path / "curve.png")
 
 
+@pytest.mark.parametrize("name", ["three_words", "three_words.yaml", "configs/play/three_words.yaml"])
+def test_a_shipped_task_is_found_by_name_from_another_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(Path(name), ()) == load(TASKS / "three_words.yaml", ())
+
+
+def test_a_task_of_ones_own_is_not_taken_for_the_shipped_one_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "cannot read" in rlhf_play("mine/three_words.yaml", status=2)
+    own = (TASKS / "ten_words.yaml").read_text(encoding="utf-8")
+    (tmp_path / "three_words.yaml").write_text(own, encoding="utf-8")
+    assert load(Path("three_words.yaml"), ()) == load(TASKS / "ten_words.yaml", ())
+
+
 def test_a_missing_file_is_one_message(tmp_path: Path) -> None:
     assert "cannot read" in rlhf_play(tmp_path / "nothing.yaml", status=2)
 

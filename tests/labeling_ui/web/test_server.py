@@ -16,11 +16,12 @@ import httpx
 import pytest
 
 from foundation.errors import UserError
+from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Judgement
 from labeling_ui.exchange.exports.registry import KINDS, export
 from labeling_ui.people.signing_secret import secret_beside_file
 from labeling_ui.store.store import Store
-from labeling_ui.web.server import serve
+from labeling_ui.web.server import serve, unasked
 from tests.labeling_ui.pages import add_pairs
 from tests.labeling_ui.signed_in import HTML, PASSWORD, LabelingApp, open_app
 
@@ -182,6 +183,9 @@ def test_the_first_start_makes_an_admin_and_the_second_does_not(tmp_path: Path) 
         server.send_signal(signal.SIGINT)
         assert server.wait(60) == 0
 
+    store = Store(path)
+    store.add_campaign(Campaign(name="order", kind="ranking"))
+    store.close()
     server, address, _ = started(path)
     with server:
         # A sign-in outlives a restart. Behind a proxy on this machine, the cookie over TLS is another one.
@@ -196,13 +200,28 @@ def test_the_first_start_makes_an_admin_and_the_second_does_not(tmp_path: Path) 
         assert secure.headers["set-cookie"].startswith("__Host-rlhf_session=")
         assert "Secure" in secure.headers["set-cookie"]
         server.terminate()
-        out, _ = server.communicate(timeout=60)
+        assert server.stdout
+        out = server.stdout.read()  # with what was read ahead of the first line
         assert "invitation" not in out
+        assert 'The campaign "order" (ranking) has no tasks' in out
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing to label.*collect.*import"):
         serve(tmp_path / "labels.db")
+
+
+def test_a_campaign_without_tasks_is_named_unless_its_prompts_are_typed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "labels.db")
+    add_pairs(store, 1)
+    assert list(unasked(store, live=False)) == []
+    store.add_campaign(Campaign(name="order", kind="ranking"))
+    store.add_campaign(Campaign(name="typed", live=True))
+    (told,) = unasked(store, live=True)
+    assert told.startswith('The campaign "order" (ranking) has no tasks')
+    assert "`rlhf collect`" in told
+    assert len(list(unasked(store, live=False))) == 2
+    store.close()
 
 
 def test_a_busy_port_and_a_wrong_host_are_named(tmp_path: Path) -> None:

@@ -160,26 +160,6 @@ def test_ctrl_c_is_status_130(tmp_path: Path) -> None:
     assert result.stderr.splitlines() == ["Stopped. Nothing finished is lost; the same command goes on from here."]
 
 
-def test_processes_of_a_launcher_know_which_of_them_writes(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from pathlib import Path\n"
-        "from pipeline.cli.options import processes\n"
-        "is_main, barrier = processes('auto')\n"
-        "there = Path(__file__).with_name('written')\n"
-        "if is_main: there.touch()\n"
-        "barrier()\n"
-        "assert there.exists()\n"
-        "Path(__file__).with_name(f'was_main_{is_main}').touch()\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", str(script)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / "was_main_True").exists()
-    assert (tmp_path / "was_main_False").exists()
-
-
 @pytest.mark.parametrize("start", [["-m", "pipeline"], ["-P", "-m", "pipeline"]], ids=" ".join)
 def test_folders_named_like_the_packages_are_not_imported(tmp_path: Path, start: list[str]) -> None:
     for name in ("policy", "labeling_ui", "foundation"):

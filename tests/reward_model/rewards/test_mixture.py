@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from backbone.running_moments import RunningMoments
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backbone.training.running_moments import RunningMoments
 from foundation.errors import UserError
 from reward_model.rewards.mixture import Composite, compose
 from reward_model.rewards.registry import BuiltReward, read_spec

