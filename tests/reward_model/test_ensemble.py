@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.files import read_json
-from reward_model import ensemble as module
 from reward_model.ensemble import Ensemble, load_scorer
 from reward_model.evaluation.score_differences import score_differences
 from reward_model.labels.reading import to_pairs
 from reward_model.scorer import RewardScorer
+from reward_model.training import train_ensemble as module
 from reward_model.training.train_ensemble import train_ensemble
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted

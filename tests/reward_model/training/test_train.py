@@ -127,7 +127,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_whole_checkpoint(t
     with pytest.MonkeyPatch.context() as patch:
         from reward_model.training import train as module
 
-        original = module.load_untrained
+        original = module.load_with_new_head
 
         def load(*args):
             nonlocal spoiled
@@ -135,10 +135,10 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_whole_checkpoint(t
             return spoiled
 
         spoiled = None
-        patch.setattr(module, "load_untrained", load)
+        patch.setattr(module, "load_with_new_head", load)
         with pytest.raises(UserError, match="not a finite number at step 4"):
             train_reward(config, str(tiny_model), rows, tmp_path, on_step=spoil, **CPU)
-    checkpoint = Path(last_whole_checkpoint(tmp_path / "checkpoints"))
+    checkpoint = last_whole_checkpoint(tmp_path / "checkpoints")
     assert checkpoint.name == "checkpoint-2"
     assert all(w.isfinite().all() for w in load_file(checkpoint / "adapter_model.safetensors").values())
     assert not (tmp_path / "adapter_model.safetensors").exists()
@@ -149,7 +149,7 @@ def test_a_half_written_checkpoint_is_never_used(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if whole:
             (tmp_path / f"checkpoint-{step}" / "whole").touch()
-    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-20"
     assert not (tmp_path / "checkpoint-30").exists()
 
 
@@ -160,7 +160,8 @@ def test_killed_training_goes_on_to_the_same_result(tiny_model, tmp_path):
     script.write_text(
         "import json, sys, time\n"
         "from pathlib import Path\n"
-        "from reward_model.training.train import RewardConfig, train_reward\n"
+        "from reward_model.config import RewardConfig\n"
+        "from reward_model.training.train import train_reward\n"
         "def slow(row):\n"
         "    print(row['step'], flush=True)\n"
         "    time.sleep(0.2)\n"
