@@ -10,7 +10,7 @@ def found(file: Path) -> Path:
 
     Any other name is returned as it is; whoever reads it says that there is no such file.
     """
-    if file.exists() or file.is_absolute():
+    if file.exists() or file.is_absolute() or ".." in file.parts:
         return file
     name = file if file.suffix else file.with_name(f"{file.name}.yaml")
     parts = name.parts[1:] if name.parts[0] == CONFIGS.name else name.parts
