@@ -7,8 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +56,26 @@ class Launch:
 
     def end(self) -> str:
         """Wait for the launcher; what was printed."""
-        self.launcher.wait(120)
+        self.launcher.wait(240)
         return self.log.read_text()
+
+
+Start = Callable[..., Launch]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a launcher; what is still there at the end of the test is killed."""
+    launches: list[Launch] = []
+
+    def starting(command: str, *arguments: str) -> Launch:
+        launches.append(Launch(command, tmp_path / f"{len(launches)}.log", *arguments))
+        return launches[-1]
+
+    yield starting
+    for launch in launches:
+        with suppress(ProcessLookupError):
+            os.killpg(launch.launcher.pid, signal.SIGKILL)
 
 
 def kill_one(launch: Launch) -> None:
@@ -91,7 +112,7 @@ def policy(run: Path, settings: list[str]) -> list[str]:
 def stop_amid_training(launch: Launch, run: Path, after: int, how: Callable[[Launch], None]) -> None:
     """Do it once there is a checkpoint of a step later than `after`, and see every process end."""
     checkpoints = run / "round-000" / ".policy.partial" / "checkpoints"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while max((int(path.name[-6:]) for path in checkpoints.glob("step-*")), default=0) <= after:
         assert launch.launcher.poll() is None, launch.end()
         assert time.monotonic() < deadline
@@ -117,7 +138,7 @@ def approximately(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_killed_or_interrupted_two_processes_go_on_and_end_as_one_does(
-    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     alone, _, _ = tiny.opened(tmp_path / "alone", settings)
@@ -126,11 +147,11 @@ def test_killed_or_interrupted_two_processes_go_on_and_end_as_one_does(
     run = tmp_path / "run"
     ways = [("accelerate", kill_one), ("torchrun", kill_launcher), ("accelerate", ctrl_c)]
     for number, (launcher, stop) in enumerate(ways):
-        launch = Launch(launcher, tmp_path / f"{number}.log", *policy(run, settings))
+        launch = start(launcher, *policy(run, settings))
         stop_amid_training(launch, run, 2 * number, stop)
         assert launch.end().count(STOPPED) == (stop is ctrl_c)
     first = (run / "round-000" / ".policy.partial" / "log.jsonl").read_text().splitlines()[0]
-    launch = Launch("torchrun", tmp_path / "last.log", *policy(run, settings))
+    launch = start("torchrun", *policy(run, settings))
     printed = launch.end()
     assert launch.launcher.returncode == 0, printed
     assert printed.count("policy: going on where it was interrupted.") == 1
@@ -165,31 +186,33 @@ def refused(launch: Launch) -> str:
     return message
 
 
-def test_a_step_that_cannot_be_divided_is_refused(settings: list[str], tmp_path: Path) -> None:
+def test_a_step_that_cannot_be_divided_is_refused(start: Start, settings: list[str], tmp_path: Path) -> None:
     given = policy(tmp_path / "run", [*settings, "policy.prompts_per_step=1"])
-    message = refused(Launch("accelerate", tmp_path / "log", *given))
+    message = refused(start("accelerate", *given))
     assert "policy.prompts_per_step=1 cannot be divided among 2 processes" in message
 
 
-def test_different_settings_are_refused_before_anything_is_written(settings: list[str], tmp_path: Path) -> None:
+def test_different_settings_are_refused_before_anything_is_written(
+    start: Start, settings: list[str], tmp_path: Path
+) -> None:
     script = f'RLHF_POLICY__STEPS=$((RANK + 3)) exec "{sys.executable}" -m pipeline "$@"'
     given = policy(tmp_path / "run", [each for each in settings if "steps" not in each])
     command = "torchrun --standalone --nproc_per_node 2 --no-python -- sh -c"
-    message = refused(Launch(command, tmp_path / "log", script, "sh", *given))
+    message = refused(start(command, script, "sh", *given))
     assert "the processes 0 and 1 were given different settings: policy.steps is 3 and 4." in message
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_is_in_use_is_refused_by_the_processes_that_hold_no_lock_as_well(
-    settings: list[str], tmp_path: Path
+    start: Start, settings: list[str], tmp_path: Path
 ) -> None:
     with RunLock(tmp_path / "run" / ".lock")():
-        message = refused(Launch("torchrun", tmp_path / "log", *policy(tmp_path / "run", settings)))
+        message = refused(start("torchrun", *policy(tmp_path / "run", settings)))
     assert f"{tmp_path / 'run'} is in use by" in message
 
 
-def test_what_runs_in_one_process_is_refused(tmp_path: Path) -> None:
-    message = refused(Launch("torchrun", tmp_path / "log", "evaluate", "--run", str(tmp_path / "run")))
+def test_what_runs_in_one_process_is_refused(start: Start, tmp_path: Path) -> None:
+    message = refused(start("torchrun", "evaluate", "--run", str(tmp_path / "run")))
     assert "`rlhf evaluate` runs in one process: start it without a launcher" in message
 
 
@@ -219,12 +242,29 @@ def test_a_single_process_needs_no_launcher(monkeypatch: pytest.MonkeyPatch) -> 
     assert launched.count() == 1
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_processes_that_do_not_answer_are_not_waited_for(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
-    monkeypatch.setattr(launched, "_MEETING", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as stranger:  # the port is taken, by what says nothing
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The port at which processes would meet is in use by something else, which says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
         monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
         monkeypatch.setenv("MASTER_PORT", str(stranger.getsockname()[1]))
-        with pytest.raises(UserError, match=f"process {rank} of 2 did not meet the others") as caught:
-            launched._store(rank, 2)
-    assert ("address already in use" if rank == 0 else "did not answer within") in str(caught.value)
+        yield
+
+
+@pytest.mark.usefixtures("taken")
+def test_a_port_that_is_taken_is_named() -> None:
+    with pytest.raises(UserError, match=r"process 0 of 2 did not meet the others at 127.0.0.1:\d+: .*already in use"):
+        launched._store(0, 2)
+
+
+@pytest.mark.usefixtures("taken")
+def test_processes_that_do_not_answer_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = time.monotonic()
+    over = threading.Event()  # torch itself would wait for minutes, and print pages when the test closes the port
+    module = import_module("torch.distributed.rendezvous")  # torch.distributed has a function of that name
+    monkeypatch.setattr(module, "rendezvous", lambda *where, **how: iter([(over.wait(), 1, 2)]))
+    monkeypatch.setattr(launched, "_MEETING", 0.2)
+    with pytest.raises(UserError, match=r"process 1 of 2 did not meet the others .* did not answer within"):
+        launched._store(1, 2)
+    over.set()
+    assert time.monotonic() - began < 5
