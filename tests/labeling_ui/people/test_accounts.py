@@ -179,7 +179,7 @@ def test_a_right_password_forgives_the_name(people: Accounts) -> None:
     for _ in range(3):
         fail(people, FREE_BY_NAME - 1)
         people.sign_in("Ann", PASSWORD, HERE)
-        people._throttle.passed("", HERE)
+        people._lockout.passed("", HERE)
 
 
 @pytest.mark.parametrize("later", [24 * 3600 + FIRST_LOCK + 1, -24 * 3600])
