@@ -12,6 +12,9 @@ RLHF  = $(BIN)/python -m pipeline
 FLAGS = --run $(RUN) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
 PIP   = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --constraint constraints.txt
 
+# Without bytecode of the installed packages on disk, each start compiles them anew, which takes twice as long as the start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo collect label import reward policy evaluate export loop report doctor test lint bench clean FORCE
 
