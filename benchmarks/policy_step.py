@@ -22,26 +22,17 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.crowd.machine import machine
+from benchmarks.steps.rates import floor_of, measured_rates
+from benchmarks.steps.trl import trl_steps
+from benchmarks.steps.work import Setting, everyday_prompts
 from foundation.files import read_json, write_json
 
 NEVER = "<jupyter_output>"  # a token that the demo model does not write: as the end of a turn it never comes
-
-
-class Setting(NamedTuple):
-    """The work of one step, and in which dtype."""
-
-    prompts: int
-    group: int
-    tokens: int
-    dtype: str = "bfloat16"
-    forced: bool = True
-
-
 SETTINGS = {
     "8x4x64": Setting(8, 4, 64),
     "8x4x64 float32": Setting(8, 4, 64, "float32"),
@@ -89,7 +80,7 @@ def _compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
             subprocess.run(command, check=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
             found[worker] = read_json(Path(scratch) / f"{worker}.json")
     ours, trl, rates = found["ours"], found["trl"], found["rates"]
-    floor = _floor(ours, rates)
+    floor = floor_of(ours, rates)
     seconds, theirs = statistics.median(ours["seconds"]), statistics.median(trl["seconds"])
     phases = {phase: statistics.median(spent) for phase, spent in ours["phases"].items()}
     return {
@@ -120,31 +111,9 @@ def _pair(entry: str) -> tuple[str, Any]:
     return name, json.loads(value)
 
 
-def _floor(ours: dict[str, Any], rates: dict[str, float]) -> dict[str, float]:
-    """Seconds of each phase at the machine's rates, with nothing but the matrix products of the model.
-
-    A token costs two operations a weight of the layers in a forward pass, and as many again where a gradient goes back
-    through frozen weights; a prompt counts once for its group. A step of sampling cannot be faster than the
-    weights are read. The adapter, attention, norms, the optimizer and Python are not in it.
-    """
-    shape = ours["shape"]
-    layers, head = 2 * shape["layers"], 2 * shape["head"]
-    prompt, response = shape["prompt_tokens"], shape["response_tokens"]
-    through = layers * (prompt + response)
-    reading = shape["bytes"] / rates["bytes_per_second"]
-    step = max(reading, (layers + head) * shape["rows"] / rates["narrow_flops"])
-    # For a gradient the head is passed twice: to the logits and back.
-    return {
-        "sample": layers * prompt / rates["flops"] + shape["decode_steps"] * step,
-        "score": through / rates["flops"],
-        "reference": (through + head * response) / rates["flops"],
-        "update": (2 * through + 2 * head * response) / rates["flops"],
-    }
-
-
 def _work(worker: str, folder: Path) -> None:
     task = read_json(folder / "task.json")
-    work: dict[str, Callable[..., dict[str, Any]]] = {"ours": _ours, "trl": _trl, "rates": _rates}
+    work: dict[str, Callable[..., dict[str, Any]]] = {"ours": _ours, "trl": trl_steps, "rates": measured_rates}
     setting = Setting(**task["setting"])
     result = work[worker](setting, task["steps"], task["model"], task["given"].get(worker, {}), folder)
     write_json(folder / f"{worker}.json", {**result, "peak_bytes": _peak_bytes()})
@@ -168,7 +137,7 @@ def _ours(setting: Setting, steps: int, model: str, given: dict[str, Any], folde
     from reward_model.scorer import RewardScorer
 
     base = SharedBase.load(model, setting.dtype)
-    prompts = [base.renderer.prompt_ids(prompt) for prompt in _prompts(setting.prompts)]
+    prompts = [base.renderer.prompt_ids(prompt) for prompt in everyday_prompts(setting.prompts)]
     if setting.forced:
         never = base.tokenizer.convert_tokens_to_ids(NEVER)
         assert isinstance(never, int)
@@ -222,115 +191,6 @@ def _ours(setting: Setting, steps: int, model: str, given: dict[str, Any], folde
             "decode_steps": setting.tokens,
         },
     }
-
-
-def _trl(setting: Setting, steps: int, model: str, given: dict[str, Any], folder: Path) -> dict[str, Any]:
-    import torch
-    from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
-    from trl import RLOOConfig, RLOOTrainer
-
-    from backbone.loading.models import resolve_model
-
-    name = resolve_model(model)
-    tokenizer = AutoTokenizer.from_pretrained(name)
-    judge = AutoModelForSequenceClassification.from_pretrained(
-        name, num_labels=1, dtype=getattr(torch, setting.dtype), pad_token_id=tokenizer.pad_token_id
-    )
-    arguments = RLOOConfig(
-        **{
-            "output_dir": str(folder / "trl"),
-            "max_steps": steps + 1,
-            "per_device_train_batch_size": 8,
-            "gradient_accumulation_steps": setting.prompts * setting.group // 8,
-            "num_generations": setting.group,
-            "max_completion_length": setting.tokens,
-            "temperature": 1.0,
-            "beta": 0.05,
-            "learning_rate": 1e-6,
-            "bf16": setting.dtype == "bfloat16",
-            "model_init_kwargs": {"dtype": setting.dtype},
-            "generation_kwargs": {"min_new_tokens": setting.tokens} if setting.forced else None,
-            "report_to": "none",
-            "save_strategy": "no",
-            "logging_steps": 1,
-            "disable_tqdm": True,
-            "use_cpu": not torch.cuda.is_available(),
-            **given,
-        }
-    )
-    trainer = RLOOTrainer(
-        model=name,
-        reward_funcs=judge,
-        reward_processing_classes=tokenizer,
-        args=arguments,
-        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in _prompts(setting.prompts)]),
-        peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-    )
-    ends: list[float] = []
-    spent: dict[str, float] = {"sample": 0.0}
-    sampling: list[float] = []
-
-    class Clock(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            ends.append(time.perf_counter())
-            sampling.append(spent["sample"])
-            spent["sample"] = 0.0
-            print(f"\rTRL: {len(ends)}/{steps + 1}", end="", file=sys.stderr, flush=True)
-
-    generate = trainer._generate
-
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        began = time.perf_counter()
-        result = generate(*args, **kwargs)
-        spent["sample"] += time.perf_counter() - began
-        return result
-
-    trainer._generate = timed
-    trainer.add_callback(Clock())
-    trainer.train()
-    print(file=sys.stderr)
-    lengths = [row["completions/mean_length"] for row in trainer.state.log_history if "completions/mean_length" in row]
-    return {
-        "seconds": [after - before for before, after in pairwise(ends)],
-        "phases": {"sample": sampling[1:]},
-        "tokens": statistics.mean(lengths[1:]) * setting.prompts * setting.group,
-    }
-
-
-def _rates(setting: Setting, *_: Any) -> dict[str, Any]:
-    """Operations a second of this machine's matrix products, wide and as narrow as sampling's; bytes a second."""
-    import torch
-
-    dtype = getattr(torch, setting.dtype)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-
-    def best(work: Callable[[], Any], times: int = 30) -> float:
-        found = []
-        for _ in range(times):
-            began = time.perf_counter()
-            work()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            found.append(time.perf_counter() - began)
-        return statistics.median(found)
-
-    weight = torch.randn(1536, 576, device=device).to(dtype)
-    wide = torch.randn(2048, 576, device=device).to(dtype)
-    narrow = torch.randn(setting.prompts * setting.group, 576, device=device).to(dtype)
-    much = torch.ones(1 << 26, device=device)
-    flops, few = (
-        2 * len(x) * weight.numel() / best(lambda x=x: torch.nn.functional.linear(x, weight)) for x in (wide, narrow)
-    )
-    return {"flops": flops, "narrow_flops": few, "bytes_per_second": much.numel() * 4 / best(much.sum)}
-
-
-def _prompts(count: int) -> list[list[dict[str, str]]]:
-    from foundation.files import read_jsonl
-    from pipeline.collection.prompts import EVERYDAY
-
-    return [row["prompt"] for _, row in read_jsonl(EVERYDAY)][:count]
 
 
 if __name__ == "__main__":

@@ -13,22 +13,18 @@ import runpy
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
 from contextlib import chdir
-from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
 
 from pipeline import stages
+from tests.documented_lines import BENCHMARKS, LINES, NOT_HERE, SPANS, Line, line_of, reason_not_here
 from tests.pipeline import tiny
 from tests.terminal import Done, Shown, Terminal, clone, copy, outside, shown_on
 from tests.test_documentation import COMMANDS, PAGES, ROOT, command
 
-BENCHMARKS = ROOT / "benchmarks" / "README.md"
 ARTIFACTS = Path(os.environ.get("TEST_ARTIFACTS", ROOT / "test-artifacts")) / "documented-lines"
 SMALL = {
     "model": "demo", "dtype": "float32", "collect.limit": 8, "collect.candidates": 3,
@@ -36,147 +32,6 @@ SMALL = {
     "reward.lora_rank": 4, "policy.steps": 2, "policy.prompts_per_step": 4, "policy.group": 2,
     "policy.max_new_tokens": 4, "policy.lora_rank": 4, "policy.checkpoint_every": 100,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Line:
-    """What a line is to do; `left` are patterns of files, each new or changed afterwards."""
-
-    left: tuple[str, ...] = ()
-    says: str = ""
-    answers: str = ""  # to what it asks
-    serves: bool = False
-    given: Mapping[str, object] = field(default_factory=dict)  # files that the page speaks of, and their rows
-    without: str = ""  # what is deleted before, so that there is something to do
-
-
-@dataclass(frozen=True)
-class NotHere:
-    """Why a line cannot run here, as long as `holds`; where it `says` something, it is tried and has to fail so."""
-
-    why: str
-    holds: Callable[[], bool]
-    says: str = ""
-
-
-PAIRS = [
-    {"prompt": tiny.ask(f"tell me of the {topic}"), "chosen": f"the {topic} sat", "rejected": "mat mat"}
-    for topic in ("sea", "sun", "sky", "hill")
-]
-HH = [{"chosen": f"\n\nHuman: {n}?\n\nAssistant: yes", "rejected": f"\n\nHuman: {n}?\n\nAssistant: no"} for n in "abc"]
-ANSWERS = [{"prompt": tiny.ask("tell me of the sea"), "response": "the sea sat"}]
-ADAPTER = ("*/policy/adapter_model.safetensors", "*/policy/log.jsonl", "*/manifest.json")
-POLICY = Line(left=ADAPTER, without="runs/mine/round-001/policy")
-LAUNCHED = Line(left=ADAPTER, says="2/2", without="runs/mine/round-001/policy")
-
-LINES = {  # a line, or a pattern of lines
-    "make demo": Line(("runs/demo/report.html", "runs/demo/round-000/export/adapter_model.safetensors")),
-    "accelerate launch --multi_gpu --num_processes 2 *": LAUNCHED,
-    "torchrun *": LAUNCHED,
-    # docs/commands.md
-    "make policy RUN=runs/mine CONFIG=mine.yaml ARGS='--set policy.steps=200'": POLICY,
-    "rlhf policy --run runs/mine --config mine.yaml --set policy.steps=200": Line(says="policy: already done"),
-    "rlhf policy --profile --run runs/mine": Line((*ADAPTER, "*/profile/trace.json.gz"), without=POLICY.without),
-    "rlhf play configs/play/cat_on_the_mat.yaml --set learner.baseline=none --set seed=3": Line(says="writes the"),
-    "rlhf users add Ann --role admin --email ann@example.org --run runs/mine": Line(
-        ("runs/mine/labels.db",), says="Ann can sign in as admin", answers="correct horse\ncorrect horse\n"
-    ),
-    "rlhf users invite --role annotator --hours 24 --url https://label.example.org --run runs/mine": Line(
-        ("runs/mine/labels.db",), says="https://label.example.org/invitation/"
-    ),
-    "rlhf users forget Ann --judgements delete --run runs/mine": Line(
-        ("runs/mine/labels.db",), says="users: forgotten", answers="y\n"
-    ),
-    "rlhf collect --run runs/mine --set label.kind=ranking --set label.name=ranking --set label.responses=3": Line(
-        ("runs/mine/labels.db",), says="tasks to judge"
-    ),
-    "rlhf label --run runs/mine --set label.kind=ranking --set label.name=ranking --set label.responses=3": Line(
-        ("runs/mine/labels.db",), serves=True
-    ),
-    "rlhf labels export preferences.jsonl --kind preferences --run runs/mine": Line(("preferences.jsonl",)),
-    "rlhf evaluate-reward --reward runs/mine/round-001/reward --against runs/mine/round-000/reward "
-    "--pairs fresh.jsonl --json figures.json": Line(("figures.json",), given={"fresh.jsonl": PAIRS}),
-    # docs/labeling.md, docs/rewards.md, docs/scaling.md
-    "rlhf label --run runs/mine": Line(("runs/mine/labels.db.secret",), says="become its admin", serves=True),
-    "rlhf policy --run runs/mine --config configs/rewards/learned_length_coherence.yaml": POLICY,
-    "accelerate launch --config_file configs/accelerate/ddp.yaml --num_processes 4 *": LAUNCHED,
-    # docs/walkthrough.md
-    "make doctor": Line(says="the demo model"),
-    "source .venv/bin/activate": Line(),
-    "rlhf collect --run runs/mine --config mine.yaml": Line(("*/round-000/candidates.jsonl", "runs/mine/config.yaml")),
-    "rlhf label --run runs/mine --host 0.0.0.0": Line(("runs/mine/labels.db",), says="become its admin", serves=True),
-    "rlhf reward --run runs/mine": Line(("*/reward/adapter_model.safetensors", "*/reward/reward.json")),
-    "rlhf policy --run runs/mine": Line(ADAPTER),
-    "rlhf evaluate --run runs/mine": Line(("*/round-000/evaluation.json",)),
-    "rlhf export --run runs/mine": Line(("*/export/adapter_model.safetensors", "*/export/README.md")),
-    "rlhf report --run runs/mine": Line(("runs/mine/report.html", "runs/mine/summary.json")),
-    "rlhf loop --run runs/mine --rounds 2": Line(("*/round-001/candidates.jsonl",), says="wait for their judges"),
-    "rlhf score answers.jsonl --reward runs/mine/round-000/reward --out scored.jsonl": Line(
-        ("scored.jsonl",), given={"answers.jsonl": ANSWERS}
-    ),
-    "rlhf evaluate-reward --reward runs/mine/round-000/reward --pairs pairs.jsonl --json figures.json": Line(
-        ("figures.json",), given={"pairs.jsonl": PAIRS}
-    ),
-}
-
-SPANS = {  # commands that no block shows: they run where a sentence does
-    "rlhf import --format hh FILE --run runs/mine": Line(("*/labels.db",), says="3 judgements", given={"FILE": HH}),
-    "rlhf merge runs/mine/round-000/export merged": Line(("merged/model.safetensors",)),
-    "rlhf users list": Line(says="simulated"),
-    "rlhf labels verify --run runs/mine": Line(says="is whole"),
-    "rlhf labels backup FILE --run runs/mine": Line(("FILE",)),
-    "rlhf label --run runs/mine --simulate": Line(("runs/mine/labels.db",), says="no person was asked"),
-}
-
-
-def _ci_runs(line: str) -> Callable[[], bool]:
-    return lambda: line in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
-
-
-def _no_vllm() -> bool:
-    return find_spec("vllm") is None
-
-
-def _measures_alone() -> bool:
-    return "Run each alone on the machine" in BENCHMARKS.read_text(encoding="utf-8")
-
-
-NOT_HERE = {
-    "make test": NotHere("it is what runs this; continuous integration runs it", _ci_runs("make test")),
-    "make lint": NotHere("continuous integration runs it, before the tests", _ci_runs("make lint")),
-    "git clone REPOSITORY rlhf-pipeline && cd rlhf-pipeline": NotHere(
-        "REPOSITORY stands for an address", lambda: True, says="repository 'REPOSITORY' does not exist"
-    ),
-    "rlhf labels export --kind unpaired --push-to-hub someone/labels --run runs/mine": NotHere(
-        "publishes on the hub", lambda: True, says="could not push to someone/labels"
-    ),
-    "rlhf label --run runs/mine --set label.database=postgresql://labeler@db.example.org/labels": NotHere(
-        "the database is on another host", lambda: True, says="db.example.org"
-    ),
-    "rlhf policy --run runs/mine --set policy.engine=trl --set policy.vllm=colocate": NotHere(
-        "needs vLLM", _no_vllm, says="needs vLLM, which is not installed"
-    ),
-    "CUDA_VISIBLE_DEVICES=0 trl vllm-serve --model MODEL --port 8000": NotHere("needs vLLM", _no_vllm, says="vllm"),
-    "CUDA_VISIBLE_DEVICES=1,2,3 accelerate launch * policy.vllm=http://localhost:8000": NotHere(
-        "needs vLLM, and a server of it", _no_vllm
-    ),
-    "accelerate launch --config_file configs/accelerate/fsdp2.yaml --num_processes 4 *": NotHere(
-        "shards the weights among four GPUs", lambda: torch.cuda.device_count() < 4
-    ),
-} | {
-    shown.name: NotHere("measures for minutes or hours, alone on the machine", _measures_alone)
-    for shown in shown_on(BENCHMARKS)
-    if shown.language == "sh"
-}
-
-
-def _not_here(shown: Shown) -> NotHere | None:
-    return next((why for pattern, why in NOT_HERE.items() if fnmatch.fnmatchcase(shown.name, pattern)), None)
-
-
-def _line(shown: Shown) -> Line | None:
-    stated = (LINES | SPANS).items()
-    return next((line for pattern, line in stated if fnmatch.fnmatchcase(shown.name, pattern)), None)
 
 
 def _first_shown() -> dict[Path, list[Shown]]:
@@ -194,7 +49,9 @@ def _first_shown() -> dict[Path, list[Shown]]:
 
 SHOWN = _first_shown()
 RUN_HERE = [
-    page for page, shown in SHOWN.items() if any((absent := _not_here(each)) is None or absent.says for each in shown)
+    page
+    for page, shown in SHOWN.items()
+    if any((absent := reason_not_here(each)) is None or absent.says for each in shown)
 ]
 
 
@@ -243,7 +100,7 @@ def test_every_line_of_the_page_runs_as_it_is_typed(
 
 def _typed(terminal: Terminal, shown: Shown) -> tuple[Done | None, str]:
     """What became of a line, and what was wrong with it."""
-    if absent := _not_here(shown):
+    if absent := reason_not_here(shown):
         if not absent.holds():
             return None, f"cannot run here because it {absent.why}, says the list; that does not hold"
         if not absent.says:
@@ -252,7 +109,7 @@ def _typed(terminal: Terminal, shown: Shown) -> tuple[Done | None, str]:
         if done.status == 0:
             return done, "is in the list of what cannot run here, and runs"
         return done, "" if absent.says in done.output else f"does not say {absent.says!r}"
-    line = _line(shown)
+    line = line_of(shown)
     if line is None:
         return None, "is in neither list: say what it leaves behind, or why it cannot run here"
     for name, rows in line.given.items():

@@ -5,6 +5,7 @@ from labeling_ui.data_model import Answer, Assignment, Candidate, Judgement, Mes
 from labeling_ui.store.store import Store
 
 TIE = Answer("tie")
+LEASE = Campaign().lease_minutes * 60
 
 
 def fill(store: Store, pairs: int, overlap: int = 1, *, campaign: Campaign | None = None, gold: int = 0) -> list[Task]:
@@ -43,6 +44,15 @@ def prefer(shown: Assignment, side: int = 0, strength: int | None = None, second
            key: str = "") -> Judgement:  # fmt: skip
     """The judgement that the response at this place (from the left) is better."""
     return shown.judgement(Answer("preferred", shown.shown[side].id, strength), seconds, key)
+
+
+def outstanding(store: Store, annotator_id: str) -> list[str]:
+    """Ids of the tasks that the annotator is given until none is left, all answered as a tie."""
+    seen = []
+    while shown := store.next_assignment(annotator_id):
+        seen.append(shown.task.id)
+        assert store.record(shown.judgement(TIE)) == "taken"
+    return seen
 
 
 class Clock:

@@ -7,11 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
-from trl.trainer.rloo_config import RLOOConfig
-from trl.trainer.rloo_trainer import RLOOTrainer
 
 from backbone.adapters import SharedBase, lora_config
 from foundation.errors import UserError
@@ -20,29 +17,8 @@ from reward_model.merging import merge_reward
 from reward_model.model_card import load_snippet
 from reward_model.scorer import RewardScorer
 from reward_model.trl_reward_function import reward_function
-from tests.reward_model.planted import planted
-
-ROWS = planted(6, seed=5)
-PROMPTS = [row["prompt"] for row in ROWS]
-COMPLETIONS = [row["chosen"] for row in ROWS]
-
-
-@pytest.fixture(scope="module")
-def base(tiny_model: Path) -> SharedBase:
-    return SharedBase.load(str(tiny_model), "float32", "cpu")
-
-
-@pytest.fixture(scope="module")
-def scorer(trained: Any, base: SharedBase) -> RewardScorer:
-    return RewardScorer.load(trained[0], base)
-
-
-@pytest.fixture(scope="module")
-def scores(scorer: RewardScorer) -> torch.Tensor:
-    """What the project's own scorer says of the six responses."""
-    base = scorer.base
-    said = [base.renderer.response_ids(completion[0]["content"]) for completion in COMPLETIONS]
-    return scorer.score([base.renderer.prompt_ids(prompt) for prompt in PROMPTS], said)
+from tests.reward_model.six_responses import COMPLETIONS, PROMPTS
+from tests.reward_model.trl_rewards import trl_rewards
 
 
 @pytest.fixture(scope="module")
@@ -82,35 +58,6 @@ def test_trl_scores_a_path_as_we_do(
     monkeypatch.chdir(tmp_path)
     found = trl_rewards(str(merged), tiny_model, tmp_path)
     torch.testing.assert_close(found, scores, atol=1e-4, rtol=0)
-
-
-def test_trl_scores_with_the_function_as_we_do(
-    scorer: RewardScorer, scores: torch.Tensor, tiny_model: Path, tmp_path: Path
-) -> None:
-    found = trl_rewards(reward_function(scorer), tiny_model, tmp_path)
-    torch.testing.assert_close(found, scores, atol=1e-4, rtol=0)
-
-
-def trl_rewards(reward: Any, model: Path, folder: Path) -> torch.Tensor:
-    """What TRL's trainer computes for the six responses with this reward."""
-    trainer = RLOOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model),
-        reward_funcs=reward,
-        args=RLOOConfig(
-            output_dir=str(folder), num_generations=2, per_device_train_batch_size=2, use_cpu=True, bf16=False,
-            report_to="none", activation_checkpointing=False,
-        ),
-        train_dataset=Dataset.from_list([{"prompt": prompt} for prompt in PROMPTS]),
-        processing_class=AutoTokenizer.from_pretrained(model),
-    )  # fmt: skip
-    found: torch.Tensor = trainer._calculate_rewards([{}] * len(PROMPTS), PROMPTS, COMPLETIONS, [[1]] * len(PROMPTS))
-    return found[:, 0]
-
-
-def test_the_function_takes_plain_text_and_loads_a_folder(trained: Any, scores: torch.Tensor) -> None:
-    reward = reward_function(trained[0], dtype="float32", device="cpu")
-    texts = [prompt[0]["content"] for prompt in PROMPTS], [completion[0]["content"] for completion in COMPLETIONS]
-    torch.testing.assert_close(torch.tensor(reward(*texts)), scores)
 
 
 def test_the_lines_on_the_card_run_and_give_the_score(

@@ -2,8 +2,6 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,48 +9,9 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from foundation.errors import UserError
-from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Candidate, Judgement, Prompt, Task
 from labeling_ui.store.store import Store
 from tests.labeling_ui.pages import client_of, fill_kind, forged
-
-Row = dict[str, Any]
-TIE = {"verdict": "tie"}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "labels.db")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def client(store: Store) -> TestClient:
-    fill_kind(store, "pairwise", rewrite=True)
-    return client_of(store)
-
-
-def desk(client: TestClient, who: str = "Ann") -> Row:
-    response = client.get("/api/desk", headers={"x-who": who})
-    assert response.status_code == 200, response.text
-    return dict(response.json())
-
-
-def judge(client: TestClient, card: Row, answer: Row, status: int = 200, who: str = "Ann", **more: Any) -> Row:
-    body = {"ticket": card["ticket"], "answer": answer, "seconds": 1.5, **more}
-    response = client.post("/api/judgements", json=body, headers={"x-who": who})
-    assert response.status_code == status, response.text
-    return dict(response.json())
-
-
-def said(store: Store) -> list[Judgement]:
-    return list(store.judgements())
-
-
-def shown_texts(store: Store, judgement: Judgement) -> list[str]:
-    texts = {candidate.id: candidate.response for candidate in store.candidates()}
-    return [texts[candidate] for candidate in judgement.shown]
+from tests.labeling_ui.web.judging import TIE, Row, desk, judge, said, shown_texts
 
 
 def test_the_desk_has_the_current_card_and_the_next(client: TestClient) -> None:
@@ -233,50 +192,6 @@ def test_a_lock_that_is_never_released_is_a_failure_of_the_store(client: TestCli
     assert judge(client, card, TIE)["saved"] == "taken"
 
 
-def test_undo_brings_the_last_card_back_with_what_was_said(client: TestClient, store: Store) -> None:
-    first = desk(client)["cards"][0]
-    answer = {"verdict": "preferred", "winner": 1, "strength": 3}
-    judge(client, first, answer)
-    assert desk(client)["can_undo"]
-    reply = client.post("/api/undo", json={"key": "one"}).json()
-    assert reply["undone"]
-    assert reply["progress"]["done"] == 0
-    assert (reply["cards"][0]["id"], reply["cards"][0]["previous"]) == (first["id"], answer)
-    assert reply["cards"][0]["responses"] == first["responses"]
-    assert not said(store)
-    assert judge(client, reply["cards"][0], TIE)["saved"] == "taken"
-    assert [judgement.answer.verdict for judgement in said(store)] == ["tie"]
-
-
-def test_an_undo_that_is_sent_twice_takes_one_answer_back(client: TestClient, store: Store) -> None:
-    for _ in range(2):
-        judge(client, desk(client)["cards"][0], TIE)
-    for _ in range(2):
-        assert client.post("/api/undo", json={"key": "one"}).json()["undone"]
-    assert len(said(store)) == 1
-    assert client.post("/api/undo", json={"key": "two"}).json()["undone"]
-    assert not client.post("/api/undo", json={"key": "three"}).json()["undone"]
-
-
-def test_an_edit_replaces_the_answer(client: TestClient, store: Store) -> None:
-    judge(client, desk(client)["cards"][0], TIE)
-    (entry,) = client.get("/api/history").json()
-    card = client.get("/api/card", params={"ticket": entry["ticket"]}).json()
-    assert judge(client, card, {"verdict": "both_bad"})["saved"] == "edited"
-    assert judge(client, card, {"verdict": "both_bad"})["saved"] == "repeated"
-    assert [judgement.answer.verdict for judgement in said(store)] == ["both_bad"]
-    assert [event.action for event in store.events()] == ["answer", "edit"]
-
-
-def test_history_and_cards_of_others_cannot_be_seen(client: TestClient) -> None:
-    judge(client, desk(client)["cards"][0], TIE)
-    (entry,) = client.get("/api/history").json()
-    assert entry["prompt"].startswith("Question")
-    assert client.get("/api/history", headers={"x-who": "Bob"}).json() == []
-    response = client.get("/api/card", params={"ticket": entry["ticket"]}, headers={"x-who": "Bob"})
-    assert response.status_code == 409
-
-
 def test_a_rationale_that_is_required_is_asked_for(store: Store) -> None:
     fill_kind(store, "pairwise", rationale="required")
     client = client_of(store)
@@ -297,20 +212,6 @@ def test_two_annotators_judge_apart(client: TestClient, store: Store) -> None:
 def test_nothing_is_told_to_the_signed_out(client: TestClient, path: str) -> None:
     del client.headers["x-who"]
     assert client.get(path).status_code == 401
-
-
-def test_a_long_prompt_is_cut_in_the_history_only(store: Store) -> None:
-    store.add_campaign(Campaign())
-    prompt = Prompt(({"role": "user", "content": "word " * 400},))
-    pair = [Candidate(prompt.id, text) for text in ("a", "b")]
-    store.add_prompts([prompt])
-    store.add_candidates(pair)
-    store.add_tasks([Task(prompt.id, (pair[0].id, pair[1].id))])
-    client = client_of(store)
-    card = desk(client)["cards"][0]
-    assert card["prompt"][0]["content"] == "word " * 400
-    judge(client, card, TIE)
-    assert 100 < len(client.get("/api/history").json()[0]["prompt"]) <= 120
 
 
 def test_modules_of_the_page_are_served_and_nothing_else(client: TestClient) -> None:

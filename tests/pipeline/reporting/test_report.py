@@ -1,7 +1,6 @@
 """The report: it stands alone, escapes what it shows, says what is simulated, and copes with what is missing."""
 
 import math
-import random
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,146 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.reporting import charts
-from pipeline.reporting.report import ReportData, phases, render, training_charts, write_report
-
-SNIPPET = """\
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-
-folder = "runs/demo/round-000/export"
-model = AutoPeftModelForCausalLM.from_pretrained(folder)
-tokenizer = AutoTokenizer.from_pretrained(folder)
-messages = [{"role": "user", "content": "Why is the sky blue?"}]
-inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-print(tokenizer.decode(model.generate(**inputs, max_new_tokens=80)[0]))
-"""
-
-
-WIN_RATE = {"win_rate": 0.781, "win_rate_low": 0.703, "win_rate_high": 0.852}
-
-
-def rate(name: str, value: float, low: float, high: float, simulated: bool = False) -> dict[str, object]:
-    return {"name": name, "value": value, "low": low, "high": high, "n": 98, "simulated": simulated}
-
-
-def simulated_annotator(name: str, left_share: float, p_value: float) -> dict[str, object]:
-    figures = {"judgements": 301, "left_share": left_share, "left_p_value": p_value}
-    figures |= {"gold": 0.9, "skill": 0.884, "skill_low": 0.81, "skill_high": 0.943, "weight": 1.07}
-    return {"name": name, "simulated": True} | figures
-
-
-def stage(name: str, output: str, seconds: float, finished_at: str) -> dict[str, object]:
-    return {"stage": name, "output": output, "seconds": seconds, "finished_at": finished_at, "sha256": "ab12" * 16}
-
-
-def example() -> ReportData:
-    """A whole run with made-up figures, as the stages would hand it in."""
-    draw = random.Random(0)
-    training = []
-    for step in range(1, 41):
-        rise = 1 - math.exp(-step / 14)
-        kl = 5.2 * rise**1.4 + draw.gauss(0, 0.25) * rise
-        score = -0.6 + 2.9 * rise + draw.gauss(0, 0.22)
-        training.append(
-            {
-                "step": step,
-                "score": score,
-                "reward": score - 0.05 * kl,
-                "kl": kl,
-                "entropy": 1.9 - 0.8 * rise + draw.gauss(0, 0.05),
-                "length": 61 - 24 * rise + draw.gauss(0, 1.5),
-                "finish_rate": min(1.0, 0.22 + 0.7 * rise + draw.gauss(0, 0.04)),
-                "seconds_sample": 5.1 + draw.random(),
-                "seconds_score": 1.2,
-                "seconds_reference": 1.0,
-                "seconds_update": 5.8 + draw.random(),
-                "repetition": 0.02 + 0.1 * rise,
-                "score_std": 0.3 + 0.2 * rise,
-                "tokens": 1500,
-                "peak_memory_gb": 4.0 + 0.02 * step,
-            }
-        )
-    pairs = [
-        {
-            "prompt": "How do I stop a door from squeaking?",
-            "base": "There are several ways to stop a door from squeaking. First, identify the source of the noise. "
-            "Next, you will want to look at the hinges, and then you might consider whether the",
-            "policy": "Put a drop of oil on each hinge and swing the door a few times. Wipe off what is left over.",
-            "base_score": -1.31,
-            "policy_score": 2.44,
-        },
-        {
-            "prompt": "What is half of three quarters?",
-            "base": "Half of three quarters is three eighths.",
-            "policy": "It is a half, so you can divide it evenly between two people.",
-            "base_score": 1.92,
-            "policy_score": 0.35,
-        },
-    ]
-    return ReportData.model_validate(
-        {
-            "run": "demo",
-            "model": "SmolLM2-135M-Instruct",
-            "created_at": "22 November 2026",
-            "rounds": [
-                {"round": 0, "judgements": 1204, "pairs": 561, "reward_accuracy": 0.86, "mean_kl": 5.02} | WIN_RATE,
-                {"round": 1, "judgements": 2408, "pairs": 1130, "reward_accuracy": 0.88},
-            ],
-            "labels": {
-                "prompts": 301,
-                "tasks": 602,
-                "judgements": 1204,
-                "simulated_judgements": 1204,
-                "by_verdict": {"preferred": 1049, "tie": 121, "both_bad": 34, "skip": 0},
-                "pairs": 561,
-                "alpha": 0.63,
-                "alpha_low": 0.58,
-                "alpha_high": 0.68,
-                "annotators": [
-                    simulated_annotator("simulated-careful", 0.507, 0.86),
-                    simulated_annotator("simulated-left-leaning", 0.641, 0.00002),
-                ],
-                "label_set_hash": "9f2c" * 16,
-            },
-            "reward": {
-                "accuracy": 0.861,
-                "accuracy_low": 0.79,
-                "accuracy_high": 0.911,
-                "n": 118,
-                "longer_wins": 0.34,
-                "bag_of_words": 0.66,
-                "ece": 0.041,
-                "reliability": [(0.55, 0.52, 20), (0.65, 0.7, 22), (0.75, 0.73, 30), (0.9, 0.93, 46)],
-            },
-            "training": training,
-            "alarms": [
-                {"name": "length", "first": 21, "last": 40, "figure": "length", "advice": "Read samples."},
-                {"name": "kl", "first": 33, "last": 33, "figure": "kl", "advice": "Stop here."},
-            ],
-            "evaluation": {
-                "win_rates": [
-                    rate("By hidden preference, sampled", 0.781, 0.703, 0.852, simulated=True),
-                    rate("By reward-model score, sampled", 0.84, 0.765, 0.908),
-                    rate("By hidden preference, greedy", 0.69, 0.597, 0.776, simulated=True),
-                ],
-                "mean_kl": 5.02,
-                "measures": [
-                    {"name": "Length, words", "base": 48.2, "policy": 29.7},
-                    {"name": "Finished, share", "base": 0.24, "policy": 0.93},
-                    {"name": "Distinct-2", "base": 0.81, "policy": 0.78},
-                ],
-                "best": pairs[:1],
-                "worst": pairs[1:],
-            },
-            "manifest": [
-                stage("collect", "candidates.jsonl", 181.2, "2026-11-22 09:14"),
-                stage("policy", "policy/", 411.7, "2026-11-22 09:25"),
-            ],
-            "adapter": "runs/demo/round-000/export",
-            "load_snippet": SNIPPET,
-        }
-    )
+from pipeline.reporting.report import ReportData, render, write_report
+from tests.pipeline.reporting.example import example
 
 
 class Page(HTMLParser):
@@ -295,26 +156,6 @@ def test_a_misspelt_field_is_refused() -> None:
         ReportData.model_validate({"run": "demo", "evaluation": {"winrates": []}})
 
 
-def test_only_what_was_logged_is_drawn() -> None:
-    titles = [title for title, _ in training_charts(({"step": 1, "score": 0.5}, {"step": 2, "score": 0.7}))]
-    assert titles == ["Score and reward"]
-
-
-def test_phases_are_summed_over_steps() -> None:
-    rows = ({"step": 1, "seconds_sample": 2.0, "seconds_old_logprobs": 1.0}, {"step": 2, "seconds_sample": 3.0})
-    assert phases(rows) == [("sample", 5.0), ("old logprobs", 1.0)]
-
-
-SHADE = "fill: var(--warn-line)"
-
-
-def test_the_drawing_of_a_figure_is_shaded_where_its_alarm_was_on() -> None:
-    data = example()
-    shaded = [title for title, drawing in training_charts(data.training, data.alarms) if SHADE in drawing]
-    assert shaded == ["KL from the base, nats per response", "Length, tokens"]
-    assert not [title for title, drawing in training_charts(data.training) if SHADE in drawing]
-
-
 def test_a_run_without_alarms_says_so() -> None:
     values = example().model_dump(mode="json") | {"alarms": []}
     assert "No alarm went off." in Page(render(ReportData.model_validate(values))).text
@@ -325,26 +166,6 @@ def test_tokens_a_second_are_counted_by_phase_and_in_all() -> None:
     values["training"] = [{"step": 1, "score": 0.5, "tokens": 900, "seconds_sample": 2.0, "seconds_update": 1.0}]
     text = " ".join(Page(render(ReportData.model_validate(values))).text.split())
     assert "sample2.066.7%450update1.033.3%900 total3.0300" in text
-
-
-def test_uncertainty_and_spread_are_no_parts_of_the_score() -> None:
-    row = {"step": 1, "score": 0.5, "score_std": 0.1, "score_spread": 0.2, "score_learned_std": 0.3}
-    titles = [title for title, _ in training_charts((row,))]
-    assert titles[:2] == ["Score and reward", "Score: learned std"]
-    assert len(titles) == 4
-
-
-def test_smoothing_starts_at_the_first_value_and_steps_over_gaps() -> None:
-    # Weights 0.3 and 0.7 * 0.3 = 0.21, corrected by their sum: (0.21 * 2 + 0.3 * 4) / 0.51
-    smooth = charts.smoothed([2.0, math.nan, 4.0])
-    assert smooth[0] == pytest.approx(2.0)
-    assert math.isnan(smooth[1])
-    assert smooth[2] == pytest.approx((0.21 * 2 + 0.3 * 4) / 0.51)
-
-
-def test_drawings_carry_no_colours_of_their_own() -> None:
-    for _, drawing in training_charts(example().training):
-        assert not re.findall(r"#[0-9a-f]{6}\b", re.sub(r'(id="|#)[mp][0-9a-f]{10}', "", drawing))
 
 
 def test_calibration_and_doubt_of_the_reward_model_are_shown_where_they_were_measured() -> None:

@@ -1,0 +1,119 @@
+"""Argilla: what is read from records of each version, and what is refused."""
+
+from typing import Any
+
+from labeling_ui.data_model import Answer
+from labeling_ui.exchange.exports.preferences_and_ties import preferences
+from labeling_ui.exchange.exports.registry import export
+from labeling_ui.store.store import Store
+from tests.labeling_ui.exchange.importers.taking import RANKING, RATING, THREE, TWO, reasons, said, take
+
+
+def test_argilla_2_labels_name_the_better_response(store: Store) -> None:
+    answers = [
+        {"value": "response-2", "user_id": "u1"},
+        {"value": "tie", "user_id": "u2"},
+        {"value": "Both bad", "user_id": "u3"},
+        {"value": "1", "user_id": "u4"},
+    ]
+    row = {
+        "id": "r1", "fields": TWO, "metadata": {"secret": "x"}, "status": "completed", "_server_id": "s",
+        "suggestions": {"preference": {"value": "response-1", "agent": "gpt-4"}},
+        "responses": {"preference": answers, "why": [{"value": "It shines.", "user_id": "u1"}]},
+    }  # fmt: skip
+    report = take(store, "argilla", [row])
+    assert (report.taken, report.refused) == (4, [])
+    assert said(store) == {
+        "argilla u1": Answer("preferred", winner="Sun.", rationale="It shines."),
+        "argilla u2": Answer("tie"),
+        "argilla u3": Answer("both_bad"),
+        "argilla u4": Answer("preferred", winner="Rain."),
+    }
+    (prompt,) = store.prompts()
+    assert prompt.messages == ({"role": "user", "content": "Why?"},)
+
+
+def test_argilla_2_rankings_come_with_ties_and_in_order(store: Store) -> None:
+    ranked = [
+        {"value": [{"value": "response2", "rank": 1}, {"value": "response1", "rank": 2},
+                   {"value": "response3", "rank": 2}], "user_id": "u1", "status": "submitted"},
+        {"value": ["response3", "response1"], "user_id": "u2"},
+        {"value": ["response3", "response1", "response2"], "user_id": "u3", "status": "draft"},
+        {"value": None, "user_id": "u4", "status": "discarded"},
+    ]  # fmt: skip
+    report = take(store, "argilla", [{"id": "r", "fields": THREE, "responses": {"order": ranked}}], RANKING)
+    assert (report.taken, report.refused) == (3, [])
+    assert said(store) == {
+        "argilla u1": Answer("ranked", ranking=(("Sun.",), ("Rain.", "Wind."))),
+        "argilla u2": Answer("ranked", ranking=(("Wind.",), ("Rain.",))),
+        "argilla u4": Answer("skip", reason="discarded in Argilla"),
+    }
+
+
+def test_argilla_2_flat_and_argilla_1_records_say_the_same(store: Store) -> None:
+    chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    fields = {"prompt": "Why?", "context": "Weather.", "response1": "Rain.", "response2": "Sun."}
+    flat = {
+        "id": "1", **fields, "preference.responses": ["response1", "response2"],
+        "preference.responses.users": ["a", "b"], "preference.responses.status": ["submitted", "discarded"],
+    }  # fmt: skip
+    values = {"preference": {"value": "response1"}}
+    nested = {
+        "external_id": "2", "fields": {**fields, "context": "", "prompt": "Who?"},
+        "responses": [
+            {"user_id": "a", "values": values, "status": "submitted"},
+            {"user_id": "b", "values": {}, "status": "discarded"},
+        ],
+    }  # fmt: skip
+    hub = {
+        "messages": [*chat, {"role": "user", "content": "How?"}], "response1": "Rain.", "response2": "Sun.",
+        "preference": [{"user_id": "a", "value": "response1", "status": "submitted"}],
+        "preference-suggestion": "response2", "external_id": "3", "metadata": "{}",
+    }  # fmt: skip
+    report = take(store, "argilla", [flat, nested, hub])
+    assert (report.taken, report.refused) == (5, [])
+    assert {row["chosen"][0]["content"] for row in preferences(store).rows} == {"Rain."}
+    asked = {len(prompt.messages): prompt.messages[-1]["content"] for prompt in store.prompts()}
+    assert asked[3] == "How?"
+    assert "Why?\n\nWeather." in {prompt.messages[0]["content"] for prompt in store.prompts()}
+
+
+def test_argilla_ratings_are_about_the_response_that_their_question_names(store: Store) -> None:
+    responses = {
+        "response1-helpful": [{"value": 5, "user_id": "u"}],
+        "helpful_response2": [{"value": 2, "user_id": "u"}],
+        "response3-rating": [{"value": 1, "user_id": "u"}],
+    }
+    report = take(store, "argilla", [{"id": "r", "fields": THREE, "responses": responses}], RATING)
+    assert (report.taken, report.refused) == (3, [])
+    scores = {(row["response"], row["aspect"]): row["score"] for row in export(store, "ratings")}
+    assert scores == {("Rain.", "helpful"): 5, ("Sun.", "helpful"): 2, ("Wind.", "rating"): 1}
+
+
+def test_argilla_records_that_cannot_be_told_are_refused_by_line(store: Store) -> None:
+    def record(number: int, fields: dict[str, Any], **values: Any) -> dict[str, Any]:
+        answers = {name: [{"value": value, "user_id": "u"}] for name, value in values.items()}
+        return {"id": str(number), "fields": fields, "responses": answers}
+
+    rows = [
+        record(1, TWO),
+        record(2, {"text": "x", "other": "y"}, label="good"),
+        record(3, {"prompt": "x", "summary": "y"}, label="good"),
+        record(4, TWO, label="response-7"),
+        record(5, THREE, order=["response1", "response9"]),
+        record(6, THREE, order=["response1", "response2"]),
+        record(7, TWO, score=3),
+        record(7, TWO, label="response-1"),
+        record(8, TWO, label="tie\0"),
+        {**record(9, TWO, label="response-1"), "fields": {**TWO, "response-1": "Sun."}},
+    ]
+    report = take(store, "argilla", rows)
+    expected = [
+        (1, "nobody has answered"), (2, "none of its fields is a prompt"), (3, "none of its fields is a response"),
+        (4, "'response-7' names none of the responses (response-1, response-2)"), (5, "the ranking names 'response9'"),
+        (6, "--set label.kind=ranking"), (7, "does not say which of 2 responses it rates"),
+        (8, "the record with id '7' is in the file already, at 7"), (10, "the two responses are the same"),
+    ]  # fmt: skip
+    assert [line for line, _ in reasons(report)] == [line for line, _ in expected]
+    for (_, reason), (_, part) in zip(reasons(report), expected, strict=True):
+        assert part in reason

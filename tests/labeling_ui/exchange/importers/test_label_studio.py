@@ -1,0 +1,79 @@
+"""Label Studio: what is read from its annotations, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundation.errors import UserError
+from labeling_ui.data_model import Answer
+from labeling_ui.exchange.exports.registry import export
+from labeling_ui.exchange.imports import import_file
+from labeling_ui.store.store import Store
+from tests.labeling_ui.exchange.importers.taking import RANKING, RATING, reasons, said, take
+
+
+def task(number: int, data: dict[str, Any], *annotations: dict[str, Any]) -> dict[str, Any]:
+    return {"id": number, "data": data, "annotations": list(annotations), "predictions": [{"result": []}]}
+
+
+def annotation(by: Any, *results: tuple[str, str, dict[str, Any]], cancelled: bool = False) -> dict[str, Any]:
+    result = [{"type": kind, "from_name": kind, "to_name": to, "value": found} for kind, to, found in results]
+    return {"id": 5, "completed_by": by, "was_cancelled": cancelled, "lead_time": 3.5, "result": result}
+
+
+def test_label_studio_keeps_its_annotators_apart(store: Store) -> None:
+    data = {"prompt": "Why?", "answer1": "Rain.", "answer2": "Sun."}
+    person = {"id": 3, "email": "ann@example.org", "first_name": "Ann"}
+    row = task(
+        1,
+        data,
+        annotation(1, ("pairwise", "answer1,answer2", {"selected": "right"}), ("textarea", "x", {"text": ["Dry."]})),
+        annotation(2, ("pairwise", "answer2,answer1", {"selected": "right"})),
+        annotation(person, ("choices", "answer1", {"choices": ["Tie"]})),
+        annotation(4, ("pairwise", "answer1,answer2", {"selected": "left"}), cancelled=True),
+    )
+    report = take(store, "labelstudio", [row])
+    assert (report.taken, report.refused) == (4, [])
+    assert said(store) == {
+        "labelstudio 1": Answer("preferred", winner="Sun.", rationale="Dry."),
+        "labelstudio 2": Answer("preferred", winner="Rain."),
+        "labelstudio 3": Answer("tie"),
+        "labelstudio 4": Answer("skip", reason="cancelled in Label Studio"),
+    }
+    assert "ann" not in {each.name for each in store.annotators()}, "no names, no e-mail addresses"
+
+
+@pytest.mark.parametrize(
+    "ranker", [["m2", "m3", "m1"], {"rank": ["m2", "m3", "m1"], "_": []}, {"_": ["m2", "m3", "m1"]}]
+)
+def test_label_studio_rankers_order_the_items_of_a_list(store: Store, ranker: Any) -> None:
+    items = [{"id": "m1", "title": "Model 1", "body": "Rain."}, {"id": "m2", "body": "Sun."}, {"id": "m3", "html": "W"}]
+    row = task(1, {"prompt": "Why?", "items": items}, annotation(1, ("ranker", "items", {"ranker": ranker})))
+    assert take(store, "labelstudio", [row], RANKING).taken == 1
+    assert said(store)["labelstudio 1"].ranking == (("Sun.",), ("W",), ("Rain.",))
+
+
+def test_label_studio_ratings_and_refusals(store: Store) -> None:
+    data = {"prompt": "Why?", "answer1": "Rain.", "answer2": "Sun."}
+    rated = annotation(1, ("rating", "answer2", {"rating": 4}), ("rating", "answer1", {"rating": 2}))
+    rows = [
+        task(1, data, rated),
+        task(2, data, annotation(1, ("rating", "answer1", {"rating": 9}))),
+        task(3, data),
+        task(4, data, annotation(1, ("ranker", "x", {"ranker": {"good": ["answer1"], "bad": ["answer2"]}}))),
+        task(5, data, annotation(1, ("rating", "answer1", {"rating": 2.5}))),
+    ]
+    report = take(store, "labelstudio", rows, RATING)
+    assert report.taken == 2
+    assert {row["response"]: row["score"] for row in export(store, "ratings")} == {"Rain.": 2, "Sun.": 4}
+    parts = [(2, "expected 1 to 5"), (3, "nobody has annotated"), (4, "several buckets"), (5, "not a whole number")]
+    for (line, reason), (expected, part) in zip(reasons(report), parts, strict=True):
+        assert (line, part in reason) == (expected, True)
+
+
+def test_label_studio_min_exports_are_no_such_file(store: Store) -> None:
+    path = Path(store.database.name).parent / "min.json"
+    path.write_text('[{"data": {}, "id": 1, "comparison": "left"}]')
+    with pytest.raises(UserError, match='record 1: the field "annotations" is missing'):
+        import_file(store, "labelstudio", path)
