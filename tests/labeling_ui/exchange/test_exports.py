@@ -13,10 +13,10 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Judgement, Task
 from labeling_ui.exchange import weighted_votes
 from labeling_ui.exchange.exports.hub import push_to_hub
-from labeling_ui.exchange.exports.preferences_and_ties import PreferenceSet, beyond_preferences, preferences
+from labeling_ui.exchange.exports.preferences import PreferenceSet, beyond_preferences, preferences
 from labeling_ui.exchange.exports.registry import KINDS, export
 from labeling_ui.quality.assessment import vote_weights
-from labeling_ui.quality.labels import Labels
+from labeling_ui.quality.label_reader import Labels
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill, fill_with
 
