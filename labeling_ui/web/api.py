@@ -1,8 +1,8 @@
 """What the labeling page asks of the server, as JSON: the next cards, taking an answer, undo, history.
 
 Who asks comes from the session (`access_control.person`); what is answered comes from the card's ticket
-(`card_tickets.py`). Left out on purpose: who may come in (`access_control.py`), which task is next (`store/`), and which
-answers are valid (`assignment/`).
+(`card_tickets.py`). Left out on purpose: who may come in (`access_control.py`), which task is next (`store/`), and
+which answers are valid (`assignment/`).
 """
 
 import logging
