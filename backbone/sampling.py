@@ -1,7 +1,7 @@
 """Batched sampling that returns what training needs: token ids, their log-probabilities, why each response ended.
 
 Every response has its own stream of uniform numbers, named by `(seed, row)`, so the samples do not depend on how
-responses are batched or which process draws them. How a token is drawn is in `drawing.py`, how the next ones are
+responses are batched or which process draws them. How a token is drawn is in `token_draws.py`, how the next ones are
 computed in `decoding.py`.
 """
 
@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from backbone.adapters import SharedBase
 from backbone.decoding import Decoder
-from backbone.drawing import draw, uniforms
+from backbone.token_draws import draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.settings import Settings

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from foundation.errors import UserError
 from foundation.files import Row, read_rows, write_jsonl
-from labeling_ui.exchange.exports.preferences_and_ties import beyond_preferences, preferences
+from labeling_ui.exchange.exports.preferences import beyond_preferences, preferences
 from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.store.store import Counts, Store
 from pipeline.config.config import Config

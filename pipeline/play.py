@@ -19,7 +19,7 @@ from rich.console import Console
 from foundation.errors import UserError
 from foundation.settings import Settings
 from pipeline.config import sources
-from pipeline.config.shipped import found
+from pipeline.config.shipped_configs import found
 from pipeline.terminal.progress import progress
 from pipeline.terminal.sparkline import binned, sparkline
 from policy.textbook.enumeration import enumerate_states, optimal_table

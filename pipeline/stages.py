@@ -1,8 +1,8 @@
 """The whole run: the loop, and the stages in the order of the data.
 
-Each stage makes one artifact of a round from those before it, or finds it up to date (`runs/stage.py`). The stages join
-the packages, which do not know one another: a scorer is handed to the policy, texts to the judges, rows to the reward
-model.
+Each stage makes one artifact of a round from those before it, or finds it up to date (`runs/make_output.py`). The
+stages join the packages, which do not know one another: a scorer is handed to the policy, texts to the judges, rows to
+the reward model.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The policy stage's work: which trainer, on which base, with what to learn from.
 
 The native loop and TRL's trainers get the same prompts, scorer and LoRA; DPO gets preference pairs instead. When the
-adapter is made anew is decided elsewhere (`runs/stage.py`).
+adapter is made anew is decided elsewhere (`runs/make_output.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ from backbone.loading.devices import choose_device, choose_dtype
 from foundation.files import Row, read_rows
 from pipeline.collection.prompts import HELD_OUT, TRAIN, fitting_prompts
 from pipeline.config.config import Config
+from pipeline.policy_scorers import policy_scorer
 from pipeline.profiling import profiled
 from pipeline.runs.folder import Run
-from pipeline.scorers import policy_scorer
 from pipeline.terminal.training_board import watch
 from policy.config import check_config
 from policy.native.train import train_policy

@@ -13,7 +13,7 @@ import torch
 from backbone.adapters import SharedBase
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.tokens import Ids
-from policy.scoring import Scorer, checked_scores
+from policy.scorer_protocol import Scorer, checked_scores
 
 
 def best_of_n(

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from backbone.training.quiet import quiet
+from backbone.training.quiet_libraries import quiet
 from foundation.errors import UserError
 from reward_model.labels.records import OVERALL
 

@@ -42,7 +42,6 @@ PAIRS = [
     {"prompt": tiny.ask(f"tell me of the {topic}"), "chosen": f"the {topic} sat", "rejected": "mat mat"}
     for topic in ("sea", "sun", "sky", "hill")
 ]
-HH = [{"chosen": f"\n\nHuman: {n}?\n\nAssistant: yes", "rejected": f"\n\nHuman: {n}?\n\nAssistant: no"} for n in "abc"]
 ANSWERS = [{"prompt": tiny.ask("tell me of the sea"), "response": "the sea sat"}]
 ADAPTER = ("*/policy/adapter_model.safetensors", "*/policy/log.jsonl", "*/manifest.json")
 POLICY = Line(left=ADAPTER, without="runs/mine/round-001/policy")
@@ -99,7 +98,7 @@ LINES = {  # a line, or a pattern of lines
 }
 
 SPANS = {  # commands that no block shows: they run where a sentence does
-    "rlhf import --format hh FILE --run runs/mine": Line(("*/labels.db",), says="3 judgements", given={"FILE": HH}),
+    "rlhf import --format trl FILE --run runs/mine": Line(("*/labels.db",), says="4 judgements", given={"FILE": PAIRS}),
     "rlhf merge runs/mine/round-000/export merged": Line(("merged/model.safetensors",)),
     "rlhf users list": Line(says="simulated"),
     "rlhf labels verify --run runs/mine": Line(says="is whole"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from backbone.loading.models import load_tokenizer, resolve_model
 from backbone.tokens import Renderer
-from labeling_ui.exchange.exports.preferences_and_ties import preferences
+from labeling_ui.exchange.exports.preferences import preferences
 from labeling_ui.exchange.imports import import_file
 from labeling_ui.store.store import Store
 from reward_model.labels.reading import read_pairs, to_pairs

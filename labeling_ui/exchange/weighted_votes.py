@@ -14,7 +14,7 @@ from itertools import combinations
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Judgement, Prompt, Task
 from labeling_ui.quality.assessment import vote_weights
-from labeling_ui.quality.labels import read_labels
+from labeling_ui.quality.label_reader import read_labels
 from labeling_ui.store.store import Store
 
 SAME = 1e-9  # sums of weights that differ by less are equal

@@ -17,7 +17,7 @@ from labeling_ui.data_model import Annotator, Judgement, Task
 from labeling_ui.quality.agreement import Agreement, Category, Kappa, Unit, kappas, krippendorff
 from labeling_ui.quality.answer_comparison import categories, pair_orders, similarity
 from labeling_ui.quality.intervals import Share, Trend, holm, share, trend
-from labeling_ui.quality.labels import Labels, read_labels
+from labeling_ui.quality.label_reader import Labels, read_labels
 from labeling_ui.quality.skill import Choice, Skill, estimate, skill_weights
 from labeling_ui.store.store import Store
 

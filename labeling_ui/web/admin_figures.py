@@ -14,7 +14,7 @@ from labeling_ui.data_model import Candidate
 from labeling_ui.quality.agreement import Agreement
 from labeling_ui.quality.assessment import AnnotatorQuality, QualityReport, assess
 from labeling_ui.quality.intervals import Share
-from labeling_ui.quality.labels import read_labels
+from labeling_ui.quality.label_reader import read_labels
 from labeling_ui.quality.self_identification import names_its_model
 from labeling_ui.store.store import Counts, Store
 from labeling_ui.web.templates import render

@@ -1,8 +1,8 @@
 """What the labeling page asks of the server, as JSON: the next cards, taking an answer, undo, history.
 
-Who asks comes from the session (`access_control.person`); what is answered comes from the card's ticket (`tickets.py`).
-Left out on purpose: who may come in (`access_control.py`), which task is next (`store/`), and which answers are valid
-(`assignment/`).
+Who asks comes from the session (`access_control.person`); what is answered comes from the card's ticket
+(`card_tickets.py`). Left out on purpose: who may come in (`access_control.py`), which task is next (`store/`), and
+which answers are valid (`assignment/`).
 """
 
 import logging
@@ -22,9 +22,9 @@ from foundation.errors import UserError
 from labeling_ui.data_model import Annotator, Assignment, Judgement
 from labeling_ui.store.store import Store
 from labeling_ui.web import access_control, translations
+from labeling_ui.web.card_tickets import OutOfDate, TicketSigner
 from labeling_ui.web.cards import GivenAnswer, Text, answer_on_screen, card
 from labeling_ui.web.live_prompts import Generate, add_live_route, live_campaign
-from labeling_ui.web.tickets import OutOfDate, TicketSigner
 
 PAGE = Path(__file__).with_name("static") / "page"
 CARDS = 2  # the one on the screen, and the one that is there when it is answered

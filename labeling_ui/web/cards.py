@@ -1,8 +1,8 @@
 """What is on the annotator's screen, and what comes back from it.
 
 A card is an assignment without names: it says nothing of which model wrote what. A signed ticket goes with it
-(`tickets.py`). Answers name responses by position; ids stay with the server. Left out on purpose: HTTP (`api.py`), and
-which answers are valid (`assignment/answer_validation.py`).
+(`card_tickets.py`). Answers name responses by position; ids stay with the server. Left out on purpose: HTTP (`api.py`),
+and which answers are valid (`assignment/answer_validation.py`).
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from foundation.errors import UserError
 from labeling_ui.data_model import Action, Answer, Assignment, Judgement, Verdict
-from labeling_ui.web.tickets import TicketSigner
+from labeling_ui.web.card_tickets import TicketSigner
 
 
 def _storable(text: str) -> str:

@@ -2,8 +2,8 @@
 
 Cards and answers travel as JSON (`api.py`), so that the next card is on the screen before the answer has reached
 the server, and a lost connection or a reload loses nothing. The page holds nothing that matters: who answers comes
-from the session, what is answered from a signed ticket (`tickets.py`). Model text reaches the document only as text
-nodes. Left out on purpose: sign-in and the web server (`server.py`), the admin page (`admin_page.py`).
+from the session, what is answered from a signed ticket (`card_tickets.py`). Model text reaches the document only as
+text nodes. Left out on purpose: sign-in and the web server (`server.py`), the admin page (`admin_page.py`).
 """
 
 from pathlib import Path

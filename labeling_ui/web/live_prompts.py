@@ -22,8 +22,8 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Assignment, Candidate, Message, Prompt, Task
 from labeling_ui.store.store import Store
 from labeling_ui.web import access_control
+from labeling_ui.web.card_tickets import TicketSigner
 from labeling_ui.web.cards import Text, card
-from labeling_ui.web.tickets import TicketSigner
 
 WAITING_SECONDS = 1.0
 LONGEST_QUEUE = 20

@@ -1,50 +1,26 @@
 """The `rlhf` command: parsing, and nothing else.
 
 Each command calls its function in `stages.py`, which is imported only then, so that `--help` does not
-wait for torch. What the user did wrong is one message on standard error and exit status 2; what is a bug keeps its
-traceback; Ctrl-C is status 130. All processes of a launcher end alike, and one of them says why (`launched.py`).
+wait for torch. How a command ends, and what Ctrl-C does, is in `exit_status.py`.
 """
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 from foundation import __version__
 from foundation.errors import UserError
 from labeling_ui.exchange.importers.registry import FORMATS
 from pipeline.cli import labels, users
-from pipeline.cli.launched import count, together
-from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, complain, open_run
-
-
-class _Commands(TyperGroup):
-    """Turns the ways of stopping that are no bugs into exit statuses."""
-
-    def invoke(self, ctx: Any) -> Any:
-        with together(_tell):
-            return super().invoke(ctx)
-
-
-def _tell(error: BaseException) -> int | None:
-    """Say why the command stops; returns its exit status, None for a bug."""
-    if isinstance(error, UserError):
-        complain(f"error: {error}")
-        return 2
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        complain("Stopped. Nothing finished is lost; the same command goes on from here.")
-        return 130
-    if show := getattr(error, "show", None):  # a mistyped option or command, whose class typer does not name
-        show()
-        return int(getattr(error, "exit_code", 2))
-    return None
-
+from pipeline.cli.exit_status import Commands
+from pipeline.cli.launched_processes import count
+from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_run
 
 app = typer.Typer(
-    cls=_Commands,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

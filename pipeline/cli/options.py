@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
 
-from pipeline.cli.launched import launched
+from pipeline.cli.exit_status import complain
+from pipeline.cli.launched_processes import launched
 
 if TYPE_CHECKING:
     from labeling_ui.store.store import Store
@@ -88,8 +88,3 @@ def processes(run: Path, config: "Config") -> tuple[bool, Callable[[], None]]:
     on_cpu = config.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
     state = PartialState(cpu=on_cpu)
     return state.is_main_process, state.wait_for_everyone
-
-
-def complain(message: str) -> None:
-    """Say what is wrong, on standard error."""
-    Console(stderr=True).print(Text(message, style="red"), soft_wrap=True, highlight=False)

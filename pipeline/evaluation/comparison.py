@@ -21,7 +21,7 @@ from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluation.statistics import measures, win_rate
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import best_of_n
-from policy.scoring import Scorer
+from policy.scorer_protocol import Scorer
 
 Judge = Callable[[Sequence[Row], Sequence[Row]], list[float]]
 """Scores of (prompts, responses): a prompt is a row of prompts.jsonl, a response a row of `respond`."""

@@ -16,9 +16,9 @@ from foundation.files import Row, write_json
 from pipeline.collection.prompts import HELD_OUT, fitting_prompts
 from pipeline.config.config import Config
 from pipeline.evaluation.comparison import Judge, evaluate
+from pipeline.policy_scorers import programmed_judge
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import label_store
-from pipeline.scorers import programmed_judge
 from pipeline.simulation.hidden_preference import hidden_preference, prompt_text
 from pipeline.terminal.progress import progress
 from policy.native.training_state import ADAPTER

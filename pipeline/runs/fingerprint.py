@@ -59,6 +59,11 @@ class Basis(BaseModel):
         return changes
 
 
+def is_up_to_date(made_from: Basis, now: Basis) -> bool:
+    """Whether an output that was made from one basis is still what would be made from the other."""
+    return made_from.fingerprint == now.fingerprint
+
+
 def basis_of(
     stage: str,
     inputs: Sequence[Path],

@@ -4,7 +4,7 @@
     runs/NAME/round-000/candidates.jsonl, reward/, policy/, ..., manifest.json
     runs/NAME/round-000/superseded/reward-1
 
-Where things lie, and nothing else: how a stage makes its output is in `stage.py`.
+Where things lie, and nothing else: how a stage makes its output is in `make_output.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from foundation.errors import UserError
 from pipeline.runs.lock import RunLock
+from pipeline.runs.make_output import Produce, make
 from pipeline.runs.manifest import Manifest, StageRecord
-from pipeline.runs.stage import Produce, make
 
 
 def _nothing() -> None:
@@ -121,5 +121,5 @@ class Run:
         produce: Produce,
         extra: Mapping[str, Any] | None = None,
     ) -> StageRecord:
-        """Make one output of this round, or find it up to date: see `stage.make`."""
+        """Make one output of this round, or find it up to date: see `make_output.make`."""
         return make(self, name, output, inputs, config, produce, extra or {})

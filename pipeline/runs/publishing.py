@@ -2,7 +2,7 @@
 
 The order of writing, each step whole or not done at all, so that the next attempt can complete what a crash
 interrupted between any two of them: journal (basis), partial folder, journal (record), old output set aside, new
-output named, manifest, journal removed. The steps of a stage, and which process takes them, are in `stage.py`.
+output named, manifest, journal removed. The steps of a stage, and which process takes them, are in `make_output.py`.
 """
 
 import os
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from foundation.errors import UserError
 from foundation.files import publish_folder, read_json, sha256_of, sync_folder, write_json
-from pipeline.runs.fingerprint import Basis
+from pipeline.runs.fingerprint import Basis, is_up_to_date
 from pipeline.runs.manifest import Manifest, StageRecord
 
 
@@ -47,9 +47,9 @@ class Output:
         self._say = say
 
     def up_to_date(self, basis: Basis) -> StageRecord | None:
-        """The record of an output that is whole and still what would be made; None where it must be made."""
+        """The record of an output that is whole and still what would be made; None if it must be made."""
         record = self._record()
-        if record is None or not self.path.exists() or record.fingerprint != basis.fingerprint:
+        if record is None or not self.path.exists() or not is_up_to_date(record.basis, basis):
             return None
         if sha256_of(self.path) != record.output_sha256:
             raise damaged(self.path, self.name)

@@ -14,7 +14,7 @@ from backbone.logprobs import response_logprobs, response_mask
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.tokens import Ids
 from policy.metrics import timed
-from policy.scoring import Mixture, Scorer, checked_scores
+from policy.scorer_protocol import Mixture, Scorer, checked_scores
 
 _ROWS_WITHOUT_GRADIENTS = 2  # times as many rows fit if no activations are kept for a backward pass
 

@@ -32,7 +32,7 @@ from policy.native.checkpoints import CHECKPOINTS, restore_checkpoint, save_chec
 from policy.native.rollout import Rollout, gather_rollouts, roll_out
 from policy.native.training_state import ADAPTER, Row, TrainState, initial_state
 from policy.native.update import update
-from policy.scoring import Mixture, Scorer
+from policy.scorer_protocol import Mixture, Scorer
 
 
 def train_policy(

@@ -12,7 +12,7 @@ from policy.config import PolicyConfig, algorithm_of
 from policy.initial_adapter import add_initial_adapter
 from policy.native.master_weights import MasterWeights
 from policy.native.value_network import ValueNetwork, build_value_network
-from policy.scoring import Mixture
+from policy.scorer_protocol import Mixture
 
 ADAPTER = "policy"
 LOG = "log.jsonl"

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 
 from backbone.adapters import SharedBase
-from backbone.drawing import draw, uniforms
 from backbone.sampling import SamplingConfig
+from backbone.token_draws import draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from policy.textbook.environment import TextGenerationEnv
@@ -90,7 +90,7 @@ def env_prompts(env: TextGenerationEnv) -> list[list[int]]:
 
 
 class EnvironmentScorer:
-    """A `policy.scoring.Scorer`: the sum of the rewards that the environment pays for a response's tokens."""
+    """A `policy.scorer_protocol.Scorer`: the sum of the rewards that the environment pays for a response's tokens."""
 
     def __init__(self, env: TextGenerationEnv) -> None:
         self.env = env

@@ -12,7 +12,7 @@ import gymnasium
 import torch
 from pydantic import Field
 
-from backbone.drawing import draw
+from backbone.token_draws import draw
 from foundation.settings import Settings
 from policy.algorithms.advantages import RunningMean, discounted_returns, generalized_advantages, reinforce_advantages
 from policy.algorithms.losses import aggregate, clipped_surrogate, entropy, surrogate, value_loss

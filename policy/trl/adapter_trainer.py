@@ -29,7 +29,7 @@ from policy.alarms import Alarms
 from policy.config import PolicyConfig
 from policy.initial_adapter import add_initial_adapter
 from policy.metrics import LOG, machine_metrics
-from policy.scoring import Mixture, Scorer
+from policy.scorer_protocol import Mixture, Scorer
 
 ADAPTER = "default"  # the name under which TRL looks for the adapter of a PEFT model
 CHECKPOINTS = "checkpoints"

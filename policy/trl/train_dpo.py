@@ -15,7 +15,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from backbone.adapters import SharedBase
 from backbone.tokens import Renderer
-from backbone.training.quiet import quiet
+from backbone.training.quiet_libraries import quiet
 from foundation.errors import UserError
 from policy.config import PolicyConfig
 from policy.trl.adapter_trainer import (

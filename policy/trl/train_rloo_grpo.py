@@ -21,11 +21,11 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from backbone.adapters import SharedBase
 from backbone.sampling import check_room
 from backbone.tokens import Ids
-from backbone.training.quiet import quiet
+from backbone.training.quiet_libraries import quiet
 from foundation.errors import UserError
 from policy.config import PolicyConfig, check_config
 from policy.metrics import repetition, score_spread
-from policy.scoring import Mixture, Scorer, checked_scores
+from policy.scorer_protocol import Mixture, Scorer, checked_scores
 from policy.trl.adapter_trainer import (
     AdapterTrainer,
     LogAndCheckpoint,

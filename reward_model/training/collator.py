@@ -1,4 +1,4 @@
-"""Training sequences to a batch: their tokens, laid out as `layouts.py` does it, and their labels as tensors."""
+"""Training sequences to a batch: their tokens, laid out as `batch_layouts.py` does it, and their labels as tensors."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reward_model.labels.encoding import PAIR, RANKING, RATING
-from reward_model.training.layouts import Layout, lay_out, padded
+from reward_model.training.batch_layouts import Layout, lay_out, padded
 
 
 @dataclass(frozen=True)

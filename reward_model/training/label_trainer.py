@@ -14,8 +14,8 @@ from trl.trainer.reward_trainer import RewardTrainer
 
 from reward_model.labels.label_model import LabelModel
 from reward_model.labels.records import Row
+from reward_model.training.batch_layouts import head_inputs
 from reward_model.training.checkpoints import not_finite
-from reward_model.training.layouts import head_inputs
 
 
 class LabelTrainer(RewardTrainer):

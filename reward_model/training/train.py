@@ -26,7 +26,7 @@ from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
 from backbone.loading.devices import choose_device, choose_dtype
 from backbone.loading.models import load_tokenizer, resolve_model
 from backbone.tokens import Renderer
-from backbone.training.quiet import quiet
+from backbone.training.quiet_libraries import quiet
 from backbone.training.whole_checkpoints import last_whole_checkpoint
 from foundation.files import content_id, write_json
 from reward_model.bag_of_words import BagOfWords
@@ -41,11 +41,11 @@ from reward_model.model_card import write_card
 from reward_model.reward_folder import FIGURES, WORDS
 from reward_model.score_head import head_weight, load_with_new_head, save_adapter_and_heads
 from reward_model.scorer import RewardScorer
+from reward_model.training.batch_layouts import best_layout
 from reward_model.training.checkpoints import CompleteCheckpoints, SameOrder, prepare_checkpoints
 from reward_model.training.collator import LabelCollator
 from reward_model.training.early_stopping import KeepBest
 from reward_model.training.label_trainer import LabelTrainer, ReportSteps
-from reward_model.training.layouts import best_layout
 from reward_model.training.length_effect import debiased_length_effect
 from reward_model.training.posterior import fit_posterior
 from reward_model.training.sequences import to_sequences

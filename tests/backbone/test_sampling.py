@@ -6,9 +6,9 @@ import torch
 from scipy.stats import chisquare
 
 from backbone.adapters import SharedBase
-from backbone.drawing import draw, uniforms
 from backbone.logprobs import response_logprobs
 from backbone.sampling import Sample, SamplingConfig, sample
+from backbone.token_draws import draw, uniforms
 from foundation.errors import UserError
 from tests.shared_base import PROMPTS, add_random_adapter
 

@@ -29,7 +29,7 @@ def test_findings_name_the_machine_and_the_choices_with_reasons() -> None:
 def test_the_number_format_follows_what_was_measured(
     monkeypatch: pytest.MonkeyPatch, speedup: float, chosen: str
 ) -> None:
-    monkeypatch.setattr("backbone.loading.cpu_bf16_speedup", lambda: speedup)
+    monkeypatch.setattr("backbone.loading.devices.cpu_bf16_speedup", lambda: speedup)
     monkeypatch.setattr(doctor, "cpu_bf16_speedup", lambda: speedup)
     choice = doctor.diagnose(Config(device="cpu")).dtype
     assert choice.value == chosen

@@ -13,7 +13,7 @@ from foundation.files import read_json, write_jsonl
 from pipeline import stages
 from pipeline.evaluation import judges
 from pipeline.exporting import how_tuned
-from pipeline.scorers import programmed_judge
+from pipeline.policy_scorers import programmed_judge
 from pipeline.tuning import last_figures
 from reward_model.rewards.registry import RewardSpec
 from tests import shared_base

@@ -16,7 +16,7 @@ from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from policy.config import PolicyConfig, check_config
 from policy.native.train import train_policy
-from policy.scoring import checked_scores
+from policy.scorer_protocol import checked_scores
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
 

@@ -35,10 +35,10 @@ class ExportKind:
 KINDS: Mapping[str, ExportKind] = {
     "preferences": ExportKind(
         "Pairs for reward models and DPO: prompt, chosen, rejected, weight, p_chosen, margin",
-        "preferences_and_ties:preference_rows",
+        "preferences:preference_rows",
     ),
-    "rankings": ExportKind("The same rows, from ranked tasks alone", "preferences_and_ties:rows_of_rankings"),
-    "ties": ExportKind("The same rows, where neither response is preferred", "preferences_and_ties:tie_rows"),
+    "rankings": ExportKind("The same rows, from ranked tasks alone", "preferences:rows_of_rankings"),
+    "ties": ExportKind("The same rows, where neither response is preferred", "ties:tie_rows"),
     "orders": ExportKind("Whole rankings: prompt, responses, ranks, weight", "rankings_and_ratings:ranking_rows"),
     "unpaired": ExportKind(
         "Single responses with a label, for KTO: prompt, completion, label, weight", "unpaired:unpaired_rows"

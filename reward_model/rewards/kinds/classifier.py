@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from backbone.batching import by_length
 from backbone.loading.devices import choose_device, choose_dtype
-from backbone.training.quiet import quiet
+from backbone.training.quiet_libraries import quiet
 from foundation.errors import UserError
 from reward_model.rewards.interface import Given, Kind, Reward
 from reward_model.rewards.texts import Text, messages_of, text_of

@@ -10,7 +10,7 @@ import pytest
 
 from foundation.errors import UserError
 from labeling_ui.data_model import Answer, Judgement
-from labeling_ui.exchange.exports.preferences_and_ties import preferences
+from labeling_ui.exchange.exports.preferences import preferences
 from labeling_ui.exchange.importers.judged_items import Refusal
 from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.quality import assessment

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from labeling_ui.data_model import Answer, Candidate, Judgement, Task
-from labeling_ui.exchange.exports.preferences_and_ties import preferences
+from labeling_ui.exchange.exports.preferences import preferences
 from labeling_ui.exchange.exports.registry import export
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill

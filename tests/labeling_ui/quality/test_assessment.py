@@ -8,7 +8,7 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Answer, Judgement, Task
 from labeling_ui.quality import assessment
 from labeling_ui.quality.assessment import AnnotatorQuality
-from labeling_ui.quality.labels import Labels
+from labeling_ui.quality.label_reader import Labels
 
 CAMPAIGNS = {name: Campaign(name=name) for name in ("main", "other")}
 

@@ -13,7 +13,7 @@ from labeling_ui.exchange.imports import import_file
 from labeling_ui.quality import assessment
 from labeling_ui.quality.agreement import Agreement
 from labeling_ui.quality.assessment import vote_weights
-from labeling_ui.quality.labels import read_labels
+from labeling_ui.quality.label_reader import read_labels
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
 

@@ -1,6 +1,6 @@
 """Two processes do what one does with the same global batch, with all that a step can carry over to the next.
 
-The simplest algorithm, killed in the middle, is in `tests/pipeline/cli/test_launched.py`, by the command itself.
+The simplest algorithm, killed in the middle, is in `tests/pipeline/cli/test_launched_processes.py`, by the command.
 """
 
 import json

@@ -8,7 +8,7 @@ from backbone.logprobs import response_logprobs
 from backbone.sampling import SamplingConfig
 from foundation.errors import UserError
 from policy.native.rollout import Rollout, roll_out
-from policy.scoring import Scorer
+from policy.scorer_protocol import Scorer
 from tests.policy.tiny_run import LowIds
 from tests.shared_base import PROMPTS, add_random_adapter
 

@@ -23,7 +23,7 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from backbone.adapter_folder import WEIGHTS
 from backbone.adapters import SharedBase, lora_config
 from backbone.logprobs import response_logprobs
-from backbone.training.quiet import quiet
+from backbone.training.quiet_libraries import quiet
 from policy.algorithms.advantages import group_advantages
 from policy.algorithms.kl import kl_estimate, kl_loss
 from policy.algorithms.losses import aggregate, clipped_surrogate

@@ -268,7 +268,7 @@ def test_trl_knows_the_arguments_for_vllm() -> None:
         ({"algorithm": "grpo", "kl_estimator": "k2"}, "cannot follow policy.kl_estimator=k2"),
         ({"entropy_bonus": 0.1, "importance_cap": 2.0}, "policy.entropy_bonus=0.1 and policy.importance_cap=2.0"),
         ({"vllm": "localhost:8000"}, 'neither "colocate" nor the URL of a server'),
-        ({"engine": "native", "vllm": "colocate"}, r"is of policy\.engine=trl"),
+        ({"engine": "native", "vllm": "colocate"}, r"is for policy\.engine=trl"),
         ({"minibatches": 3}, "minibatches=3 does not divide the 16 responses"),
     ],
 )

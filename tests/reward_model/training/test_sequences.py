@@ -17,8 +17,8 @@ from reward_model.labels.encoding import LabelEncoding
 from reward_model.labels.label_model import LabelModel
 from reward_model.labels.records import Label, Pair, Ranking, Rating
 from reward_model.score_head import load_with_new_head
+from reward_model.training.batch_layouts import head_inputs
 from reward_model.training.collator import LabelCollator
-from reward_model.training.layouts import head_inputs
 from reward_model.training.sequences import to_sequences
 
 HELLO = ({"role": "user", "content": "the cat"},)

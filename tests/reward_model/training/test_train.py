@@ -23,8 +23,8 @@ from reward_model.labels.reading import to_labels, to_pairs
 from reward_model.labels.rendering import rendered
 from reward_model.score_head import load_with_new_head
 from reward_model.training import train as train_module
+from reward_model.training.batch_layouts import best_layout, rows_agree, visible
 from reward_model.training.collator import LabelCollator
-from reward_model.training.layouts import best_layout, rows_agree, visible
 from reward_model.training.sequences import to_sequences
 from reward_model.training.train import train_reward
 from tests.reward_model.conftest import CONFIG

@@ -1,6 +1,6 @@
 // One task on the screen: the conversation, the responses, and what can be said of them.
 
-import { div, h, keyed, written } from "./parts.js";
+import { div, h, keyed, written } from "./elements.js";
 import { pairwise } from "./pairwise.js";
 import { ranking } from "./ranking.js";
 import { rating } from "./rating.js";

@@ -1,6 +1,6 @@
 // What stays on the screen around the cards: the header, and what the page has to say.
 
-import { cap, div, h, keyed, quiet, sided, span } from "./parts.js";
+import { cap, div, h, keyed, quiet, sided, span } from "./elements.js";
 
 const PATIENCE_MS = 1500; // saving takes less; only what takes longer is worth a word
 

@@ -1,6 +1,6 @@
 // Trying the model: a prompt of one's own, two responses as they are written, then a card like any other.
 
-import { div, h, keyed, quiet, response, written } from "./parts.js";
+import { div, h, keyed, quiet, response, written } from "./elements.js";
 
 /** A prompt at work, also while its page is not on the screen: `on.grown()`, `on.ready(card)`, `on.failed(detail)`. */
 export class LiveAnswer {

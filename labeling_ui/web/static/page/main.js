@@ -8,7 +8,7 @@ import { makeCard } from "./card.js";
 import { Clock, Sitting } from "./clock.js";
 import { makeFrame } from "./frame.js";
 import { LiveAnswer, makeLive } from "./live.js";
-import { keyOf, typing } from "./parts.js";
+import { keyOf, typing } from "./elements.js";
 import { ask, kept, Outbox, Problem } from "./server.js";
 import { askWhySkip, said, showHelp, showHistory } from "./windows.js";
 

@@ -1,6 +1,6 @@
 // Two responses: which is better, and by how much. One key is one answer.
 
-import { div, h, keyed, response, sided, written } from "./parts.js";
+import { div, h, keyed, response, sided, written } from "./elements.js";
 
 // The digits run from left to right like the responses: the further out, the stronger.
 const LEFT = [["1", 3, "pair.much"], ["2", 2, "pair.clearly"], ["3", 1, "pair.slightly"]];

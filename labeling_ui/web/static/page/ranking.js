@@ -1,6 +1,6 @@
 // Several responses in order, best first: by keys, or by dragging the numbers.
 
-import { cap, div, h, keyed, response, span, written } from "./parts.js";
+import { cap, div, h, keyed, response, span, written } from "./elements.js";
 
 const DRAG_PX = 6;
 

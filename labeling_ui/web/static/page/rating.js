@@ -1,6 +1,6 @@
 // One response on a scale, aspect by aspect: a digit rates the marked aspect and marks the next.
 
-import { cap, div, h, response, written } from "./parts.js";
+import { cap, div, h, response, written } from "./elements.js";
 
 export function rating(card, t, { changed }) {
   const rows = card.aspects.map((aspect) => ({ aspect, rated: null }));

@@ -1,6 +1,6 @@
 // The windows over the page: keys, my last answers, why a task is skipped.
 
-import { cap, dialog, div, h, keyOf, keyed, span, typing } from "./parts.js";
+import { cap, dialog, div, h, keyOf, keyed, span, typing } from "./elements.js";
 
 const REASONS = ["unclear", "expertise", "upsetting", "broken"]; // stored as they are, whatever the language
 

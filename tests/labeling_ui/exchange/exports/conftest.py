@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from labeling_ui.exchange import weighted_votes
-from labeling_ui.quality.labels import Labels
+from labeling_ui.quality.label_reader import Labels
 from labeling_ui.store.store import Store
 
 

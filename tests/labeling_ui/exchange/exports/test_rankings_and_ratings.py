@@ -3,7 +3,7 @@
 import pytest
 
 from labeling_ui.data_model import Answer
-from labeling_ui.exchange.exports.preferences_and_ties import beyond_preferences, preferences
+from labeling_ui.exchange.exports.preferences import beyond_preferences, preferences
 from labeling_ui.exchange.exports.registry import export
 from labeling_ui.store.store import Store
 from tests.labeling_ui.exchange.exports.voting import RANKING, RATING, say

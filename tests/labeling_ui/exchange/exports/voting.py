@@ -4,7 +4,7 @@ from typing import Any
 
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Judgement, Task
-from labeling_ui.exchange.exports.preferences_and_ties import preferences
+from labeling_ui.exchange.exports.preferences import preferences
 from labeling_ui.store.store import Store
 
 RANKING = Campaign(name="ranked", kind="ranking", gold_share=0, repeat_share=0)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from labeling_ui.data_model import Answer
-from labeling_ui.exchange.exports.preferences_and_ties import preferences
+from labeling_ui.exchange.exports.preferences import preferences
 from labeling_ui.exchange.exports.registry import export
 from labeling_ui.store.store import Store
 from tests.labeling_ui.exchange.importers.taking import RANKING, RATING, THREE, TWO, reasons, said, take

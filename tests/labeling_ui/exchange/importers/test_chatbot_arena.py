@@ -1,6 +1,6 @@
 """Chatbot Arena: votes and judgements in the layouts of several years."""
 
-from labeling_ui.exchange.exports.preferences_and_ties import preferences
+from labeling_ui.exchange.exports.preferences import preferences
 from labeling_ui.store.store import Store
 from tests.labeling_ui.exchange.importers.taking import battle, reasons, take
 

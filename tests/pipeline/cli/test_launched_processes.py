@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from backbone.adapters import WEIGHTS
 from foundation.errors import UserError
 from pipeline import stages
-from pipeline.cli import launched
+from pipeline.cli import launched_processes as launched
 from pipeline.runs.lock import RunLock
 from policy.metrics import MACHINE_METRICS
 from tests.pipeline import tiny

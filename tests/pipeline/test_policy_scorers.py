@@ -13,12 +13,12 @@ from foundation.errors import UserError
 from foundation.files import write_jsonl
 from pipeline import stages
 from pipeline.config.config import load_config
+from pipeline.policy_scorers import as_scorer, learned_reward, policy_scorer
 from pipeline.reporting.report import training_charts
-from pipeline.scorers import as_scorer, learned_reward, policy_scorer
 from policy.config import PolicyConfig
 from policy.metrics import MACHINE_METRICS
 from policy.native.train import train_policy
-from policy.scoring import Mixture
+from policy.scorer_protocol import Mixture
 from reward_model.rewards.mixture import compose
 from reward_model.rewards.registry import KINDS, RewardSpec
 from reward_model.scorer import RewardScorer

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from labeling_ui.data_model import Answer
 from labeling_ui.exchange import weighted_votes
-from labeling_ui.exchange.exports.preferences_and_ties import PreferenceSet, preferences
+from labeling_ui.exchange.exports.preferences import PreferenceSet, preferences
 from labeling_ui.exchange.exports.registry import export
 from labeling_ui.quality.assessment import vote_weights
 from labeling_ui.store.store import Store

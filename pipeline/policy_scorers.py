@@ -15,7 +15,7 @@ from backbone.adapters import SharedBase
 from backbone.tokens import Ids, Renderer
 from foundation.errors import UserError
 from foundation.files import Row
-from policy.scoring import Scorer
+from policy.scorer_protocol import Scorer
 from reward_model.ensemble import Ensemble, load_scorer
 from reward_model.rewards.mixture import Composite, compose
 from reward_model.rewards.registry import LEARNED, LEARNED_ONLY, RewardSpec

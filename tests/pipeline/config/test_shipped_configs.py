@@ -6,7 +6,7 @@ import pytest
 
 from foundation.errors import UserError
 from pipeline.config.config import load_config
-from pipeline.config.shipped import CONFIGS, found
+from pipeline.config.shipped_configs import CONFIGS, found
 
 
 @pytest.mark.parametrize(
