@@ -51,7 +51,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; `UserError` where it is missing or malformed."""
+    """Read a JSON file; `UserError` if it is missing or malformed."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:

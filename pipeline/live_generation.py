@@ -66,7 +66,7 @@ class LivePolicy:
         return {"model": self._model.name, "adapter": adapter, **drawn}
 
     def __call__(self, messages: Sequence[Message], seed: int) -> Iterator[tuple[str, str]]:
-        """Both responses so far, again and again, until they are finished; `UserError` where there can be none."""
+        """Both responses so far, again and again, until they are finished; `UserError` if there can be none."""
         self._adapter = self._newest()
         connection = self._connection or self._start()
         working = False

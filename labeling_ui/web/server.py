@@ -86,7 +86,7 @@ def serve(store_url: str | Path, host: str = "127.0.0.1", port: int = 7860, gene
 
 
 def unasked(store: Store, live: bool) -> Iterator[str]:
-    """A sentence for each campaign in which nobody is asked anything; `live`: prompts are typed where they may be."""
+    """A sentence for each campaign in which nobody is asked anything; `live`: people may type prompts."""
     for campaign in store.campaigns_without_tasks():
         if not (live and campaign.live):
             yield (

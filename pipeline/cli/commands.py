@@ -205,7 +205,7 @@ def evaluate_reward(
 def merge(
     adapter: Annotated[Path, typer.Argument(help="Exported adapter folder, or reward folder.")],
     out: Annotated[Path, typer.Argument(help="Folder for the merged model.")],
-    model: Annotated[str | None, typer.Option(help="Base model, where it is not where the adapter says.")] = None,
+    model: Annotated[str | None, typer.Option(help="Base model, if it is not where the adapter says.")] = None,
 ) -> None:
     """Merge an exported adapter, or a reward model, into its base model."""
     from pipeline import tools

@@ -28,7 +28,7 @@ def backup(
 
 @labels.command("verify")
 def verify(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
-    """Look whether the label store is whole; lists every problem, and ends with status 2 where there is one."""
+    """Check every row of the label store; lists every problem, and ends with status 2 if there is one."""
 
     with open_store(run, config, set_) as (store, _):
         problems = store.verify()

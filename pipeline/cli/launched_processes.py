@@ -60,7 +60,7 @@ def together(tell: Callable[[BaseException], int | None]) -> Iterator[None]:
 
 @cache
 def launched() -> "Launched | None":
-    """The processes of this command, once they have met; None where there is no launcher."""
+    """The processes of this command, once they have met; None if there is no launcher."""
     size = count()
     if "RANK" not in os.environ:
         return None

@@ -148,7 +148,7 @@ def tasks_of(
 
 
 def _rankings(ids: Sequence[str], campaign: Campaign, number: int, seed: int) -> Iterable[tuple[str, ...]]:
-    """Up to so many different sets of responses to rank; all of them in one where there are fewer than can be shown."""
+    """Up to so many different sets of responses to rank; all of them in one if there are fewer than can be shown."""
     if len(ids) < 2:
         return
     for place in range(number):

@@ -29,6 +29,6 @@ def measures(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
-    """Different n-grams over all n-grams of all texts; 0 where there are none."""
+    """Different n-grams over all n-grams of all texts; 0 if there are none."""
     grams = [tuple(words[i : i + n]) for words in texts for i in range(len(words) - n + 1)]
     return len(set(grams)) / len(grams) if grams else 0.0

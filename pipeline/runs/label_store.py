@@ -17,7 +17,7 @@ def location(run: Run, config: Config) -> str | Path:
 
 @contextmanager
 def label_store(run: Run, config: Config, *, must_exist: bool = False) -> Iterator[Store]:
-    """The run's label store, made where there is none, unless it must exist; closed afterwards."""
+    """The run's label store, made if there is none, unless it must exist; closed afterwards."""
     if must_exist and not has_labels(run, config):
         raise UserError(
             f"the run {run.path} has no label store yet ({run.database}). Name another --run, or get some labels: "

@@ -53,7 +53,7 @@ class Manifest(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """Read a manifest; an empty one where there is none yet, `UserError` where it is damaged."""
+        """Read a manifest; an empty one if there is none yet, `UserError` if it is damaged."""
         if not path.exists():
             return cls()
         remedy = (

@@ -43,7 +43,7 @@ class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
     """One text at a time.
 
     Observations are a dictionary that stable-baselines3's MultiInputPolicy takes as it is: "tokens" (width,), ids,
-    the prompt ending where the text begins, 0 where there is none; "mask" (width,), 1 where there is one.
+    the prompt ending where the text begins, 0 if there is none; "mask" (width,), 1 if there is one.
     `info` has the "text"; if a reward was computed, "reward_parts", what each function returned (and the parts
     of a `Composite`); at the end, the "finish_reason" ("eos" or "length").
 

@@ -30,7 +30,7 @@ def fit_temperature(differences: np.ndarray) -> float:
     """The T for which sigmoid(d / T) explains best that all these pairs were preferred as they were.
 
     Guo et al. 2017, section 4.2, by the likelihood. n pairs count as (n + 1) / (n + 2) of a preference each, as in
-    Platt 1999, section 2.2: T stays finite where every pair is right. 1 where nothing can be learned.
+    Platt 1999, section 2.2: T stays finite if every pair is right. 1 if nothing can be learned.
     """
     n, scale = len(differences), float(np.abs(differences).mean()) if len(differences) else 0.0
     if scale == 0:
