@@ -1,13 +1,12 @@
 """The figures of a run, read from manifests, logs and labels, for the report, summary.json and the terminal."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.table import Table
 
 from backbone.loading.models import resolve_model
-from foundation.files import Row, read_json
+from foundation.files import Row, read_json, read_rows
 from labeling_ui.quality import assessment
 from labeling_ui.store.store import Store
 from pipeline.config.config import Config
@@ -174,7 +173,7 @@ def _reward(run: Run) -> RewardFigures | None:
 
 def _training(run: Run) -> list[Row]:
     path = run.folder / "policy" / LOG
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return read_rows(path) if path.is_file() else []
 
 
 def _numbers(row: Row) -> Row:

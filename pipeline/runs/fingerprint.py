@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from foundation import __version__
 from foundation.errors import UserError
 from foundation.files import sha256_of
+from pipeline.config.sources import flat
 
 _IN_A_ROUND = re.compile(r"round-\d{3}/")
 
@@ -48,7 +49,7 @@ class Basis(BaseModel):
         """Say in words what differs from `old`, the most telling first."""
         changes = [f"{name} changed" for name in sorted(self.inputs) if self.inputs[name] != old.inputs.get(name)]
         changes += [f"{name} is no longer used" for name in sorted(old.inputs.keys() - self.inputs.keys())]
-        now, then = _flat({**self.extra, **self.config}), _flat({**old.extra, **old.config})
+        now, then = flat({**self.extra, **self.config}), flat({**old.extra, **old.config})
         for key in sorted(now.keys() | then.keys()):
             if now.get(key) != then.get(key):
                 changes.append(f"{key} was {_brief(then.get(key))}, is {_brief(now.get(key))}")
@@ -109,16 +110,6 @@ def _named(hashes: Iterable[tuple[str, str]]) -> dict[str, str]:
             key = f"{name} ({number})"
         named[key] = digest
     return named
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _brief(value: object) -> str:
