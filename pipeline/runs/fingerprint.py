@@ -47,7 +47,9 @@ class Basis(BaseModel):
 
     def changes_since(self, old: "Basis") -> list[str]:
         """Say in words what differs from `old`, the most telling first."""
-        changes = [f"{name} changed" for name in sorted(self.inputs) if self.inputs[name] != old.inputs.get(name)]
+        both, added = self.inputs.keys() & old.inputs.keys(), self.inputs.keys() - old.inputs.keys()
+        changes = [f"{name} changed" for name in sorted(both) if self.inputs[name] != old.inputs[name]]
+        changes += [f"{name} is now used" for name in sorted(added)]
         changes += [f"{name} is no longer used" for name in sorted(old.inputs.keys() - self.inputs.keys())]
         now, then = flat({**self.extra, **self.config}), flat({**old.extra, **old.config})
         for key in sorted(now.keys() | then.keys()):

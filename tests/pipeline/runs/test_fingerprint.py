@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from foundation.files import sha256_of
+from pipeline.runs.fingerprint import Basis
 from pipeline.runs.folder import Run
 from tests.pipeline.runs.outputs import must_not_run, write_adapter, write_pairs
 
@@ -78,3 +79,15 @@ def test_inputs_of_the_same_name_are_told_apart(run: Run, prompts: Path) -> None
     assert not run.stage("label", "pairs.jsonl", [prompts, other], {}, write_pairs).skipped
     prompts.write_text("changed as well")
     assert not run.stage("label", "pairs.jsonl", [prompts, other], {}, write_pairs).skipped
+
+
+def test_an_input_that_was_not_used_before_is_not_called_changed() -> None:
+    old = Basis(
+        stage="policy", inputs={"round-000/preferences.jsonl": "a", "prompts.jsonl": "b"}, extra={}, config={}, seed=0
+    )
+    new = old.model_copy(update={"inputs": {"round-000/reward": "c", "prompts.jsonl": "d"}})
+    assert new.changes_since(old) == [
+        "prompts.jsonl changed",
+        "round-000/reward is now used",
+        "round-000/preferences.jsonl is no longer used",
+    ]
