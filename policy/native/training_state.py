@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from backbone.adapters import SharedBase
+from backbone.training.activation_checkpointing import layers_to_recompute
 from backbone.training.running_moments import RunningMoments
 from policy.algorithms.advantages import RunningMean
 from policy.algorithms.kl import AdaptiveKL
@@ -38,6 +39,8 @@ class TrainState:
 
 def initial_state(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | None = None) -> TrainState:
     """A new adapter on the base, or `initial` with its own rank and layers; a value network if one is needed."""
+    if config.gradient_checkpointing:
+        layers_to_recompute(base.base)
     add_initial_adapter(base, ADAPTER, config, seed, initial)
     state = TrainState(MasterWeights((config.learning_rate, base.parameters(ADAPTER))))
     if config.kl_target is not None:

@@ -22,6 +22,8 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trl.distributed import DistributedBackend
 
 from backbone.adapters import SharedBase
+from backbone.training.activation_checkpointing import checkpointed
+from backbone.training.evaluation_mode import evaluation_mode
 from backbone.training.whole_checkpoints import last_whole_checkpoint, mark_whole
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_jsonl
@@ -184,7 +186,8 @@ def train_and_save(trainer: Any, base: SharedBase, folder: Path, watch: LogAndCh
     checkpoint = last_whole_checkpoint(folder / CHECKPOINTS, remove_partial=main)
     trainer.accelerator.wait_for_everyone()
     watch.begin(checkpoint, main)
-    with base.using(ADAPTER):
+    recomputing = checkpointed(base.base, trainer.config.gradient_checkpointing)
+    with base.using(ADAPTER), evaluation_mode(base.base), recomputing:
         base.check_trainable(ADAPTER)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     parameters = base.parameters(ADAPTER)
@@ -210,7 +213,7 @@ def training_arguments(
         "max_grad_norm": config.max_grad_norm,
         "per_device_train_batch_size": micro_batch,
         "gradient_accumulation_steps": accumulate,
-        "gradient_checkpointing": config.gradient_checkpointing,
+        "gradient_checkpointing": False,  # `train_and_save` does it, without dropout
         "bf16": base.base.dtype == torch.bfloat16,
         "fp16": base.base.dtype == torch.float16,
         "use_cpu": base.device.type == "cpu" and not sharded(),
@@ -221,7 +224,6 @@ def training_arguments(
         "report_to": config.tracker,
         "project": "rlhf-pipeline",
         "disable_tqdm": True,
-        "disable_dropout": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": base.device.type != "cpu",
         "ddp_find_unused_parameters": False,

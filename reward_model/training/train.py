@@ -26,6 +26,8 @@ from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
 from backbone.loading.devices import choose_device, choose_dtype
 from backbone.loading.models import load_tokenizer, resolve_model
 from backbone.tokens import Renderer
+from backbone.training.activation_checkpointing import checkpointed
+from backbone.training.evaluation_mode import evaluation_mode
 from backbone.training.quiet_libraries import quiet
 from backbone.training.whole_checkpoints import last_whole_checkpoint
 from foundation.files import content_id, write_json
@@ -190,7 +192,8 @@ def _fit(
     if before:
         keep.restore(before)
     # For as long as training lasts: where activations are recomputed, attention runs in the backward pass as well.
-    with narrow, use_attention(plain.config.get_text_config(), SHARED_PROMPT_ATTENTION if layout == "stream" else None):
+    attention = use_attention(plain.config.get_text_config(), SHARED_PROMPT_ATTENTION if layout == "stream" else None)
+    with narrow, attention, evaluation_mode(plain), checkpointed(plain, config.gradient_checkpointing):
         trainer.train(resume_from_checkpoint=str(before) if before else None)
     if best:
         best.put_back()

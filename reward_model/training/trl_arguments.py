@@ -31,7 +31,7 @@ def trl_arguments(
         max_length=None,
         remove_unused_columns=False,
         center_rewards_coefficient=config.center_rewards_coefficient,
-        gradient_checkpointing=config.gradient_checkpointing,
+        gradient_checkpointing=False,  # `train.py` does it, without dropout
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
         use_cpu=device.type == "cpu",

@@ -214,6 +214,18 @@ def test_recomputed_activations_and_plain_lora_layers_change_nothing(
             torch.testing.assert_close(value, other[name], atol=1e-6, rtol=0)
 
 
+def test_a_base_with_dropout_is_trained_on_without_it(tiny_model: Path, tmp_path: Path) -> None:
+    found = []
+    for dropout, recomputed in ((0.0, False), (0.5, False), (0.5, True)):
+        opt = shared_base.save_opt(tmp_path / f"opt-{dropout}", tiny_model, dropout)
+        folder, config = tmp_path / f"{dropout}-{recomputed}", changed(steps=2, gradient_checkpointing=recomputed)
+        train_with_trl(config, shared_base.load(opt), LowIds(), PROMPTS, folder, seed=3)
+        found.append(load_file(folder / WEIGHTS))
+    for other in found[1:]:
+        for name, value in found[0].items():
+            torch.testing.assert_close(other[name], value, atol=1e-6, rtol=1e-5)
+
+
 class Fixed:
     """The same scores whatever the responses."""
 

@@ -29,6 +29,7 @@ from reward_model.training.sequences import to_sequences
 from reward_model.training.train import train_reward
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted
+from tests.shared_base import save_opt
 
 ROOT = Path(__file__).parents[3]
 CPU = {"dtype": "float32", "device": "cpu"}
@@ -96,6 +97,20 @@ def test_layout_and_recomputing_change_no_weight(tiny_model, tmp_path, monkeypat
     expected, found = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("stream", "other"))
     for name, weight in expected.items():
         torch.testing.assert_close(found[name], weight, atol=2e-4, rtol=1e-3)
+
+
+def test_a_base_with_dropout_is_trained_on_without_it(tiny_model, tmp_path):
+    config = CONFIG.model_copy(update={"epochs": 1.0, "batch_size": 4})
+    for dropout, recomputed in ((0.0, False), (0.5, False), (0.5, True)):
+        model = save_opt(tmp_path / f"opt-{dropout}", tiny_model, dropout)
+        each = config.model_copy(update={"gradient_checkpointing": recomputed})
+        train_reward(each, str(model), planted(12), tmp_path / f"{dropout}-{recomputed}", **CPU)
+    expected = load_file(tmp_path / "0.0-False" / "adapter_model.safetensors")
+    assert any(weight.any() for name, weight in expected.items() if "lora_B" in name)
+    for name in ("0.5-False", "0.5-True"):
+        found = load_file(tmp_path / name / "adapter_model.safetensors")
+        for key, weight in expected.items():
+            torch.testing.assert_close(found[key], weight, atol=1e-5, rtol=1e-4)
 
 
 def test_no_preferences_says_how_to_get_some(tmp_path):
