@@ -14,13 +14,18 @@ from pydantic import Field
 from foundation.settings import Settings
 
 Row = Mapping[str, Any]
+_STEPS, _RESPONSES = 5, 160
 
 
 class AlarmConfig(Settings):
     """When a policy is suspected of exploiting its reward: recent steps against the first ones. null: no such alarm."""
 
-    first_steps: int = Field(5, ge=1, description="steps whose mean the later ones are compared with")
-    window: int = Field(5, ge=1, description="steps over which recent figures are averaged")
+    first_steps: int | None = Field(
+        None,
+        ge=1,
+        description="steps that the later ones are compared with; null: five, or as many as have 160 responses",
+    )
+    window: int | None = Field(None, ge=1, description="steps over which recent figures are averaged; null: likewise")
     length: float | None = Field(1.5, gt=1, description="responses this many times as long as at first, or as short")
     repetition: float | None = Field(0.1, gt=0, le=1, description="rise of the share of repeated 4-grams in responses")
     disagreement: float | None = Field(1.5, gt=1, description="growth, as a factor, of the scores' own uncertainty")
@@ -131,14 +136,25 @@ class Alarms:
             if limit is None or figure is None or not math.isfinite(figure):
                 continue
             first, recent = self._first.setdefault(name, []), self._recent.setdefault(name, [])
-            if len(first) < self._config.first_steps:
+            if len(first) < steps_of(self._config.first_steps, row):
                 first.append(float(figure))
             recent.append(float(figure))
-            del recent[: -self._config.window]
+            del recent[: -steps_of(self._config.window, row)]
             value = rule.value(_mean(recent), _mean(first))
             if rule.beyond(value, limit):
                 found.append(Alarm(name, value, limit, rule.text.format(value=value, limit=limit)))
         return found
+
+
+def steps_of(setting: int | None, row: Row) -> int:
+    """How many steps a mean is over: the setting, or five, and more if they would be less than 160 responses.
+
+    A row tells the responses of its step by `tokens` and `length`. Means over fewer differ by chance alone.
+    """
+    if setting is not None:
+        return setting
+    tokens, length = row.get("tokens"), row.get("length")
+    return max(_STEPS, math.ceil(_RESPONSES * length / tokens - 1e-3)) if tokens and length else _STEPS
 
 
 def alarm_spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:

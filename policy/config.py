@@ -47,7 +47,11 @@ class PolicyConfig(Settings):
     kl_target: float | None = Field(
         None, gt=0, description="nats per response at which an adaptive coefficient holds the KL; null: it is fixed"
     )
-    kl_horizon: float = Field(320, gt=0, description="responses in which an adaptive coefficient can change by a fifth")
+    kl_horizon: float | None = Field(
+        None,
+        gt=0,
+        description="responses in which an adaptive coefficient can change by a fifth; null: ten steps",
+    )
     missing_eos_penalty: float = Field(1.0, ge=0, description="taken off the reward of a response that did not end")
     length_penalty: float = Field(0.0, description="taken off the reward for each token of a response")
     normalise_rewards: bool = Field(False, description="scores less their mean so far, in standard deviations")

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from pipeline.terminal.progress import progress
 from pipeline.terminal.sparkline import binned, sparkline
-from policy.alarms import Alarm, AlarmConfig, Alarms
+from policy.alarms import Alarm, AlarmConfig, Alarms, steps_of
 
 Row = Mapping[str, Any]
 OnStep = Callable[[Row], None]
@@ -99,11 +99,11 @@ class Board:
         yield Group(*parts)
 
     def _recent(self) -> list[Row]:
-        return self._rows[-self._config.window :]
+        return self._rows[-steps_of(self._config.window, self._rows[-1]) :] if self._rows else []
 
     def _table(self, width: int, bars: bool) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-        first, window = min(self._config.first_steps, len(self._rows)), len(self._recent())
+        first, window = min(steps_of(self._config.first_steps, self._rows[-1]), len(self._rows)), len(self._recent())
         table.add_column("")
         table.add_column(f"first {first}", justify="right", style="dim")
         table.add_column(f"last {window}", justify="right", style="bold")

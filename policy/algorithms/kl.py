@@ -43,12 +43,16 @@ def kl_loss(
     return kl_estimate(logprobs, ref_logprobs, estimator) * mask
 
 
+_LEAST, _MOST = 1e-30, 1e30  # of an adaptive coefficient: far beyond any use, and their products with a KL fit fp32
+
+
 @dataclass(frozen=True)
 class AdaptiveKL:
     """A KL coefficient that rises while the KL is above `target` (nats per response) and falls while it is below.
 
-    Ziegler et al. 2019, section 2.2: the relative error is clipped to +-0.2, and the coefficient changes by that share
-    per `horizon` responses.
+    Ziegler et al. 2019, section 2.2, has a factor of 1 + e n/horizon after n responses, where e is the relative error,
+    clipped to +-0.2. That factor is 0 or less for n >= 5 horizon. Here it is exp(e n/horizon), which it approximates
+    for small n: always positive, and the same for n responses whether they are of one step or of several.
     """
 
     coefficient: float
@@ -56,9 +60,13 @@ class AdaptiveKL:
     horizon: float
 
     def after(self, kl: float, n: int) -> "AdaptiveKL":
-        """The controller after `n` responses with this mean KL."""
-        error = min(max(kl / self.target - 1, -0.2), 0.2)
-        return replace(self, coefficient=self.coefficient * (1 + error * n / self.horizon))
+        """The controller after `n` responses with this mean KL; a KL that is not a number changes nothing."""
+        error = kl / self.target - 1
+        if math.isnan(error):
+            return self
+        exponent = min(max(error, -0.2), 0.2) * n / self.horizon
+        factor = math.exp(min(max(exponent, -700.0), 700.0))  # beyond, exp is not finite
+        return replace(self, coefficient=min(max(self.coefficient * factor, _LEAST), _MOST))
 
 
 def best_of_n_kl(n: int) -> float:

@@ -17,6 +17,7 @@ from policy.scorer_protocol import Mixture
 
 ADAPTER = "policy"
 LOG = "log.jsonl"
+_KL_HORIZON = 10  # steps: at most 2% a step, as in Ziegler et al. 2019
 Row = dict[str, Any]
 
 
@@ -44,7 +45,8 @@ def initial_state(config: PolicyConfig, base: SharedBase, seed: int, initial: Pa
     add_initial_adapter(base, ADAPTER, config, seed, initial)
     state = TrainState(MasterWeights((config.learning_rate, base.parameters(ADAPTER))))
     if config.kl_target is not None:
-        state.kl = AdaptiveKL(config.kl_coefficient, config.kl_target, config.kl_horizon)
+        horizon = config.kl_horizon or _KL_HORIZON * config.prompts_per_step * config.group
+        state.kl = AdaptiveKL(config.kl_coefficient, config.kl_target, horizon)
     if algorithm_of(config).needs_values:
         state.value = build_value_network(config, base, seed)
     base.check_trainable(ADAPTER)

@@ -21,7 +21,7 @@ from policy.native.minibatches import micro_batches, minibatches
 from policy.native.rollout import Rollout
 
 ADAPTER = "value"
-_DECAY = 0.8  # the weight of earlier steps falls by this factor per step
+_DECAY, _PER = 0.8, 32  # the weight of what was learned earlier falls by this factor per so many responses
 _RIDGE = 1.0  # the prior V = constant weighs as much as this many responses
 
 
@@ -49,11 +49,12 @@ def build_value_network(config: PolicyConfig, base: SharedBase, seed: int) -> Va
 
 
 class ValueHead:
-    """A linear function of the base's states, fitted by least squares to the returns of the last few steps.
+    """A linear function of the base's states, fitted by least squares to the returns of the last responses.
 
     The base does not change, so its states are computed once per step, and earlier steps are kept as two sums. There is
     no learning rate to choose. Ridge regression (Hoerl & Kennard 1970) with forgetting; each response counts as one,
-    whatever its length.
+    whatever its length. A fifth is forgotten per 32 responses, so that the memory holds 160 of them, or the last step
+    if that is more, whatever the size of a step.
     """
 
     def __init__(self, config: PolicyConfig, base: SharedBase) -> None:
@@ -88,7 +89,9 @@ class ValueHead:
             target += features.T @ returns[row, : len(features)].double() / len(features)
         if accelerator.num_processes > 1:
             gram, target = accelerator.reduce((gram, target), reduction="sum")
-        self._gram, self._target = _DECAY * self._gram + gram, _DECAY * self._target + target
+        responses = float(gram[-1, -1])  # of all processes: each has added 1 here, by its constant feature
+        decay = _DECAY ** (responses / _PER)
+        self._gram, self._target = decay * self._gram + gram, decay * self._target + target
         self._solve()
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -57,6 +57,16 @@ def test_the_first_steps_are_never_compared_with_themselves() -> None:
     assert names(AlarmConfig(first_steps=5, window=5), rows * 2) == [[], [], [], []]
 
 
+@pytest.mark.parametrize(("responses", "steps"), [(1, 160), (16, 10), (32, 5), (33, 5), (4096, 5)])
+def test_by_default_means_are_over_five_steps_or_160_responses(responses: int, steps: int) -> None:
+    row = CALM | {"tokens": 40 * responses}
+    longer = row | {"length": 65.0, "tokens": 65 * responses}
+    on = names(AlarmConfig(), [row] * steps + [longer] * steps)
+    # 1.5 times as long on average when four fifths of the window are 1.625 times as long
+    assert on.index(["length"]) + 1 == steps + steps * 4 // 5 + 1
+    assert names(AlarmConfig(first_steps=1, window=1), [row, longer]) == [[], ["length"]]
+
+
 def test_an_alarm_says_what_it_saw() -> None:
     alarms = Alarms(CONFIG)
     for row in [CALM] * 3 + [CALM | {"length": 80.0}] * 2:

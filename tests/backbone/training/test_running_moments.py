@@ -16,6 +16,17 @@ def test_running_moments_are_those_of_all_that_came_before() -> None:
     assert moments.std == pytest.approx(float(everything.std(correction=0)))
 
 
+def test_moments_depend_on_the_values_and_not_on_the_steps_that_they_came_in() -> None:
+    values = 3 + torch.randn(256, generator=torch.Generator().manual_seed(0))
+    found = []
+    for size in (1, 8, 256):
+        moments = RunningMoments()
+        for batch in values.split(size):
+            moments = moments.after(batch)
+        found.append((moments.mean, moments.std, moments.count))
+    assert found == [pytest.approx(found[0])] * 3
+
+
 def test_values_are_normalised_by_moments() -> None:
     moments = RunningMoments().after(torch.tensor([1.0, 5.0]))
     torch.testing.assert_close(moments.normalised(torch.tensor([3.0, 7.0])), torch.tensor([0.0, 2.0]))

@@ -52,6 +52,15 @@ def test_the_running_mean_is_the_mean_of_all_that_came_before() -> None:
     assert baseline == RunningMean(pytest.approx(2.5), 6)
 
 
+def test_the_running_mean_weighs_responses_and_not_steps() -> None:
+    rewards = torch.arange(64.0)
+    for sizes in ([1] * 64, [32, 32], [60, 3, 1]):
+        baseline = RunningMean()
+        for batch in rewards.split(sizes):
+            baseline = baseline.after(batch)
+        assert baseline == RunningMean(pytest.approx(31.5), 64)
+
+
 def test_rloo_gives_every_token_of_a_response_its_advantage() -> None:
     rewards = torch.tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 2.0]])
     mask = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])

@@ -1,5 +1,9 @@
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policy.algorithms.kl import AdaptiveKL, best_of_n_kl, kl_estimate, kl_loss
 
@@ -38,10 +42,46 @@ def test_the_kl_loss_is_the_estimate_on_response_tokens_with_its_slope() -> None
 def test_the_adaptive_coefficient_by_hand() -> None:
     controller = AdaptiveKL(coefficient=0.1, target=4.0, horizon=100.0)
     assert controller.after(4.0, 50) == controller
-    assert controller.after(4.4, 50).coefficient == pytest.approx(0.1 * (1 + 0.1 * 0.5))
-    assert controller.after(40.0, 50).coefficient == pytest.approx(0.1 * (1 + 0.2 * 0.5))  # clipped
-    assert controller.after(0.0, 50).coefficient == pytest.approx(0.1 * (1 - 0.2 * 0.5))
-    assert controller.after(-40.0, 100).after(4.0, 7).coefficient == pytest.approx(0.08)
+    assert controller.after(4.4, 50).coefficient == pytest.approx(0.1 * math.exp(0.1 * 0.5))
+    assert controller.after(40.0, 50).coefficient == pytest.approx(0.1 * math.exp(0.2 * 0.5))  # clipped
+    assert controller.after(0.0, 50).coefficient == pytest.approx(0.1 * math.exp(-0.2 * 0.5))
+    assert controller.after(-40.0, 100).after(4.0, 7).coefficient == pytest.approx(0.1 * math.exp(-0.2))
+    assert controller.after(math.inf, 100).coefficient == pytest.approx(0.1 * math.exp(0.2))
+    assert controller.after(math.nan, 100) == controller
+
+
+POSITIVE = st.floats(1e-12, 1e12)
+
+
+@given(
+    coefficient=POSITIVE,
+    target=POSITIVE,
+    horizon=POSITIVE,
+    kls=st.lists(st.floats(), min_size=1, max_size=20),
+    n=st.integers(1, 65_536),
+)
+def test_the_adaptive_coefficient_stays_positive_and_finite(
+    coefficient: float, target: float, horizon: float, kls: list[float], n: int
+) -> None:
+    controller = AdaptiveKL(coefficient, target, horizon)
+    for kl in kls:
+        after = controller.after(kl, n)
+        assert math.isfinite(after.coefficient)
+        assert after.coefficient > 0
+        if kl > target:
+            assert after.coefficient >= controller.coefficient
+        if kl < target:
+            assert after.coefficient <= controller.coefficient
+        assert math.isfinite(torch.tensor(after.coefficient) * 1e6)
+        controller = after
+
+
+@given(kl=st.floats(-5, 30), steps=st.integers(1, 64), n=st.integers(1, 1024))
+def test_the_horizon_is_in_responses_whatever_the_size_of_a_step(kl: float, steps: int, n: int) -> None:
+    controller = at_once = AdaptiveKL(coefficient=0.05, target=6.0, horizon=320.0)
+    for _ in range(steps):
+        controller = controller.after(kl, n)
+    assert controller.coefficient == pytest.approx(at_once.after(kl, steps * n).coefficient, rel=1e-9)
 
 
 def test_the_adaptive_coefficient_brings_the_kl_to_its_target() -> None:

@@ -81,8 +81,8 @@ def test_the_head_is_the_solution_of_the_ridge_regression_over_both_steps(base: 
     features = torch.cat([scaled, torch.ones(len(scaled), 1)], dim=1).double()
     returns = RETURNS[MASK.bool()].double()
     each = torch.repeat_interleave(torch.tensor([1 / 3, 1 / 2, 1, 1 / 4]), torch.tensor([3, 2, 1, 4])).double()
-    # The second step as it is, the first with 0.8 of its weight; every response one, and a prior worth one response.
-    weight = 1.8 * each
+    # The second step as it is, the first as 4 responses of 32 ago; every response one, and a prior worth one response.
+    weight = (1 + 0.8 ** (4 / 32)) * each
     left = features.T @ (features * weight[:, None]) + torch.diag(torch.tensor([1.0] * states.shape[1] + [1e-6]))
     solution = torch.linalg.solve(left, features.T @ (returns * weight))
     values = fit(head, 2)
@@ -130,3 +130,19 @@ def _fresh(base: SharedBase) -> SharedBase:
     other = load_base(Path(base.name))
     add_random_adapter(other, "policy", trainable=True)
     return other
+
+
+@pytest.mark.parametrize("size", [1, 4, 32, 64])
+def test_a_head_has_the_same_memory_whatever_the_size_of_a_step(base: SharedBase, size: int) -> None:
+    head = ValueHead(VALUES, base)
+    mask = torch.ones(size, 1)
+    same = [[1, 5, 6]] * size, [[40]] * size
+    rollout = Rollout([*range(size)], *same, mask, mask, mask, mask[:, 0], mask[:, 0] > 0, {})
+    values = head.predict(rollout)
+    for _ in range(640 // size):
+        head.fit(values, mask, step=0, seed=0, accelerator=Accelerator(cpu=True))
+    assert 140 <= float(head.state()["gram"][-1, -1]) <= 180  # responses
+    assert float(head.predict(rollout)[0, 0]) == pytest.approx(1, abs=0.01)
+    for _ in range(192 // size):  # the returns change: what was learned before is forgotten at the same rate
+        head.fit(values, -mask, step=0, seed=0, accelerator=Accelerator(cpu=True))
+    assert float(head.predict(rollout)[0, 0]) == pytest.approx(2 * 0.8**6 - 1, abs=0.05)
