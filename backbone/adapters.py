@@ -101,6 +101,7 @@ class SharedBase:
     def load_adapter(self, name: str, folder: Path, *, trainable: bool = False) -> None:
         """Read a PEFT LoRA folder; a saved `score` head goes to `heads[name]`.
 
+        The weights of a `trainable` adapter stay in fp32 until the trainer rounds them; others take the base's dtype.
         `UserError` if the folder is missing, damaged, not a LoRA, or made for another base.
         """
         config, weights = read_adapter(folder)
@@ -126,6 +127,9 @@ class SharedBase:
             self.heads[name] = torch.nn.Linear(head.shape[1], head.shape[0], bias=False, device=self.device)
             self.heads[name].weight.data.copy_(head)
             self.heads[name].requires_grad_(False)
+        if trainable:
+            for parameter in self.parameters(name).values():
+                parameter.data = parameter.data.float()
         set_peft_model_state_dict(self._peft, weights, adapter_name=name)
         if trainable:
             self.trainable = name

@@ -1,7 +1,8 @@
 """Mixed-precision training: weights compute in the base's dtype, and AdamW updates their fp32 master copies.
 
-Bfloat16 cannot hold small updates, so the copies are rounded into the weights after each step. Gradients are summed
-over processes. Losses and files are not known here.
+Bfloat16 can hold neither small updates nor a sum of many gradients. So the gradients of micro-batches are summed in
+fp32, and the copies are rounded into the weights after each step. Gradients are summed over processes. Losses and
+files are not known here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,11 @@ Weights = Mapping[str, torch.nn.Parameter]
 class MasterWeights:
     """Some weights by name, their fp32 copies (`master`), and AdamW on those.
 
-    `groups` are (learning rate, weights); a step may scale all the rates.
+    `groups` are (learning rate, weights); a step may scale all the rates. The copies are of the weights as they are
+    given; `dtype`, if any, is what the weights are rounded to from then on.
     """
 
-    def __init__(self, *groups: tuple[float, Weights]) -> None:
+    def __init__(self, *groups: tuple[float, Weights], dtype: torch.dtype | None = None) -> None:
         self.weights = {name: weight for _, weights in groups for name, weight in weights.items()}
         self.master = {name: weight.detach().float().clone().requires_grad_() for name, weight in self.weights.items()}
         self.optimizer = torch.optim.AdamW(
@@ -27,15 +29,26 @@ class MasterWeights:
             weight_decay=0.0,
         )
         self._rates = [rate for rate, _ in groups]
+        self._spent = False  # whether a step has used the gradients of the copies, so that the next sum begins anew
+        if dtype is not None:
+            for weight in self.weights.values():
+                weight.data = weight.data.to(dtype)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a micro-batch's loss to those since the last step, in fp32."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._collect()
 
     def step(self, accelerator: Accelerator, max_norm: float, scale: float = 1.0) -> float:
         """One AdamW step on the accumulated gradients, summed over processes; returns their norm.
 
         Gradients are clipped to the norm `max_norm`. If the norm is not finite, nothing is changed.
         """
-        for name, weight in self.weights.items():
-            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
-            self.master[name].grad, weight.grad = gradient.float(), None
+        self._collect()
+        for master in self.master.values():
+            if master.grad is None:  # nothing of this process had a gradient
+                master.grad = torch.zeros_like(master)
+        self._spent = True
         sum_gradients(list(self.master.values()), accelerator)
         norm = torch.nn.utils.clip_grad_norm_(list(self.master.values()), max_norm)
         if bool(norm.isfinite()):
@@ -47,8 +60,8 @@ class MasterWeights:
 
     def zero_grad(self) -> None:
         """Discard the accumulated gradients."""
-        for weight in self.weights.values():
-            weight.grad = None
+        for tensor in (*self.weights.values(), *self.master.values()):
+            tensor.grad = None
 
     def state(self) -> dict[str, Any]:
         """What `restore` continues from."""
@@ -64,6 +77,18 @@ class MasterWeights:
                 self.master[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         self._round()
+
+    def _collect(self) -> None:
+        """Move the gradients of the weights into the sum."""
+        if self._spent:
+            self._spent = False
+            for master in self.master.values():
+                master.grad = None
+        for name, weight in self.weights.items():
+            if weight.grad is not None:
+                master = self.master[name]
+                master.grad = weight.grad.float() if master.grad is None else master.grad.add_(weight.grad)
+                weight.grad = None
 
     def _round(self) -> None:
         with torch.no_grad():

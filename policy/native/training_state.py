@@ -43,7 +43,8 @@ def initial_state(config: PolicyConfig, base: SharedBase, seed: int, initial: Pa
     if config.gradient_checkpointing:
         layers_to_recompute(base.base)
     add_initial_adapter(base, ADAPTER, config, seed, initial)
-    state = TrainState(MasterWeights((config.learning_rate, base.parameters(ADAPTER))))
+    weights = base.parameters(ADAPTER)
+    state = TrainState(MasterWeights((config.learning_rate, weights), dtype=base.base.dtype))
     if config.kl_target is not None:
         horizon = config.kl_horizon or _KL_HORIZON * config.prompts_per_step * config.group
         state.kl = AdaptiveKL(config.kl_coefficient, config.kl_target, horizon)

@@ -67,7 +67,7 @@ def update(
                 loss = aggregate(terms, now.mask, n, how, max_tokens=longest, tokens=tokens)
                 if not bool(loss.isfinite()):
                     raise _not_finite("loss", state.step + 1, rollout, rows, base)
-                loss.backward()  # type: ignore[no-untyped-call]
+                state.policy.backward(loss)
                 seen["loss"] += float(loss.detach())
                 if algorithm.clipped:
                     _add_ratio_metrics(config, now, *part, seen)

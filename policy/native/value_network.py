@@ -148,7 +148,7 @@ class ValueAdapter:
                     with self._learning():
                         now, mask = self._values(rows), rollout.mask[rows]
                         loss = value_loss(now, returns[rows], mask, n, old_values=values[rows], clip=config.value_clip)
-                        loss.backward()  # type: ignore[no-untyped-call]
+                        self._master.backward(loss)
                 self._master.step(accelerator, config.max_grad_norm, warmup_factor(config, step))
 
     def state(self) -> dict[str, Any]:

@@ -165,14 +165,15 @@ class LogAndCheckpoint(TrainerCallback):
 def add_trained_adapter(config: PolicyConfig, base: SharedBase, seed: int, initial: Path | None) -> None:
     """Add the adapter that TRL trains, new or read from `initial`, in fp32 whatever the dtype of the base.
 
-    Under ZeRO-3 it keeps the base's dtype: DeepSpeed gathers weights of one dtype only (trl#6089).
+    Under ZeRO-3 it takes the base's dtype: DeepSpeed gathers weights of one dtype only (trl#6089).
     """
     add_initial_adapter(base, ADAPTER, config, seed, initial)
+    dtype = torch.float32
     if os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3":
         base.use_peft_layers()
-    else:
-        for parameter in base.parameters(ADAPTER).values():
-            parameter.data = parameter.data.float()
+        dtype = base.base.dtype
+    for parameter in base.parameters(ADAPTER).values():
+        parameter.data = parameter.data.to(dtype)
     base.check_trainable(ADAPTER)
 
 
