@@ -4,26 +4,30 @@ The policy, the reward model and the value function are adapters on the same wei
 every adapter off. Adapters are read and written in PEFT's folder format.
 """
 
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import cast
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model_state_dict, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer, LoraModel
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model_state_dict
+from peft.tuners.lora import LoraModel
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from backbone.adapter_folder import WEIGHTS, read_adapter
+from backbone.adapter_folder import WEIGHTS, put_weights, read_adapter, same_base, take_head
 from backbone.cpu.gated_mlp import fuse_mlps
-from backbone.cpu.lora_layer import drop_prepacked, fuse_lora, unfuse_lora, use_prepacked
+from backbone.cpu.lora_layer import fuse_lora, unfuse_lora
 from backbone.cpu.rms_norm import fuse_norms
 from backbone.loading.models import load_base, load_tokenizer
+from backbone.lora_targets import resolve_targets
+from backbone.merging import can_merge, merged_layers
 from backbone.tokens import Renderer
 from foundation.errors import UserError
 
-_HEAD_KEYS = ("base_model.model.score.weight", "base_model.model.score.modules_to_save.weight")
+_log = logging.getLogger(__name__)
 
 
 class SharedBase:
@@ -51,6 +55,7 @@ class SharedBase:
         self._active: str | None = None
         self._scratch: torch.Tensor | None = None
         self._owned: dict[str, dict[str, tuple[torch.nn.Module, str]]] = {}
+        self._merges: dict[str, bool] = {}  # whether an adapter can be merged; found out when first needed
 
     @classmethod
     def load(cls, model: str, dtype: str = "auto", device: str = "auto") -> "SharedBase":
@@ -85,14 +90,16 @@ class SharedBase:
         config.task_type = TaskType.CAUSAL_LM
         config.base_model_name_or_path = self.name
         try:
-            if self._peft is None:
-                self._peft = PeftModel(self.base, config, adapter_name=name, autocast_adapter_dtype=False)
-                self._peft.eval()
-            else:
-                self._peft.add_adapter(name, config, autocast_adapter_dtype=False)
+            with warnings.catch_warnings(action="ignore"):  # Conv1D's layout, tied embeddings: both are handled here
+                resolve_targets(self.base, config)
+                if self._peft is None:
+                    self._peft = PeftModel(self.base, config, adapter_name=name, autocast_adapter_dtype=False)
+                    self._peft.eval()
+                else:
+                    self._peft.add_adapter(name, config, autocast_adapter_dtype=False)
             self._owned.clear()
             fuse_lora(self._peft)
-        except ValueError as error:
+        except (ValueError, TypeError, NotImplementedError) as error:
             raise UserError(f'cannot put the adapter "{name}" on {self.name}: {str(error).splitlines()[0]}') from error
         if trainable:
             self.trainable = name
@@ -106,18 +113,19 @@ class SharedBase:
         """
         config, weights = read_adapter(folder)
         made_for = config.base_model_name_or_path
+        head = take_head(weights)
         self.add_adapter(name, config)
-        head = next((weights.pop(key) for key in _HEAD_KEYS if key in weights), None)
-        expected = {key: value.shape for key, value in self._state(name).items()}
-        wrong = [key for key in expected if key not in weights or weights[key].shape != expected[key]]
-        extra = [key for key in weights if key not in expected]
-        if wrong or extra:
+        assert self._peft is not None
+        if trainable:
+            for parameter in self.parameters(name).values():
+                parameter.data = parameter.data.float()
+        try:
+            put_weights(self._peft, name, weights, folder, self.name, made_for)
+        except UserError:
             self._remove(name)
-            raise UserError(
-                f"the adapter in {folder} does not fit {self.name}: {len(wrong)} of its weights are missing or of "
-                f'another size and {len(extra)} are unknown, for instance "{(wrong + extra)[0]}". It was made for '
-                f"{made_for or 'another base model'}; name that base, or another adapter."
-            )
+            raise
+        if not same_base(made_for, self.name):
+            _log.warning("The adapter in %s was made for %s; it is used on %s.", folder, made_for, self.name)
         if head is not None:
             if head.shape[-1] != self.hidden_size:
                 self._remove(name)
@@ -127,10 +135,6 @@ class SharedBase:
             self.heads[name] = torch.nn.Linear(head.shape[1], head.shape[0], bias=False, device=self.device)
             self.heads[name].weight.data.copy_(head)
             self.heads[name].requires_grad_(False)
-        if trainable:
-            for parameter in self.parameters(name).values():
-                parameter.data = parameter.data.float()
-        set_peft_model_state_dict(self._peft, weights, adapter_name=name)
         if trainable:
             self.trainable = name
         self._activate(None)
@@ -153,10 +157,11 @@ class SharedBase:
         assert self._peft is not None
         if name not in self._owned:  # walking through all modules takes longer than a layer's forward pass
             self._owned[name] = {
-                f"{path}.".replace(f".{name}.", ".") + kind: (module, kind)
+                f"{path}.{kind}.".replace(f".{name}.", ".")[:-1]: (module, kind)
                 for path, module in self._peft.named_modules()
+                if "lora_" in path
                 for kind, _ in module.named_parameters(recurse=False)
-                if f".{name}." in f"{path}." and "lora_" in path
+                if f".{name}." in f"{path}.{kind}."
             }
         # FSDP puts other parameters in place of these, so they are looked up in their modules.
         return {key: module.get_parameter(kind) for key, (module, kind) in self._owned[name].items()}
@@ -183,24 +188,22 @@ class SharedBase:
         """Compute without gradients, with this adapter added into the base weights; they come back bit for bit.
 
         Saves two small products per layer while sampling. In a 16-bit base, an update smaller than half a unit in the
-        last place vanishes in the sum, so samples do not quite follow the adapter; `using` is exact. No other adapter
-        can be used inside.
+        last place vanishes in the sum, so samples do not quite follow the adapter; `using` is exact, and takes over
+        where a sum would be another function than the adapter. No other adapter can be used inside.
         """
         assert self._peft is not None
-        layers = [module for module in self._peft.modules() if isinstance(module, LoraLayer) and name in module.lora_A]
-        kept = [_weight(layer).data for layer in layers]  # set aside, not copied: the sums are new tensors
-        try:
-            for layer in layers:
-                weight = _weight(layer)
-                total = (weight.float() + layer.get_delta_weight(name).float()).to(weight.dtype)  # type: ignore[operator]
-                if not use_prepacked(layer, total):
-                    weight.data = total
-            with self.using(None), torch.no_grad():
-                yield
-        finally:
-            for layer, original in zip(layers, kept, strict=True):
-                _weight(layer).data = original
-                drop_prepacked(layer)
+        if name not in self._merges:
+            with self.using(name):
+                self._merges[name] = can_merge(self._peft, name)
+            if not self._merges[name]:
+                _log.warning('The adapter "%s" cannot be merged exactly: it samples unmerged, a little slower.', name)
+        merges = self._merges[name]
+        with (
+            merged_layers(self._peft, name) if merges else nullcontext(),
+            self.using(None if merges else name),
+            torch.no_grad(),
+        ):
+            yield
 
     def hidden_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """States after the final norm under the active adapter: (batch, length, hidden)."""
@@ -259,6 +262,7 @@ class SharedBase:
     def _remove(self, name: str) -> None:
         assert self._peft is not None
         self._owned.pop(name, None)
+        self._merges.pop(name, None)
         if len(self.adapters) > 1:
             self._peft.delete_adapter(name)
         else:
@@ -272,10 +276,6 @@ class SharedBase:
             self._peft, adapter_name=name, save_embedding_layers=False
         )
         return state
-
-
-def _weight(layer: LoraLayer) -> torch.nn.Parameter:
-    return cast(torch.nn.Parameter, layer.get_base_layer().weight)
 
 
 def lora_config(

@@ -87,7 +87,10 @@ class PolicyConfig(Settings):
     initial: Path | None = Field(None, description="a LoRA adapter to start from, with its own rank and layers")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
     lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")
-    lora_targets: str | tuple[str, ...] = Field("all-linear", description="which linear layers carry the adapter")
+    lora_targets: str | tuple[str, ...] = Field(
+        "all-linear",
+        description="which layers carry the adapter; all-linear: those of the language model but its head and routers",
+    )
     merge_for_sampling: bool = Field(
         False, description="add the adapter into the base while sampling: faster, but rounded in a 16-bit base"
     )

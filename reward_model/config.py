@@ -27,7 +27,10 @@ class RewardConfig(Settings):
     max_length: int = Field(512, ge=8, description="tokens of prompt and response; the oldest of the prompt is cut")
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
     lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")
-    lora_targets: str | tuple[str, ...] = Field("all-linear", description="which linear layers carry the adapter")
+    lora_targets: str | tuple[str, ...] = Field(
+        "all-linear",
+        description="which layers carry the adapter; all-linear: those of the language model but its head and routers",
+    )
     held_out: float = Field(0.15, gt=0, lt=1, description="share of the prompts kept for measuring accuracy")
     margin: bool = Field(True, description="ask for a larger score difference where the preference was stronger")
     soft_labels: bool = Field(True, description="learn how many preferred a response, not only which most preferred")

@@ -2,8 +2,8 @@
 
 PEFT evaluates W x, then B A x, scales it and adds it, each a new tensor as large as the output. Here the side path is
 added in place, and the backward pass, written out, adds the adapter's share of the gradient in place too. Weights,
-names and files stay PEFT's. PEFT's own code computes what this does not cover: dropout in training, DoRA, several
-adapters at once, quantised bases.
+names and files stay PEFT's. PEFT's own code computes what this does not cover: dropout in training, DoRA and other
+variants, biases, several adapters at once, other layers than linear ones, quantised bases.
 """
 
 from typing import Any, cast
@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from peft.tuners.lora import layer as lora
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 LoRAParts = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
 
@@ -52,9 +53,20 @@ class FusedLoRALinear(lora.Linear):
         if len(names) != 1 or self.merged or type(self.base_layer) is not nn.Linear:
             return None
         name = names[0]
-        plain = name not in self.lora_variant and self.lora_B[name].bias is None
         dropped = self.training and not isinstance(self.lora_dropout[name], nn.Identity)
-        return name if plain and not dropped and not self.base_layer.weight.requires_grad else None
+        trained = any(parameter.requires_grad for parameter in self.base_layer.parameters())
+        return name if is_plain(self, name) and not dropped and not trained else None
+
+
+def is_plain(layer: nn.Module, name: str) -> bool:
+    """Whether this layer computes W x + c + s B A x and nothing else, with this adapter and without dropout."""
+    return (
+        type(layer) in (lora.Linear, FusedLoRALinear)
+        and type(layer.get_base_layer()) in (nn.Linear, Conv1D)  # type: ignore[operator]
+        and name not in cast(lora.Linear, layer).lora_variant
+        and type(cast(lora.Linear, layer).lora_A[name]) is nn.Linear
+        and cast(lora.Linear, layer).lora_B[name].bias is None
+    )
 
 
 class _LoRA(torch.autograd.Function):
@@ -108,9 +120,9 @@ def prepack(weight: Tensor) -> Tensor | None:
 
 
 def fuse_lora(model: nn.Module) -> None:
-    """Let every plain LoRA layer of `model` compute this way; layers that already do stay as they are."""
+    """Let every LoRA layer on a linear one compute this way; layers that already do stay as they are."""
     for module in model.modules():
-        if type(module) is lora.Linear:
+        if type(module) is lora.Linear and type(module.get_base_layer()) is nn.Linear:
             module.__class__ = FusedLoRALinear
 
 

@@ -38,6 +38,8 @@ def sample_candidates(
         asked = (asked[first:] + asked[:first])[:limit]
     if adapter:
         base.load_adapter(ADAPTER, adapter)
+    elif initial := config.policy.initial:
+        base.load_adapter("initial", initial)  # what does not fit is refused now, before people have judged
     source = {
         "model": config.model,
         "adapter": adapter and adapter.relative_to(run.path).as_posix(),

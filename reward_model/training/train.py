@@ -25,6 +25,7 @@ from backbone.cpu.lora_layer import fuse_lora
 from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
 from backbone.loading.devices import choose_device, choose_dtype
 from backbone.loading.models import load_tokenizer, resolve_model
+from backbone.lora_targets import resolve_targets
 from backbone.tokens import Renderer
 from backbone.training.activation_checkpointing import checkpointed
 from backbone.training.evaluation_mode import evaluation_mode
@@ -165,6 +166,7 @@ def _fit(
     )  # fmt: skip
     lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
+    resolve_targets(plain, lora)
     model = get_peft_model(plain, lora)  # adapters and head in float32, whatever the base is in
     fuse_lora(model)
     label_model = LabelModel(encoding, labels.train, head.in_features, effect).to(base.device)

@@ -1,11 +1,17 @@
 """Fused LoRA layers compute what PEFT's own do."""
 
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
 from peft import LoraConfig, PeftModel
+from peft.tuners.lora import BdLoraConfig
+from transformers import AutoModelForCausalLM
 
 from backbone.adapters import SharedBase
 from backbone.cpu.lora_layer import FusedLoRALinear, fuse_lora
+from tests.backbone.peft_adapters import config_of
 
 IDS = torch.tensor([[1, 5, 6, 7, 8, 9]])
 
@@ -13,7 +19,8 @@ IDS = torch.tensor([[1, 5, 6, 7, 8, 9]])
 def _model(base: SharedBase, **settings: object) -> PeftModel:
     torch.manual_seed(0)
     config = LoraConfig(r=4, lora_alpha=12, target_modules="all-linear", init_lora_weights=False, **settings)
-    return PeftModel(base.base, config)
+    with warnings.catch_warnings(action="ignore"):  # that biases could not be merged
+        return PeftModel(base.base, config)
 
 
 def _outcome(model: PeftModel) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -38,9 +45,32 @@ def test_values_and_gradients_are_those_of_peft(base: SharedBase) -> None:
     _compare(_model(base))
 
 
-@pytest.mark.parametrize("settings", [{"use_dora": True}, {"lora_dropout": 0.5}], ids=["dora", "dropout"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_dora": True},
+        {"lora_dropout": 0.5},
+        {"lora_bias": True},
+        {"use_bdlora": BdLoraConfig(nblocks=2, target_modules_bd_a=["o_proj"], match_strict=False)},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
 def test_what_is_not_covered_is_left_to_peft(base: SharedBase, settings: dict[str, object]) -> None:
     _compare(_model(base, **settings).train())
+
+
+def test_biases_that_are_trained_get_their_gradient(tiny_model: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, attention_bias=True)
+    tuned = PeftModel(model, LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False, bias="lora_only"))
+    assert any(name.endswith("q_proj.base_layer.bias") and p.requires_grad for name, p in tuned.named_parameters())
+    _compare(tuned)
+
+
+def test_layers_of_another_layout_are_left_to_peft() -> None:
+    model = AutoModelForCausalLM.from_config(config_of("gpt2"))
+    with warnings.catch_warnings(action="ignore"):
+        tuned = PeftModel(model, LoraConfig(r=4, target_modules=["c_attn", "c_proj"], init_lora_weights=False))
+    _compare(tuned, fused=False)
 
 
 def test_switched_off_and_merged_adapters_are_respected(base: SharedBase) -> None:

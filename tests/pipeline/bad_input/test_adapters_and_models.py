@@ -40,6 +40,11 @@ def not_a_number(folder: Path) -> None:
     save_file({n: v * torch.nan if ".score." in n else v for n, v in weights.items()}, folder / ADAPTER)
 
 
+def too_large(folder: Path) -> None:
+    weights = load_file(folder / ADAPTER)
+    save_file({n: torch.full_like(v, 3e38) if ".score." in n else v for n, v in weights.items()}, folder / ADAPTER)
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
@@ -48,7 +53,8 @@ def not_a_number(folder: Path) -> None:
         (with_new_head, "newly initialised, not trained"),
         (cut_short, "is damaged"),
         (of_another_base, "does not fit"),
-        (not_a_number, "no finite score for 2 of 2 samples (numbers 0, 1, from 0)"),
+        (not_a_number, "are not finite numbers"),
+        (too_large, "no finite score for 2 of 2 samples (numbers 0, 1, from 0)"),
     ],
 )
 def test_a_reward_folder_that_cannot_be_used(
@@ -83,6 +89,19 @@ def test_malformed_rows_to_score_are_named(finished: Path, tmp_path: Path, field
 def test_a_missing_adapter_cannot_be_merged(tmp_path: Path) -> None:
     assert "is not an adapter folder" in refused("merge", tmp_path / "none", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_that_is_more_than_a_lora_is_refused_where_it_is_named(
+    finished: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(finished / "round-000" / "policy", adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"bias": "lora_only"}))
+    assert "is more than a LoRA" in refused("merge", adapter, tmp_path / "out")
+    message = refused("collect", "--run", tmp_path / "run", overrides=[*tiny_settings, f"policy.initial={adapter}"])
+    assert "is more than a LoRA" in message
+    assert not (tmp_path / "run" / "round-000" / "candidates.jsonl").exists()
 
 
 def shorten_weights(model: Path) -> None:

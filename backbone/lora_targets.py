@@ -1,0 +1,76 @@
+"""Which layers of a model carry an adapter if it is said to be on `all-linear` ones.
+
+All linear layers of the language model, but neither its head, nor the routers of a mixture of experts, nor what is
+beside the language model (vision and audio towers, projectors), which servers such as vLLM adapt by no LoRA. Experts
+whose weights lie stacked in one tensor are no linear layers. Anything else is had by naming the layers.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable
+
+from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+ALL_LINEAR = "all-linear"
+
+# A router by the class that it is (part of), or by its name; rarely is it an ordinary linear layer.
+_ROUTER_CLASS = re.compile(r"Router|TopKGating|MoE\w*Gate$")
+_ROUTER_NAME = re.compile(r"(^|\.)(gate|\w*router\w*|\w*expert_gate)$")
+
+
+def resolve_targets(model: PreTrainedModel, config: LoraConfig) -> None:
+    """Put the names of the layers in place of `all-linear`."""
+    if config.target_modules != ALL_LINEAR:
+        return
+    names = linear_layers(model)
+    # PEFT reads some names of linear layers as those of stacked experts (a shared expert's `gate_proj`): not these.
+    plain = LoraConfig(target_modules=names)
+    with warnings.catch_warnings(action="ignore"):
+        convert_peft_config_for_transformers(plain, model, None)
+    config.target_modules = list(_shortest(set(plain.target_modules or ()), model))
+
+
+def linear_layers(model: PreTrainedModel) -> list[str]:
+    """The paths in `model`, with or without adapters, of the linear layers of its language model."""
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    decoder = model.get_decoder()  # type: ignore[no-untyped-call]
+    inside = {id(module) for module in (model.base_model if decoder is head else decoder).modules()}
+    routers: tuple[str, ...] = ()
+    found = []
+    for path, module in _layers(model):
+        layer = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        if _ROUTER_CLASS.search(type(layer).__name__) or _ROUTER_NAME.search(path):
+            routers += (f"{path}.",)
+        linear = isinstance(layer, nn.Linear | Conv1D) and id(module) in inside and module is not head
+        if linear and not f"{path}.".startswith(routers) and not _read_by_a_kernel(model, path):
+            found.append(path)
+    return found
+
+
+def _layers(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:
+    """All modules but those within an adapter's layer."""
+    within: tuple[str, ...] = ()
+    for path, module in model.named_modules():
+        if path.startswith(within):
+            continue
+        if isinstance(module, BaseTunerLayer):
+            within += (f"{path}.",)
+        yield path, module
+
+
+def _read_by_a_kernel(model: nn.Module, path: str) -> bool:
+    """Whether this is the last layer of a Mamba mixer: its kernel takes the weights and leaves the adapter out."""
+    parent, _, name = path.rpartition(".")
+    return name == "out_proj" and type(model.get_submodule(parent)).__name__.endswith("Mixer")
+
+
+def _shortest(paths: set[str], model: nn.Module) -> set[str]:
+    """The last parts of these paths, if they name the same modules."""
+    names = {path.rpartition(".")[2] for path in paths}
+    named = {path for path, _ in _layers(model) if path.rpartition(".")[2] in names}
+    return names if named == paths else paths

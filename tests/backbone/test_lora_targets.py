@@ -1,0 +1,66 @@
+"""`all-linear` reaches the linear layers of the language model, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+
+from backbone.adapters import SharedBase, lora_config
+from backbone.lora_targets import linear_layers, resolve_targets
+from tests.backbone.peft_adapters import config_of
+
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+MLP = {"gate_proj", "up_proj", "down_proj"}
+
+
+def _resolved(model: PreTrainedModel) -> set[str]:
+    config = lora_config(4, 8)
+    resolve_targets(model, config)
+    assert not isinstance(config.target_modules, str)
+    return set(config.target_modules or ())
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("llama", ATTENTION | MLP),
+        ("gpt2", {"c_attn", "c_proj", "c_fc"}),
+        ("mixtral", ATTENTION),
+        ("qwen3_moe", ATTENTION),
+        ("qwen2_moe", ATTENTION | MLP),
+    ],
+)
+def test_heads_routers_and_stacked_experts_are_left_alone(base: SharedBase, kind: str, names: set[str]) -> None:
+    model = AutoModelForCausalLM.from_config(config_of(kind))
+    assert _resolved(model) == names
+    shared = SharedBase(model, base.tokenizer, kind)
+    for adapter in ("policy", "reward"):
+        shared.add_adapter(adapter, lora_config(4, 8))
+        keys = shared.parameters(adapter)
+        assert {key.split(".lora_")[0].rpartition(".")[2] for key in keys} == names
+    assert linear_layers(shared.base) == linear_layers(AutoModelForCausalLM.from_config(config_of(kind)))
+
+
+def test_the_score_head_is_left_alone(tiny_model: Path) -> None:
+    assert _resolved(AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)) == ATTENTION | MLP
+
+
+def test_of_a_multimodal_model_only_the_language_model_is_reached(base: SharedBase) -> None:
+    model = AutoModelForCausalLM.from_config(config_of("gemma3"))
+    assert type(model).__name__ == "Gemma3ForConditionalGeneration"
+    shared = SharedBase(model, base.tokenizer, "gemma3")
+    shared.add_adapter("policy", lora_config(4, 8), trainable=True)
+    names = list(shared.parameters("policy"))
+    assert all(name.startswith("base_model.model.model.language_model.layers.") for name in names)
+    assert len(names) == 2 * 2 * len(ATTENTION | MLP)
+
+
+@pytest.mark.parametrize("kind", ["llama4_text", "phimoe", "jetmoe"])
+def test_routers_that_are_linear_layers_are_left_alone(kind: str) -> None:
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, num_hidden_layers=2))
+    assert any("router" in name for name, _ in model.named_modules())
+    names = linear_layers(model)
+    assert names
+    assert not any("router" in name for name in names)
