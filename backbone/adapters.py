@@ -109,7 +109,7 @@ class SharedBase:
         """Read a PEFT LoRA folder; a saved `score` head goes to `heads[name]`.
 
         The weights of a `trainable` adapter stay in fp32 until the trainer rounds them; others take the base's dtype.
-        `UserError` if the folder is missing, damaged, not a LoRA, or made for another base.
+        `UserError` if the folder is missing, damaged, more or other than a LoRA, or does not fit the base.
         """
         config, weights = read_adapter(folder)
         made_for = config.base_model_name_or_path
