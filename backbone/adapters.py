@@ -27,6 +27,7 @@ from backbone.merging import can_merge, merged_layers
 from backbone.tokens import Renderer
 from foundation.errors import UserError
 
+_MAGNITUDE = ("lora_magnitude_vector.weight", "lora_magnitude_vector")  # PEFT's module, and its name in the file
 _log = logging.getLogger(__name__)
 
 
@@ -157,7 +158,7 @@ class SharedBase:
         assert self._peft is not None
         if name not in self._owned:  # walking through all modules takes longer than a layer's forward pass
             self._owned[name] = {
-                f"{path}.{kind}.".replace(f".{name}.", ".")[:-1]: (module, kind)
+                f"{path}.{kind}.".replace(f".{name}.", ".")[:-1].replace(*_MAGNITUDE): (module, kind)
                 for path, module in self._peft.named_modules()
                 if "lora_" in path
                 for kind, _ in module.named_parameters(recurse=False)
@@ -272,9 +273,10 @@ class SharedBase:
 
     def _state(self, name: str) -> dict[str, torch.Tensor]:
         # Left to itself, PEFT asks the hub whether the vocabulary was changed; adapters here never change it.
-        state: dict[str, torch.Tensor] = get_peft_model_state_dict(
-            self._peft, adapter_name=name, save_embedding_layers=False
-        )
+        with warnings.catch_warnings(action="ignore"):  # it takes the biases of an adapter for weights cut short
+            state: dict[str, torch.Tensor] = get_peft_model_state_dict(
+                self._peft, adapter_name=name, save_embedding_layers=False
+            )
         return state
 
 

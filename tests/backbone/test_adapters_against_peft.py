@@ -69,7 +69,7 @@ def test_adapter_reference_gradients_and_merges_are_those_of_peft(
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     base.check_trainable("policy")
     theirs = {
-        name.replace(".default", ""): parameter
+        name.replace(".default", "").replace("magnitude_vector.weight", "magnitude_vector"): parameter
         for name, parameter in tuned.named_parameters()
         if parameter.requires_grad
     }
@@ -111,12 +111,18 @@ def test_a_16_bit_base_is_merged_as_well(tiny_model: Path, tmp_path: Path, kind:
         assert (found - expected).norm() < 0.05 * (reference - expected).norm()
 
 
-def test_an_adapter_saved_here_is_read_by_peft(models: dict[str, Path], tmp_path: Path) -> None:
-    plain_adapter(models["llama"], tmp_path / "one", target_modules=["q_proj", "lm_head", "embed_tokens"])
-    base = load(models["llama"])
-    base.load_adapter("policy", tmp_path / "one")
-    base.save_adapter("policy", tmp_path / "two")
-    model = AutoModelForCausalLM.from_pretrained(models["llama"], dtype=torch.float32)
+@pytest.mark.parametrize("kind", ["DoRA", "mergeable biases", "embeddings, tied", "experts named as before"])
+def test_an_adapter_saved_here_is_read_by_peft(models: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    name, settings = KINDS[kind]
+    plain_adapter(models[name], tmp_path / "one", **settings)
+    base = load(models[name])
+    base.load_adapter("policy", tmp_path / "one", trainable=True)
+    masters = {key: value.detach() * 1.1 for key, value in base.parameters("policy").items()}
+    base.save_adapter("policy", tmp_path / "two", masters)
+    with torch.no_grad():
+        for key, value in base.parameters("policy").items():
+            value.copy_(masters[key])
+    model = AutoModelForCausalLM.from_pretrained(models[name], dtype=torch.float32)
     with warnings.catch_warnings(action="ignore"):
         again = PeftModel.from_pretrained(model, tmp_path / "two")
     with base.using("policy"), torch.no_grad():
