@@ -5,6 +5,7 @@ that also changes biases, whole layers or the base's own weights is refused, and
 known here: it would be computed as something else.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -70,7 +71,8 @@ def put_weights(
     lora, rest = _split(weights)
     with warnings.catch_warnings(action="ignore"):
         # Names as of another transformers version become today's, as PeftModel.from_pretrained does.
-        lora = convert_peft_adapter_state_dict_for_transformers(model, config, lora, name)
+        with contextlib.suppress(ValueError, KeyError, RuntimeError):  # what stays as it was is refused below
+            lora = convert_peft_adapter_state_dict_for_transformers(model, config, lora, name)
         # Left to itself, PEFT asks the hub whether the vocabulary was changed.
         own = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
     wrong = [key for key in own if key not in lora or lora[key].shape != own[key].shape]

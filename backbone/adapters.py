@@ -88,11 +88,17 @@ class SharedBase:
 
     def add_adapter(self, name: str, config: LoraConfig, *, trainable: bool = False) -> None:
         """Put a new adapter on the base. Its weights have the base's dtype; B is zero, so it changes nothing yet."""
+        resolve_targets(self.base, config)
+        self._add(name, config)
+        if trainable:
+            self.trainable = name
+        self._activate(None)
+
+    def _add(self, name: str, config: LoraConfig) -> None:
         config.task_type = TaskType.CAUSAL_LM
         config.base_model_name_or_path = self.name
         try:
             with warnings.catch_warnings(action="ignore"):  # Conv1D's layout, tied embeddings: both are handled here
-                resolve_targets(self.base, config)
                 if self._peft is None:
                     self._peft = PeftModel(self.base, config, adapter_name=name, autocast_adapter_dtype=False)
                     self._peft.eval()
@@ -102,9 +108,6 @@ class SharedBase:
             fuse_lora(self._peft)
         except (ValueError, TypeError, NotImplementedError) as error:
             raise UserError(f'cannot put the adapter "{name}" on {self.name}: {str(error).splitlines()[0]}') from error
-        if trainable:
-            self.trainable = name
-        self._activate(None)
 
     def load_adapter(self, name: str, folder: Path, *, trainable: bool = False) -> None:
         """Read a PEFT LoRA folder; a saved `score` head goes to `heads[name]`.
@@ -115,7 +118,7 @@ class SharedBase:
         config, weights = read_adapter(folder)
         made_for = config.base_model_name_or_path
         head = take_head(weights)
-        self.add_adapter(name, config)
+        self._add(name, config)
         assert self._peft is not None
         if trainable:
             for parameter in self.parameters(name).values():

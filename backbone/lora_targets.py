@@ -16,6 +16,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from foundation.errors import UserError
+
 ALL_LINEAR = "all-linear"
 
 # A router by the class that it is (part of), or by its name; rarely is it an ordinary linear layer.
@@ -24,15 +26,18 @@ _ROUTER_NAME = re.compile(r"(^|\.)(gate|\w*router\w*|\w*expert_gate)$")
 
 
 def resolve_targets(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Put the names of the layers in place of `all-linear`."""
-    if config.target_modules != ALL_LINEAR:
-        return
-    names = linear_layers(model)
-    # PEFT reads some names of linear layers as those of stacked experts (a shared expert's `gate_proj`): not these.
-    plain = LoraConfig(target_modules=names)
-    with warnings.catch_warnings(action="ignore"):
-        convert_peft_config_for_transformers(plain, model, None)
-    config.target_modules = list(_shortest(set(plain.target_modules or ()), model))
+    """Put the names of the layers in place of `all-linear`; `UserError` for names that the model has no layer of."""
+    if config.target_modules == ALL_LINEAR:
+        config.target_modules = list(_shortest(_not_experts(model, linear_layers(model)), model))
+    elif config.target_modules and not isinstance(config.target_modules, str):
+        paths = tuple(f".{path}" for path, _ in _layers(model))
+        names = _not_experts(model, config.target_modules)
+        if unknown := sorted(name for name in names if not any(path.endswith(f".{name}") for path in paths)):
+            have = sorted(_shortest(set(linear_layers(model)), model))[:12]
+            raise UserError(
+                f'lora_targets: this model has no layer named "{unknown[0]}". Name some of {", ".join(have)}, or '
+                f'"{ALL_LINEAR}".'
+            )
 
 
 def linear_layers(model: PreTrainedModel) -> list[str]:
@@ -50,6 +55,17 @@ def linear_layers(model: PreTrainedModel) -> list[str]:
         if linear and not f"{path}.".startswith(routers) and not _read_by_a_kernel(model, path):
             found.append(path)
     return found
+
+
+def _not_experts(model: PreTrainedModel, names: Iterable[str]) -> set[str]:
+    """Those of these names that PEFT does not read as stacked experts, as it does a shared expert's `gate_proj`."""
+    plain = LoraConfig(target_modules=list(names))
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            convert_peft_config_for_transformers(plain, model, None)
+    except ValueError as error:
+        raise UserError(f"lora_targets: {error}") from error
+    return set(plain.target_modules or ())
 
 
 def _layers(model: nn.Module) -> Iterable[tuple[str, nn.Module]]:

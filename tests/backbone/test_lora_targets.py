@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from backbone.adapters import SharedBase, lora_config
 from backbone.lora_targets import linear_layers, resolve_targets
+from foundation.errors import UserError
 from tests.backbone.peft_adapters import config_of
 
 ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -64,3 +65,23 @@ def test_routers_that_are_linear_layers_are_left_alone(kind: str) -> None:
     names = linear_layers(model)
     assert names
     assert not any("router" in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "message"),
+    [
+        ("llama", ["q_proj", "query"], r'no layer named "query"\. Name some of down_proj, .*"all-linear"'),
+        ("gpt2", ["q_proj"], r'no layer named "q_proj"\. Name some of c_attn'),
+        ("mixtral", ["q_proj", "w1"], "w1 without also targeting w3"),
+    ],
+)
+def test_names_of_no_layer_are_refused_even_beside_others(kind: str, targets: list[str], message: str) -> None:
+    model = AutoModelForCausalLM.from_config(config_of(kind))
+    with pytest.raises(UserError, match=message):
+        resolve_targets(model, lora_config(4, 8, targets))
+
+
+def test_experts_are_reached_by_the_names_that_they_had(base: SharedBase) -> None:
+    shared = SharedBase(AutoModelForCausalLM.from_config(config_of("mixtral")), base.tokenizer, "mixtral")
+    shared.add_adapter("policy", lora_config(4, 8, ["q_proj", "w1", "w2", "w3"]))
+    assert any(".mlp.experts." in name for name in shared.parameters("policy"))
