@@ -96,7 +96,7 @@ def test_one_prompt_too_long_for_the_context_is_found_before_the_first_step(base
 
 @pytest.mark.parametrize("targets", ["no_such_layer", ("no_such_layer", "nor_this")])
 def test_targets_that_match_no_layer_are_refused(base: SharedBase, tmp_path: Path, targets: Any) -> None:
-    refused(changed(lora_targets=targets), base, tmp_path, r'(no layer named|cannot put the adapter) .*no_such_layer')
+    refused(changed(lora_targets=targets), base, tmp_path, r"(no layer named|cannot put the adapter) .*no_such_layer")
 
 
 # Adapters to go on from.
