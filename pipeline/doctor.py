@@ -19,9 +19,8 @@ from huggingface_hub import constants, try_to_load_from_cache
 from rich.console import Console
 from rich.table import Table
 
-from backbone.loading.demo_model import DEMO_MODEL
 from backbone.loading.devices import choose_device, choose_dtype, cpu_bf16_speedup
-from backbone.loading.model_folder import check_folder, models_folder
+from backbone.loading.model_folder import DEMO_MODEL, check_folder, models_folder
 from foundation import __version__
 from foundation.errors import UserError
 from pipeline.config.config import Config

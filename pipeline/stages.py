@@ -12,7 +12,7 @@ from rich.console import Console
 from foundation.files import content_id, write_json, write_jsonl
 from labeling_ui.exchange.imports import ImportReport
 from pipeline.collection.candidates import add_tasks, sample_candidates
-from pipeline.collection.prompts import imported, source_of, splits
+from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, source_of, splits
 from pipeline.config.config import Config
 from pipeline.evaluation.judges import all_simulated, compare_with_base
 from pipeline.exporting import export_with_card
@@ -20,6 +20,7 @@ from pipeline.judgements import check_judged, import_judgements, training_rows, 
 from pipeline.live_generation import live_policy
 from pipeline.reporting import figures
 from pipeline.reporting.report import write_report
+from pipeline.runs.content import content_of
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_judgements, label_store, location, waiting
 from pipeline.runs.manifest import StageRecord
@@ -84,6 +85,7 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
     record = run.stage(
         "collect", "candidates.jsonl", inputs, settings,
         lambda folder: sample_candidates(run, config, console, folder, adapter=before),
+        content=content_of(run, config, split=TRAIN),
     )  # fmt: skip
     add_tasks(run, config, console)
     return record
@@ -148,7 +150,8 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
                 on_step=on_step,
             )  # fmt: skip
 
-    record = run.stage("reward", "reward", inputs, config.with_model(config.reward), produce)
+    settings = config.with_model(config.reward)
+    record = run.stage("reward", "reward", inputs, settings, produce, content=content_of(run, config))
     console.print(figures.reward_line(record.figures))
     return record
 
@@ -170,6 +173,7 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
     record = run.stage(
         "policy", "policy", [run.folder / "prompts.jsonl", *(each for each in (learned, before) if each)], settings,
         lambda folder: tune(run, config, console, folder, learned=learned, initial=before, profile=profile),
+        content=content_of(run, config, split=TRAIN, rewards="rewards" in settings),
     )  # fmt: skip
     if profile and record.skipped:
         console.print("profile: nothing was recorded, for the policy is made already. Profile it in another run.")
@@ -189,6 +193,7 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
             run, config, console, folder, adapter=adapter, reward=reward, simulated=simulated
         ),
         extra={"simulated": simulated},
+        content=content_of(run, config, split=HELD_OUT, rewards="rewards" in settings),
     )  # fmt: skip
 
 
@@ -200,7 +205,8 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
         export_with_card(run, config, folder, adapter=adapter, evaluation=evaluation)
         return {}
 
-    return run.stage("export", "export", [adapter, evaluation], config.with_model(config.export), produce)
+    settings = config.with_model(config.export)
+    return run.stage("export", "export", [adapter, evaluation], settings, produce, content=content_of(run, config))
 
 
 def report(run: Run, config: Config, console: Console) -> Path:

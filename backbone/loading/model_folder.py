@@ -1,12 +1,19 @@
-"""Model folders on disk: where converted models are kept, and whether a folder is whole."""
+"""Model folders on disk: where they lie, which of their files count, and whether they are whole."""
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 
 from foundation.errors import UserError
+
+DEMO_MODEL = "SmolLM2-135M-Instruct"
+INDEX = "model.safetensors.index.json"
+_SETTINGS = (".json", ".jinja", ".model", ".tiktoken")
+_VOCABULARIES = ("vocab.txt", "merges.txt")
 
 
 def models_folder() -> Path:
@@ -14,18 +21,33 @@ def models_folder() -> Path:
     return Path(os.environ.get("RLHF_MODELS", "models"))
 
 
+def files_of(model: str) -> list[Path]:
+    """The weights, settings and tokenizer of a model as it is named in the configuration, in the order of their names.
+
+    Nothing is fetched: the list is empty for a model that is not on this machine, or not all of it.
+    """
+    folder = models_folder() / DEMO_MODEL if model in ("demo", DEMO_MODEL) else Path(model)
+    if not folder.is_dir() and model.count("/") == 1:
+        cached = try_to_load_from_cache(model, "config.json")
+        folder = Path(cached).parent if isinstance(cached, str) else folder
+    if not folder.is_dir():
+        return []
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    weights = next((found for kind in (".safetensors", ".bin") if (found := _ending(kind, files))), [])
+    shards = _shards(folder / INDEX) if (folder / INDEX).is_file() else set()
+    if not weights or not shards <= {path.name for path in weights}:
+        return []
+    return [path for path in files if path in weights or path.suffix in _SETTINGS or path.name in _VOCABULARIES]
+
+
 def check_folder(folder: Path) -> None:
     """Refuse a model folder that lacks a file or whose weights were cut short."""
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not a model folder: it has no config.json.")
     weights = sorted(folder.glob("*.safetensors"))
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if index.is_file():
-        try:
-            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{index} is damaged ({error}). Copy or download the model again.") from error
-        weights = [folder / name for name in sorted(named)]
+        weights = [folder / name for name in sorted(_shards(index))]
     if not weights:
         raise UserError(f"{folder} has no *.safetensors weights. Copy or download the model again.")
     for file in weights:
@@ -36,3 +58,15 @@ def check_folder(folder: Path) -> None:
             raise UserError(
                 f"{file} is cut short or damaged ({error}). Delete {folder} and copy or download the model again."
             ) from error
+
+
+def _ending(suffix: str, files: Sequence[Path]) -> list[Path]:
+    return [path for path in files if path.suffix == suffix]
+
+
+def _shards(index: Path) -> set[str]:
+    """The files that an index of weights names."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{index} is damaged ({error}). Copy or download the model again.") from error

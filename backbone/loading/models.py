@@ -13,9 +13,9 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from backbone.loading.demo_model import DEMO_MODEL, DEMO_PAD, demo_model
+from backbone.loading.demo_model import DEMO_PAD, demo_model
 from backbone.loading.devices import choose_device, choose_dtype
-from backbone.loading.model_folder import check_folder
+from backbone.loading.model_folder import DEMO_MODEL, check_folder
 from foundation.errors import UserError
 
 

@@ -83,9 +83,11 @@ def field_names(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by their dotted names."""
+    """Nested values by their dotted names; of a list of objects, each by its number."""
     found: dict[str, Any] = {}
     for name, value in values.items():
+        if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+            value = {str(number): each for number, each in enumerate(value)}
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
 

@@ -1,13 +1,14 @@
 """What an output depends on: its basis. The fingerprint of the basis decides whether an output is up to date.
 
-Inputs count by their content. An input inside the run is named by its path in the run, any other by its file name
-alone: a run that was copied or moved, or whose prompts file is spelled differently, keeps its fingerprints.
+What was used counts by its content, wherever it lay and however it was spelled: names of inputs, and settings that say
+where something lies, are there to be read. They count only where a content is not known: in records of earlier
+versions, and for a model that is not on this machine.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,6 +20,8 @@ from foundation.files import sha256_of
 from pipeline.config.sources import flat
 
 _IN_A_ROUND = re.compile(r"round-\d{3}/")
+_PLACES = {"prompts": {"source"}, "collect": {"prompts", "held_out"}, "policy": {"initial"}}
+"""Settings of a stage that only say where its inputs come from."""
 
 
 class Basis(BaseModel):
@@ -29,6 +32,8 @@ class Basis(BaseModel):
     stage: str
     inputs: dict[str, str]
     """sha256 of each input, by its name."""
+    content: dict[str, str] = {}
+    """Hashes of what was used, by the setting or the input that names it; they count in its place."""
     extra: dict[str, Any]
     config: dict[str, Any]
     seed: int
@@ -42,16 +47,19 @@ class Basis(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 of the basis in canonical JSON."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """sha256 of what counts, in canonical JSON."""
+        return hashlib.sha256(json.dumps(self._counting(set(self.content)), sort_keys=True).encode()).hexdigest()
 
     def changes_since(self, old: "Basis") -> list[str]:
         """Say in words what differs from `old`, the most telling first."""
+        known = self.content.keys() & old.content.keys()
         both, added = self.inputs.keys() & old.inputs.keys(), self.inputs.keys() - old.inputs.keys()
-        changes = [f"{name} changed" for name in sorted(both) if self.inputs[name] != old.inputs[name]]
+        changes = [f"{name} changed" for name in sorted(known) if self.content[name] != old.content[name]]
+        changes += [f"{name} changed" for name in sorted(both - known) if self.inputs[name] != old.inputs[name]]
         changes += [f"{name} is now used" for name in sorted(added)]
         changes += [f"{name} is no longer used" for name in sorted(old.inputs.keys() - self.inputs.keys())]
-        now, then = flat({**self.extra, **self.config}), flat({**old.extra, **old.config})
+        now, then = (each.extra | each._settings(known) for each in (self, old))
+        now, then = flat(now), flat(then)
         for key in sorted(now.keys() | then.keys()):
             if now.get(key) != then.get(key):
                 changes.append(f"{key} was {_brief(then.get(key))}, is {_brief(now.get(key))}")
@@ -61,10 +69,27 @@ class Basis(BaseModel):
             changes.append(f"rlhf-pipeline was {old.version}, is {self.version}")
         return changes
 
+    def same_as(self, other: "Basis") -> bool:
+        """Whether the same output would be made: equal in all that counts, by content where both know it."""
+        known = self.content.keys() & other.content.keys()
+        return self._counting(known) == other._counting(known)
 
-def is_up_to_date(made_from: Basis, now: Basis) -> bool:
-    """Whether an output that was made from one basis is still what would be made from the other."""
-    return made_from.fingerprint == now.fingerprint
+    def _counting(self, known: Set[str]) -> dict[str, Any]:
+        """What an output depends on, with `known` contents in place of names."""
+        return {
+            "stage": self.stage,
+            "inputs": [digest for name, digest in self.inputs.items() if name not in known],
+            "content": {name: self.content[name] for name in known},
+            "extra": self.extra,
+            "config": self._settings(known),
+            "seed": self.seed,
+            "version": self.version,
+        }
+
+    def _settings(self, known: Set[str]) -> dict[str, Any]:
+        """The settings by their dotted names, less those that only name something."""
+        names = known | _PLACES.get(self.stage, set())
+        return {name: value for name, value in flat(self.config).items() if name not in names}
 
 
 def basis_of(
@@ -72,6 +97,7 @@ def basis_of(
     inputs: Sequence[Path],
     config: BaseModel | Mapping[str, Any],
     extra: Mapping[str, Any],
+    content: Mapping[str, str],
     seed: int,
     *,
     run: Path,
@@ -88,6 +114,7 @@ def basis_of(
     return Basis(
         stage=stage,
         inputs=_named(hashes),
+        content=dict(content),
         extra=json.loads(json.dumps(dict(extra))),
         config=json.loads(json.dumps(dict(settings))),
         seed=seed,

@@ -120,6 +120,7 @@ class Run:
         config: BaseModel | Mapping[str, Any],
         produce: Produce,
         extra: Mapping[str, Any] | None = None,
+        content: Callable[[], Mapping[str, str]] = dict,
     ) -> StageRecord:
         """Make one output of this round, or find it up to date: see `make_output.make`."""
-        return make(self, name, output, inputs, config, produce, extra or {})
+        return make(self, name, output, inputs, config, produce, extra or {}, content)

@@ -34,13 +34,15 @@ def make(
     config: BaseModel | Mapping[str, Any],
     produce: Produce,
     extra: Mapping[str, Any],
+    content: Callable[[], Mapping[str, str]],
 ) -> StageRecord:
     """Make `output` (relative to the round's folder) from `inputs`, unless it is up to date.
 
     `produce(partial)` is given a folder, which holds what an interrupted attempt with the same fingerprint left there,
     and returns the stage's figures. If `output` has a suffix it is a file, and `produce` writes `partial / output`;
     otherwise the folder itself becomes the output. `extra` holds what else the output depends on (the hash of a label
-    set). Every process calls `produce`; the main one alone writes here.
+    set), and `content` gives the hashes of what the settings name (`content.py`). Every process calls `produce`; the
+    main one alone writes here.
 
     Raises `UserError` if an input is missing, an input or the output was changed after it was made, another command is
     working on this run, or the disk is full.
@@ -51,7 +53,7 @@ def make(
             made.recover()
         run.barrier()
 
-        basis = basis_of(name, inputs, config, extra, run.seed, run=run.path)
+        basis = basis_of(name, inputs, config, extra, content(), run.seed, run=run.path)
         _check_unchanged(run.path, inputs, basis.inputs)
         done = made.up_to_date(basis)
         run.barrier()
@@ -69,6 +71,8 @@ def make(
         if run.is_main:
             if not made.made.exists():
                 raise RuntimeError(f"the stage {name} wrote nothing to {made.made}")
+            # What was fetched from the hub meanwhile is known only now.
+            basis = basis.model_copy(update={"content": {**content(), **basis.content}})
             record = StageRecord(
                 basis=basis,
                 output=made.path.relative_to(run.folder).as_posix(),

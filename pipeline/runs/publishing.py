@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from foundation.errors import UserError
 from foundation.files import publish_folder, read_json, sha256_of, sync_folder, write_json
-from pipeline.runs.fingerprint import Basis, is_up_to_date
+from pipeline.runs.fingerprint import Basis
 from pipeline.runs.manifest import Manifest, StageRecord
 
 
@@ -49,7 +49,7 @@ class Output:
     def up_to_date(self, basis: Basis) -> StageRecord | None:
         """The record of an output that is whole and still what would be made; None if it must be made."""
         record = self._record()
-        if record is None or not self.path.exists() or not is_up_to_date(record.basis, basis):
+        if record is None or not self.path.exists() or not record.basis.same_as(basis):
             return None
         if sha256_of(self.path) != record.output_sha256:
             raise damaged(self.path, self.name)
@@ -62,7 +62,7 @@ class Output:
         """
         journal = self._journal()
         before = 0.0
-        if journal is not None and journal.basis.fingerprint == basis.fingerprint and self.partial.is_dir():
+        if journal is not None and journal.basis.same_as(basis) and self.partial.is_dir():
             before = max(0.0, _latest_change(self.partial) - journal.began)
             self._say(f"{self.name}: going on where it was interrupted.")
         else:

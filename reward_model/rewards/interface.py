@@ -5,8 +5,9 @@ rewards themselves are in `kinds/`; their names in YAML are in `registry.py`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from backbone.adapters import SharedBase
@@ -37,6 +38,10 @@ class Kind(Settings, ABC):
     @abstractmethod
     def make(self, given: Given) -> Reward:
         """The reward function with these parameters."""
+
+    def reads(self) -> Mapping[str, Sequence[Path]]:
+        """The files that its values depend on, by the parameter that names them; what is not there is left out."""
+        return {}
 
 
 def per_text(value: Callable[[str], float]) -> Reward:

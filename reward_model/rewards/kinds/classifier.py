@@ -8,7 +8,8 @@ else as a pair of texts, prompt and response. Code that comes with a model is ne
 heads of their own (no `...ForSequenceClassification`) are left out: name a function of yours that loads them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -17,6 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from backbone.batching import by_length
 from backbone.loading.devices import choose_device, choose_dtype
+from backbone.loading.model_folder import files_of
 from backbone.training.quiet_libraries import quiet
 from foundation.errors import UserError
 from reward_model.rewards.interface import Given, Kind, Reward
@@ -55,6 +57,10 @@ class Classifier(Kind):
             return cast("list[float]", found.tolist())
 
         return reward
+
+    def reads(self) -> Mapping[str, Sequence[Path]]:
+        """See `Kind`."""
+        return {"model": files_of(self.model)}
 
 
 def _load(name: str, dtype: torch.dtype, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -1,5 +1,6 @@
 """Safety: no word of a list may occur in a response."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -26,6 +27,10 @@ class Safety(Kind):
         if not listed:
             raise UserError('the reward "safety" has an empty word list: give it `words`, or a `file` with one a line.')
         return per_text(lambda text: float(not any(occurs(word, text) for word in listed)))
+
+    def reads(self) -> Mapping[str, Sequence[Path]]:
+        """See `Kind`."""
+        return {"file": [self.file]} if self.file and self.file.is_file() else {}
 
 
 def _lines(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from pydantic import Field
 
 from foundation.errors import UserError
 from reward_model.rewards.interface import Given, Kind, Reward
+from reward_model.rewards.source_files import source_files
 from reward_model.rewards.texts import Text
 
 _CHILD = Path(__file__).with_name("user_function_process.py")
@@ -43,6 +44,10 @@ class UserFunction(Kind):
             return process.call(dict(prompts=prompts, completions=completions, **{**columns, **self.arguments}))
 
         return reward
+
+    def reads(self) -> Mapping[str, Sequence[Path]]:
+        """See `Kind`: the function's module, and what it imports from beside it."""
+        return {"function": source_files(self.path)}
 
 
 class FunctionProcess:
