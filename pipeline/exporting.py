@@ -1,5 +1,6 @@
 """The export stage's work: the adapter with a card that says what it was made from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from backbone.loading.models import load_tokenizer, resolve_model
@@ -12,8 +13,10 @@ from reward_model.rewards.registry import LEARNED
 NO_LABELS = {"judgements": 0, "simulated_judgements": 0, "pairs": 0}
 
 
-def export_with_card(run: Run, config: Config, folder: Path, *, adapter: Path, evaluation: Path) -> None:
-    """Write the policy's adapter, the tokenizer and the card into `folder`."""
+def export_with_card(
+    run: Run, config: Config, folder: Path, *, adapter: Path, evaluation: Path | None, told: Sequence[str]
+) -> None:
+    """Write the policy's adapter, the tokenizer and the card into `folder`; the card says `told` before all figures."""
     labels, reward_model, tuned = run.record("preferences"), run.record("reward"), run.record("policy")
     assert tuned
     model = resolve_model(config.model)
@@ -23,7 +26,8 @@ def export_with_card(run: Run, config: Config, folder: Path, *, adapter: Path, e
         snippet=load_snippet(model, (run.folder / "export").as_posix()),
         how=how_tuned(config),
         labels=labels.figures if labels else NO_LABELS,
-        evaluation=read_json(evaluation),
+        evaluation=read_json(evaluation) if evaluation else {},
+        told=told,
         reward=reward_model.figures if reward_model else {},
         settings=config.policy.model_dump(mode="json") | {"seed": config.seed, "round": run.round},
         provenance={

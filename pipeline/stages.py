@@ -5,6 +5,7 @@ stages join the packages, which do not know one another: a scorer is handed to t
 the reward model.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +19,7 @@ from pipeline.evaluation.judges import all_simulated, compare_with_base
 from pipeline.exporting import export_with_card
 from pipeline.judgements import check_judged, import_judgements, training_rows, write_other_labels, write_preferences
 from pipeline.live_generation import live_policy
-from pipeline.reporting import figures
+from pipeline.reporting import cautions, figures
 from pipeline.reporting.report import write_report
 from pipeline.runs.content import content_of
 from pipeline.runs.folder import Run
@@ -63,7 +64,10 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
 
 def prompts(run: Run, config: Config) -> StageRecord:
     """prompts.jsonl: what this round asks, each prompt marked as for training or held out."""
-    source = source_of(run, config)
+    source, made = source_of(run, config), run.record("prompts")
+    if made and not all(file.exists() for file in source.files) and source.is_that_of(made.basis.config):
+        run.say(f"prompts: {source.name} is not there; the round keeps the prompts that it has.")
+        return made
 
     def produce(folder: Path) -> dict[str, int]:
         rows = source.read()
@@ -153,6 +157,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
     settings = config.with_model(config.reward)
     record = run.stage("reward", "reward", inputs, settings, produce, content=content_of(run, config))
     console.print(figures.reward_line(record.figures))
+    _caution(console, "reward", cautions.of_reward(record.figures))
     return record
 
 
@@ -165,7 +170,7 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
         learned = run.folder / "preferences.jsonl"
     elif config.learned_reward:
         learned = run.artifact("reward")
-    before = run.at(run.round - 1).folder / "policy" if run.round else config.policy.initial
+    before = _before(run, config)
     settings = config.with_prompts(config.policy)
     del settings["alarms"]  # they tell, and change nothing
     if config.rewards != LEARNED_ONLY and not config.offline:
@@ -175,6 +180,7 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
         lambda folder: tune(run, config, console, folder, learned=learned, initial=before, profile=profile),
         content=content_of(run, config, split=TRAIN, rewards="rewards" in settings),
     )  # fmt: skip
+    _caution(console, "policy", cautions.of_policy(run, before))
     if profile and record.skipped:
         console.print("profile: nothing was recorded, for the policy is made already. Profile it in another run.")
     return record
@@ -182,12 +188,13 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
 
 def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     """evaluation.json: policy against base on held-out prompts, judged without knowing which is which."""
+    prompts(run, config)  # there may be more held-out ones by now
     adapter = run.artifact("policy")
     learned = config.learned_reward or (run.folder / "reward").exists()
     reward = run.artifact("reward") if learned else None
     settings = config.with_prompts(config.evaluate) | ({} if reward else {"rewards": config.rewards_as_json})
     simulated = all_simulated(run, config)
-    return run.stage(
+    record = run.stage(
         "evaluate", "evaluation.json", [run.folder / "prompts.jsonl", adapter, *([reward] if reward else [])], settings,
         lambda folder: compare_with_base(
             run, config, console, folder, adapter=adapter, reward=reward, simulated=simulated
@@ -195,28 +202,49 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
         extra={"simulated": simulated},
         content=content_of(run, config, split=HELD_OUT, rewards="rewards" in settings),
     )  # fmt: skip
+    _caution(console, "evaluate", cautions.of_evaluation(run))
+    return record
 
 
 def export(run: Run, config: Config, console: Console) -> StageRecord:
-    """export/: the adapter as an ordinary PEFT folder, with a card that says what it was made from."""
-    adapter, evaluation = run.artifact("policy"), run.artifact("evaluation.json")
+    """export/: the adapter as an ordinary PEFT folder, with a card that says what it was made from and how it fares."""
+    adapter, evaluation = run.artifact("policy"), cautions.evaluation_of(run)
+    told = cautions.of_round(run, _before(run, config))
 
     def produce(folder: Path) -> dict[str, object]:
-        export_with_card(run, config, folder, adapter=adapter, evaluation=evaluation)
+        export_with_card(run, config, folder, adapter=adapter, evaluation=evaluation, told=told)
         return {}
 
-    settings = config.with_model(config.export)
-    return run.stage("export", "export", [adapter, evaluation], settings, produce, content=content_of(run, config))
+    record = run.stage(
+        "export", "export", [adapter, *([evaluation] if evaluation else [])], config.with_model(config.export), produce,
+        content=content_of(run, config),
+    )  # fmt: skip
+    _caution(console, "export", told)
+    if not evaluation:
+        console.print(f"export: `rlhf evaluate --run {run.path}` compares it with its base.", soft_wrap=True)
+    return record
 
 
 def report(run: Run, config: Config, console: Console) -> Path:
     """report.html and summary.json: the run in figures, as far as it got."""
+    told = cautions.of_round(run, _before(run, config))
     with label_store(run, config) as store:
-        write_report(figures.report_data(run, config, store), run.path / "report.html")
+        write_report(figures.report_data(run, config, store, told), run.path / "report.html")
     found = figures.summarise(run)
     if found:
         write_json(run.path / "summary.json", found)
         console.print(figures.table(run, found))
         console.print(figures.snippet(run, config), markup=False, highlight=False, soft_wrap=True)
+    _caution(console, "report", told)
     console.print(f"report: {run.path / 'report.html'}", soft_wrap=True)
     return run.path / "report.html"
+
+
+def _before(run: Run, config: Config) -> Path | None:
+    """The adapter that this round's policy began with, if any."""
+    return run.at(run.round - 1).folder / "policy" if run.round else config.policy.initial
+
+
+def _caution(console: Console, stage: str, sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        console.print(f"{stage}: {sentence}", markup=False, highlight=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from backbone.adapter_folder import read_adapter
 from backbone.adapters import SharedBase
 from backbone.loading.devices import choose_device, choose_dtype
 from foundation.files import Row, read_rows
-from pipeline.collection.prompts import HELD_OUT, TRAIN, fitting_prompts
+from pipeline.collection.prompts import HELD_OUT, TRAIN, check_later_stages, fitting_prompts
 from pipeline.config.config import Config
 from pipeline.policy_scorers import policy_scorer
 from pipeline.profiling import profiled
@@ -49,6 +49,13 @@ class _Task:
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of every trainer."""
         return {"initial": self.initial, "seed": self.config.seed + self.run.round}
+
+    def fitting_prompts(self, base: SharedBase) -> list[Row]:
+        """The training prompts that leave room for a response; `UserError` if nothing could be evaluated later."""
+        new_tokens = self.config.policy.max_new_tokens
+        found = fitting_prompts(self.run, self.config, base, self.console, TRAIN, new_tokens)
+        check_later_stages(self.run, self.config, base, self.console)
+        return found
 
     def prompts(self) -> list[Row]:
         """The training prompts, short or long."""
@@ -98,7 +105,7 @@ def _native(task: _Task) -> Sequence[Row]:
     accelerator = Accelerator(cpu=config.device == "cpu", log_with=tracker)
     check_config(config.policy, len(task.prompts()), accelerator.num_processes)
     base = _base(config, accelerator)
-    rows = fitting_prompts(task.run, config, base, task.console, TRAIN)
+    rows = task.fitting_prompts(base)
     scorer = policy_scorer(config.rewards, base, rows, task.learned)
     asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
     if tracker:
@@ -121,7 +128,7 @@ def _trl(task: _Task) -> Sequence[Row]:
     check_config(config.policy, len(task.prompts()), state.num_processes)
     check_trl(config.policy)
     base = _base_for_trl(config, state)
-    rows = fitting_prompts(task.run, config, base, task.console, TRAIN)
+    rows = task.fitting_prompts(base)
     scorer = policy_scorer(config.rewards, base, rows, task.learned)
     asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
     with task.shown(state.is_main_process) as on_step:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,12 @@ def model_card(
     reward: Mapping[str, Any],
     settings: Mapping[str, Any],
     provenance: Mapping[str, str],
+    told: Sequence[str] = (),
 ) -> str:
-    """The card in the hub's format: what it is, what it was made from, how it compares, how to load it."""
+    """The card in the hub's format: what it is, what it was made from, how it compares, how to load it.
+
+    `told` are sentences that must be read before the figures.
+    """
     simulated = int(labels["simulated_judgements"])
     people = int(labels["judgements"]) - simulated
     notice = (
@@ -87,7 +91,7 @@ def model_card(
     )
     rows = "".join(f"| {name} | {_cell(value)} |\n" for name, value in settings.items())
     traced = "".join(f"| {name} | `{_cell(value)}` |\n" for name, value in provenance.items())
-    fence = "```"
+    fence, blank = "```", "\n\n"
     return f"""\
 ---
 base_model: {json.dumps(base)}
@@ -102,7 +106,7 @@ tags:
 
 A LoRA adapter for `{base}`, tuned {how}.
 
-{notice}## Load it
+{notice}{"".join(f"> **{sentence}**{blank}" for sentence in told)}## Load it
 
 {fence}python
 {snippet}

@@ -1,6 +1,7 @@
 """Candidate responses: sampled for the training prompts, and grouped into tasks for annotators."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -10,10 +11,11 @@ from rich.console import Console
 
 from backbone.adapters import SharedBase
 from backbone.sampling import sample
+from foundation.errors import UserError
 from foundation.files import Row, content_id, read_rows, write_jsonl
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Prompt, Task
-from pipeline.collection.prompts import TRAIN, fitting_prompts
+from pipeline.collection.prompts import TRAIN, check_later_stages, fitting_prompts, more_prompts
 from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
@@ -32,10 +34,16 @@ def sample_candidates(
     The responses are the base's, or with `adapter` the last round's policy's.
     """
     base = SharedBase.load(config.model, config.dtype, config.device)
-    asked = fitting_prompts(run, config, base, console, TRAIN)
+    asked = fitting_prompts(run, config, base, console, TRAIN, config.collect.sampling.max_new_tokens)
+    check_later_stages(run, config, base, console)
     if limit := config.collect.limit:  # each round asks the next so many
         first = run.round * limit % len(asked)
         asked = (asked[first:] + asked[:first])[:limit]
+    if config.learned_reward and len(asked) < 2:
+        raise UserError(
+            "the reward model needs prompts to learn from and others to be measured on, and only one would be asked: "
+            f"{more_prompts(run, config, TRAIN)} (or raise collect.limit)."
+        )
     if adapter:
         base.load_adapter(ADAPTER, adapter)
     elif initial := config.policy.initial:
@@ -61,7 +69,19 @@ def add_tasks(run: Run, config: Config, console: Console) -> None:
         store.add_prompts(Prompt(tuple(row["prompt"])) for row in rows)
         store.add_candidates(candidates)
         fresh = store.add_tasks(tasks)
+        nothing_to_do = not store.counts().tasks and not campaign.live
     console.print(f"collect: {len(candidates)} candidates, {len(tasks)} tasks to judge ({fresh} new).")
+    asked, different = {row["prompt_id"] for row in rows}, Counter(one.prompt_id for one in candidates)
+    alike = sum(different[prompt] < (1 if campaign.kind == "rating" else 2) for prompt in asked)
+    if alike:
+        console.print(
+            f"collect: every response to {alike} of {len(asked)} prompts is the same, or empty: no task there."
+        )
+    if nothing_to_do:
+        raise UserError(
+            "there is nothing to judge. Raise collect.sampling.temperature, collect.sampling.max_new_tokens or "
+            "collect.candidates, and run the command again."
+        )
 
 
 def collect(

@@ -4,7 +4,7 @@ What is held out is held out for good: nothing is sampled, labelled or tuned on 
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_judgements, label_store
+from policy.config import check_config
 from reward_model.labels.splits import held_out_prompts
 
 EVERYDAY = Path(__file__).with_name("everyday.jsonl")
@@ -38,6 +39,10 @@ class Source(NamedTuple):
     def read(self) -> list[Row]:
         """The rows of prompts.jsonl."""
         return self.rows or read_prompts(self.files[0], self.held_out)
+
+    def is_that_of(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a prompts.jsonl that was made with these settings came from a file of this name."""
+        return Path(settings["source"]).name == Path(self.name).name
 
 
 def source_of(run: Run, config: Config) -> Source:
@@ -77,26 +82,67 @@ def imported(run: Run, config: Config) -> bool:
     return has_judgements(run, config) and not run.at(0).record("collect")
 
 
-def fitting_prompts(run: Run, config: Config, base: SharedBase, console: Console, split: str) -> list[Row]:
-    """The round's prompts of one split that are short enough; says how many are not."""
-    rows = [row for row in read_rows(run.folder / "prompts.jsonl") if row["split"] == split]
-    fit = short_enough(rows, base, config.collect, imported=source_name(run, config) == "labels")
+def fitting_prompts(
+    run: Run, config: Config, base: SharedBase, console: Console, split: str, new_tokens: int
+) -> list[Row]:
+    """The round's prompts of one split that leave room for so many new tokens; says how many do not."""
+    rows, fit = _fitting(run, config, base, split, new_tokens)
     if len(fit) < len(rows):
         console.print(
             f"{len(rows) - len(fit)} of {len(rows)} {split} prompts are longer than collect.max_prompt_tokens="
             f"{config.collect.max_prompt_tokens} (or than the context) and are left out."
         )
     if not fit:
-        raise UserError(f"no {split} prompt is short enough: raise collect.max_prompt_tokens, or shorten the prompts.")
+        remedy = "raise collect.max_prompt_tokens, or shorten the prompts" if rows else "there is none"
+        raise UserError(
+            f"no {split} prompt is short enough: {remedy}. One that leaves room for {new_tokens} new tokens "
+            f"is needed; {more_prompts(run, config, split)}."
+        )
     return fit
 
 
-def short_enough(rows: Sequence[Row], base: SharedBase, config: CollectConfig, imported: bool) -> list[Row]:
-    """The prompts that leave room for a response and are no longer than the configuration allows.
+def check_later_stages(run: Run, config: Config, base: SharedBase, console: Console) -> None:
+    """Refuse prompts, before anything is sampled, that are too few or too long to tune or to evaluate on."""
+    fitting_prompts(run, config, base, console, HELD_OUT, config.evaluate.sampling.max_new_tokens)
+    check_config(config.policy, len(_fitting(run, config, base, TRAIN, config.policy.max_new_tokens)[1]))
+
+
+def _fitting(run: Run, config: Config, base: SharedBase, split: str, new_tokens: int) -> tuple[list[Row], list[Row]]:
+    rows = [row for row in read_rows(run.folder / "prompts.jsonl") if row["split"] == split]
+    return rows, short_enough(rows, base, config.collect, new_tokens, imported=source_name(run, config) == "labels")
+
+
+def tuned_on(run: Run) -> set[str]:
+    """The ids of the prompts that the policies of this round and of those before were tuned on, as far as is known."""
+    found: set[str] = set()
+    for at in (run.at(number) for number in run.rounds() if number <= run.round):
+        manifest, policy = at.manifest(), at.record("policy")
+        made = [*manifest.superseded, *(record for record in manifest.stages.values() if record.name == "prompts")]
+        for record in made:
+            used = policy and policy.basis.inputs.get(f"{at.folder.name}/prompts.jsonl") == record.output_sha256
+            if used and (at.folder / record.output).is_file():
+                found |= {row["id"] for row in read_rows(at.folder / record.output) if row["split"] == TRAIN}
+    return found
+
+
+def more_prompts(run: Run, config: Config, split: str) -> str:
+    """How to get more prompts of a split, from wherever the round's come."""
+    name = source_name(run, config)
+    if name == "labels":
+        return "import judgements of more prompts (`rlhf import`), or label more"
+    if name == "everyday":
+        return "name a file of your own as collect.prompts"
+    return f'add some to {name} with "split": "{split}" and run the same command again'
+
+
+def short_enough(
+    rows: Sequence[Row], base: SharedBase, config: CollectConfig, new_tokens: int, imported: bool
+) -> list[Row]:
+    """The prompts that leave room for `new_tokens` and are no longer than the configuration allows.
 
     A prompt longer than the whole context is a `UserError`, so that its writer mends it, unless it was imported.
     """
-    longest = min(config.max_prompt_tokens, base.renderer.max_length - config.sampling.max_new_tokens)
+    longest = min(config.max_prompt_tokens, base.renderer.max_length - new_tokens)
     context = sys.maxsize if imported else base.renderer.max_length
     renderer = replace(base.renderer, max_length=context)
     return [row for row in rows if len(renderer.prompt_ids(row["prompt"])) <= longest]
@@ -105,8 +151,9 @@ def short_enough(rows: Sequence[Row], base: SharedBase, config: CollectConfig, i
 def read_prompts(path: Path, held_out: float) -> list[Row]:
     """Rows `{"id", "prompt", "references"?, "split"}` of a prompts file, in its order.
 
-    Where the file gives no `split`, a hash of the prompt decides, so that it is the same every time. `UserError` names
-    line and field of anything malformed, and a prompt that is in both splits.
+    Where the file gives no `split`, a hash of the prompt decides, so that it is the same every time. If that would
+    leave a split empty, the prompt nearest to the threshold changes sides. `UserError` names line and field of anything
+    malformed, a prompt that is in both splits, and a split without a prompt.
     """
     rows: dict[str, Row] = {}
     for number, row in read_jsonl(path, {"prompt": list}):
@@ -115,15 +162,19 @@ def read_prompts(path: Path, held_out: float) -> list[Row]:
         if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
             raise UserError(f'{where}: the field "references" must be a list of strings.')
         prompt = Prompt(tuple(_messages(row["prompt"], where)), tuple(references))
-        split = row.get("split") or _split_of(prompt.id, held_out)
-        if split not in (TRAIN, HELD_OUT):
+        split = row.get("split") or ""
+        if split not in ("", TRAIN, HELD_OUT):
             raise UserError(f'{where}: "split" must be "{TRAIN}" or "{HELD_OUT}", found {split!r}.')
         known = rows.setdefault(prompt.id, prompt_row(prompt, split))
-        if known["split"] != split:
+        if split and known["split"] not in ("", split):
             raise UserError(f"{where}: this prompt is in both splits. Remove one of the two lines.")
-    if not any(row["split"] == TRAIN for row in rows.values()):
-        raise UserError(f"{path} holds no prompt to train on.")
-    return list(rows.values())
+        known["split"] = known["split"] or split
+    found = list(rows.values())
+    _split(found, held_out)
+    for split, purpose in ((TRAIN, "train on"), (HELD_OUT, "evaluate on")):
+        if not any(row["split"] == split for row in found):
+            raise UserError(f'{path} holds no prompt to {purpose}: add one, or give another line "split": "{split}".')
+    return found
 
 
 def prompt_row(prompt: Prompt, split: str) -> Row:
@@ -143,5 +194,15 @@ def _messages(messages: list[Any], where: str) -> Iterator[Any]:
         yield {"role": message["role"], "content": message["content"]}
 
 
-def _split_of(prompt_id: str, held_out: float) -> str:
-    return HELD_OUT if int(content_id("split", prompt_id), 16) / 16**16 < held_out else TRAIN
+def _split(rows: Sequence[Row], held_out: float) -> None:
+    """Decide the split of those rows that have none: by a hash, and neither split shall be empty for want of luck."""
+    places = {row["id"]: int(content_id("split", row["id"]), 16) / 16**16 for row in rows if not row["split"]}
+    undecided = sorted((row for row in rows if not row["split"]), key=lambda row: places[row["id"]])
+    for row in undecided:
+        row["split"] = HELD_OUT if places[row["id"]] < held_out else TRAIN
+    splits_now = {row["split"] for row in rows}
+    if undecided and len(rows) > 1 and len(splits_now) == 1:
+        if splits_now == {TRAIN}:
+            undecided[0]["split"] = HELD_OUT
+        else:
+            undecided[-1]["split"] = TRAIN

@@ -1,7 +1,7 @@
 """The blind comparison: policy against base on held-out prompts.
 
 Both answer every prompt once sampled, from the same random stream, and once greedily. Judges see a prompt and a
-response and never which of the two wrote it. Win rates come with a bootstrap interval over prompts. On request the
+response and never which of the two wrote it. Win rates come with an interval over prompts. On request the
 policy also meets best-of-n of the base, which reaches for the same score without any training.
 """
 
@@ -57,7 +57,7 @@ def evaluate(
             judge: {who: score(prompts, rows) for who, rows in answers.items()} for judge, score in judges.items()
         }
         compared[mode] = {
-            "win_rates": {judge: win_rate(found["policy"], found["base"], seed) for judge, found in scores.items()},
+            "win_rates": {judge: win_rate(found["policy"], found["base"]) for judge, found in scores.items()},
             "measures": {who: measures(rows) for who, rows in answers.items()},
             "pairs": _pairs(prompts, answers, scores),
         }
@@ -66,7 +66,7 @@ def evaluate(
             if config.best_of_n > 1:
                 assert scorer is not None, "best-of-n needs a scorer to choose by"
                 best = best_responses(base, scorer, prompts, config, folder / "best-of-n-sampled.jsonl", seed, advance)
-                compared[mode]["best_of_n"] = _against_best(config.best_of_n, prompts, best, scores, judges, seed)
+                compared[mode]["best_of_n"] = _against_best(config.best_of_n, prompts, best, scores, judges)
     base_measures, policy_measures = (compared["sampled"]["measures"][who] for who in ("base", "policy"))
     return {
         "prompts": len(prompts),
@@ -146,15 +146,14 @@ def _against_best(
     best: Sequence[Row],
     scores: Mapping[str, Mapping[str, Sequence[float]]],
     judges: Mapping[str, Judge],
-    seed: int,
 ) -> dict[str, Any]:
     """The policy against best-of-n, and best-of-n against the base, by every judge."""
     judged = {name: judge(prompts, best) for name, judge in judges.items()}
     return {
         "n": n,
         "kl": best_of_n_kl(n),
-        "win_rates": {name: win_rate(scores[name]["policy"], judged[name], seed) for name in judges},
-        "over_base": {name: win_rate(judged[name], scores[name]["base"], seed) for name in judges},
+        "win_rates": {name: win_rate(scores[name]["policy"], judged[name]) for name in judges},
+        "over_base": {name: win_rate(judged[name], scores[name]["base"]) for name in judges},
         "measures": measures(best),
     }
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.files import Row, write_json
-from pipeline.collection.prompts import HELD_OUT, fitting_prompts
+from pipeline.collection.prompts import HELD_OUT, fitting_prompts, more_prompts, tuned_on
 from pipeline.config.config import Config
 from pipeline.evaluation.comparison import Judge, evaluate
 from pipeline.policy_scorers import programmed_judge
@@ -36,11 +36,7 @@ def compare_with_base(
     """
     base = SharedBase.load(config.model, config.dtype, config.device)
     base.load_adapter(ADAPTER, adapter)
-    asked = fitting_prompts(run, config, base, console, HELD_OUT)[: config.evaluate.prompts]
-    if len(asked) < 2:
-        raise UserError(
-            "there are fewer than two held-out prompts to evaluate on. Add prompts, or raise collect.held_out."
-        )
+    asked = _unseen(run, config, base, console)[: config.evaluate.prompts]
     scorer = load_scorer(reward, base) if reward else programmed_judge(config.rewards, base, asked)
     judges: dict[str, Judge] = {SIMULATED: by_hidden_preference} if simulated else {}
     judges[SCORE if reward else PROGRAMMED] = lambda rows, answers: scorer.score(
@@ -58,6 +54,23 @@ def compare_with_base(
         "mean_kl": found["mean_kl"],
         "distinct2_ratio": found["distinct2_ratio"],
     }
+
+
+def _unseen(run: Run, config: Config, base: SharedBase, console: Console) -> list[Row]:
+    """The held-out prompts that are short enough, less those that a policy was tuned on before they were held out."""
+    asked = fitting_prompts(run, config, base, console, HELD_OUT, config.evaluate.sampling.max_new_tokens)
+    seen = tuned_on(run)
+    unseen = [row for row in asked if row["id"] not in seen]
+    if len(unseen) < len(asked):
+        console.print(
+            f"evaluate: {len(asked) - len(unseen)} held-out prompts are left out: the policy was tuned on them."
+        )
+    if not unseen:
+        raise UserError(
+            "the policy was tuned on every held-out prompt, so nothing can be measured on them: "
+            f"{more_prompts(run, config, HELD_OUT)}. `rlhf export` writes the adapter without an evaluation."
+        )
+    return unseen
 
 
 def all_simulated(run: Run, config: Config) -> bool:

@@ -1,5 +1,6 @@
 """The figures of a run, read from manifests, logs and labels, for the report, summary.json and the terminal."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,8 +87,8 @@ def reward_line(figures: dict[str, Any]) -> str:
     )
 
 
-def report_data(run: Run, config: Config, store: Store) -> ReportData:
-    """Everything that the report shows of the run, at this round."""
+def report_data(run: Run, config: Config, store: Store, told: Sequence[str] = ()) -> ReportData:
+    """Everything that the report shows of the run, at this round; `told` before all figures."""
     exported, training = run.folder / "export", _training(run)
     return ReportData(
         run=run.name,
@@ -103,6 +104,7 @@ def report_data(run: Run, config: Config, store: Store) -> ReportData:
             if name in RULES
         ),
         evaluation=_evaluation(run),
+        told=tuple(told),
         manifest=tuple(
             StageRow(stage=record.name, output=record.output, seconds=record.seconds, finished_at=record.finished,
                      sha256=record.output_sha256)

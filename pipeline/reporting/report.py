@@ -148,7 +148,8 @@ class AlarmFigures(Settings):
 class ReportData(Settings):
     """Everything that the report shows; a section whose value is `None` or empty is shown as not run yet.
 
-    `training`: one mapping per policy step with `step` and any of the columns that docs/metrics.md names for log.jsonl.
+    `told`: sentences to be read before the figures. `training`: one mapping per policy step with `step` and any of the
+    columns that docs/metrics.md names for log.jsonl.
     """
 
     run: str
@@ -160,6 +161,7 @@ class ReportData(Settings):
     training: tuple[Mapping[str, float | None], ...] = ()
     alarms: tuple[AlarmFigures, ...] = ()
     evaluation: EvaluationFigures | None = None
+    told: tuple[str, ...] = ()
     manifest: tuple[StageRow, ...] = ()
     adapter: str = ""
     load_snippet: str = ""

@@ -108,8 +108,7 @@ class Run:
         """What an earlier stage of this round wrote; `UserError` says which stage to run first if it has not."""
         path = self.folder / name
         if not path.exists():
-            stage = {"evaluation.json": "evaluate"}.get(name, name)
-            raise UserError(f"{path} is missing: run `rlhf {stage} --run {self.path}` first.")
+            raise UserError(f"{path} is missing: run `rlhf {name} --run {self.path}` first.")
         return path
 
     def stage(

@@ -33,6 +33,7 @@ from reward_model.uncertainty import preference_probability
 
 _DRAWS = 500  # heads
 _FIFTHS = 5
+_ROUNDING = 1e-6
 
 
 def evaluate_reward(
@@ -91,6 +92,7 @@ def figures(pairs: Sequence[Pair], differences: np.ndarray, words: BagOfWords | 
         "accuracy_low": low,
         "accuracy_high": high,
         "n": len(pairs),
+        "same_score": float((np.abs(differences) < _ROUNDING).mean()),
         "longer_wins": float(credit(longer_wins(pairs)).mean()),
         "bag_of_words": float(credit(by_words).mean()),
         "ece": calibration_error(differences),

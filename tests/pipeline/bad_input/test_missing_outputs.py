@@ -13,7 +13,6 @@ from tests.pipeline.bad_input.refusing import ADAPTER, hashes, refused
     [
         ("reward", "policy", "run `rlhf reward"),
         ("policy", "evaluate", "run `rlhf policy"),
-        ("evaluation.json", "export", "run `rlhf evaluate"),
     ],
 )
 def test_what_a_stage_needs_and_lacks_is_named(

@@ -26,7 +26,8 @@ PROMPTS = {
 def test_a_bad_prompt_is_refused(case: str, tiny_settings: list[str], tmp_path: Path) -> None:
     line, told = PROMPTS[case]
     file = tmp_path / "prompts.jsonl"
-    file.write_text(json.dumps(GOOD) + "\n" + line + "\n", errors="surrogateescape")
+    held_out = json.dumps({"prompt": tiny.ask("good"), "split": "held_out"})
+    file.write_text(f"{json.dumps(GOOD)}\n{line}\n{held_out}\n", errors="surrogateescape")
     message = refused("collect", "--run", tmp_path / "run", overrides=[*tiny_settings, f"collect.prompts={file}"])
     assert told in message
     assert not (tmp_path / "run" / "round-000" / "candidates.jsonl").exists()

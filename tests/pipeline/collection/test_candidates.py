@@ -80,21 +80,31 @@ def test_a_malformed_prompt_is_named_by_line_and_field(tmp_path: Path, line: str
         read_prompts(file, 0.01)
 
 
-def test_a_file_with_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": ask("one"), "split": "held_out"}])
-    with pytest.raises(UserError, match="no prompt to train on"):
+@pytest.mark.parametrize(("split", "purpose"), [("held_out", "train on"), ("train", "evaluate on")])
+def test_a_file_with_nothing_in_one_split_is_refused(tmp_path: Path, split: str, purpose: str) -> None:
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": ask(text), "split": split} for text in ("one", "two")])
+    with pytest.raises(UserError, match=f"no prompt to {purpose}"):
         read_prompts(tmp_path / "prompts.jsonl", 0.2)
+
+
+@pytest.mark.parametrize("held_out", [0.001, 0.999])
+def test_the_hash_leaves_no_split_empty(tmp_path: Path, held_out: float) -> None:
+    file = tmp_path / "prompts.jsonl"
+    write_jsonl(file, [{"prompt": ask(f"question {number}")} for number in range(5)])
+    found = [row["split"] for row in read_prompts(file, held_out)]
+    assert sorted(found) in (["held_out"] + ["train"] * 4, ["held_out"] * 4 + ["train"])
+    write_jsonl(file, [{"prompt": ask("one")}, {"prompt": ask("two"), "split": "train"}])
+    assert [row["split"] for row in read_prompts(file, held_out)] == ["held_out", "train"]
 
 
 def test_a_prompt_must_leave_room_for_its_response(base: SharedBase) -> None:
     one = asked(1)
     length = len(base.renderer.prompt_ids(one[0]["prompt"]))
-    assert short_enough(one, base, CONFIG.model_copy(update={"max_prompt_tokens": length}), False) == one
-    assert short_enough(one, base, CONFIG.model_copy(update={"max_prompt_tokens": length - 1}), False) == []
+    assert short_enough(one, base, CONFIG.model_copy(update={"max_prompt_tokens": length}), 6, False) == one
+    assert short_enough(one, base, CONFIG.model_copy(update={"max_prompt_tokens": length - 1}), 6, False) == []
     room = base.renderer.max_length - length
     for new_tokens, kept in ((room, one), (room + 1, [])):
-        sampling = SamplingConfig(max_new_tokens=new_tokens)
-        assert short_enough(one, base, CONFIG.model_copy(update={"sampling": sampling}), False) == kept
+        assert short_enough(one, base, CONFIG, new_tokens, False) == kept
 
 
 # --- candidates ---

@@ -61,8 +61,16 @@ def test_the_interval_is_that_of_the_binomial() -> None:
     # 60 of 100: normal approximation 0.6 -+ 1.96 * sqrt(0.24 / 100) = 0.504, 0.696
     rate = win_rate([1.0] * 60 + [0.0] * 40, [0.5] * 100)
     assert (rate["low"], rate["high"]) == pytest.approx((0.504, 0.696), abs=0.011)
-    assert win_rate([1.0] * 9, [0.0] * 9)["low"] == 1.0
-    assert rate == win_rate([1.0] * 60 + [0.0] * 40, [0.5] * 100)
+
+
+@pytest.mark.parametrize(
+    ("wins", "low", "high"),
+    [([1.0], 0.207, 1.0), ([1.0, 1.0], 0.342, 1.0), ([0.0] * 9, 0.0, 0.299), ([0.5], 0.055, 0.945)],
+)
+def test_few_prompts_give_a_wide_interval(wins: list[float], low: float, high: float) -> None:
+    # Wilson: one win of one is 1 / (1 + 1.96^2) = 0.207 to 1; a tie is one half of one: 0.5 -+ 0.445.
+    rate = win_rate(wins, [0.5] * len(wins))
+    assert (rate["low"], rate["high"]) == pytest.approx((low, high), abs=0.001)
 
 
 def test_distinct_counts_different_ngrams_over_all_texts() -> None:
@@ -115,7 +123,12 @@ def test_kl_is_the_mean_log_ratio_of_whole_responses(base: SharedBase) -> None:
 def test_an_adapter_that_changes_nothing_ties_everywhere(base: SharedBase, tmp_path: Path) -> None:
     found = compare(base, "same", tmp_path)
     for mode in ("sampled", "greedy"):
-        assert found[mode]["win_rates"]["size"] == {"win_rate": 0.5, "low": 0.5, "high": 0.5, "n": 5}
+        assert found[mode]["win_rates"]["size"] == {
+            "win_rate": 0.5,
+            "low": pytest.approx(0.17, abs=0.01),
+            "high": pytest.approx(0.83, abs=0.01),
+            "n": 5,
+        }
         assert found[mode]["measures"]["base"] == found[mode]["measures"]["policy"]
         assert all(pair["base"] == pair["policy"] for pair in found[mode]["pairs"])
     assert found["mean_kl"] == pytest.approx(0.0, abs=1e-6)
