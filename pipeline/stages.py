@@ -117,7 +117,12 @@ def import_labels(
     run: Run, config: Config, console: Console, *, format: str, file: Path, gold: bool = False, out: Path | None = None
 ) -> ImportReport:
     """Bring existing human judgements, or tasks whose answer is known, into the run's campaign."""
-    return import_judgements(run, config, console, format=format, file=file, gold=gold, out=out)
+    done = import_judgements(run, config, console, format=format, file=file, gold=gold, out=out)
+    with label_store(run, config) as store:
+        alone = store.counts().prompts == 1 and not gold
+    if alone:
+        console.print("import: all judgements are of one prompt; training needs another to be measured on.")
+    return done
 
 
 def preferences(run: Run, config: Config) -> StageRecord:

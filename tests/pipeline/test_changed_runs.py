@@ -155,6 +155,14 @@ def test_a_training_that_changed_nothing_says_so(
     assert told in typed("policy", run, [*settings, "policy.steps=2", *overrides])
 
 
+def test_a_reward_model_that_tells_nothing_apart_is_called_so(moved: tuple[Path, list[str]]) -> None:
+    run, settings = moved
+    told = "The reward model gives both responses of every held-out pair the same score"
+    assert told not in typed("reward", run, settings)
+    assert f"reward: {told}" in typed("reward", run, [*settings, "reward.learning_rate=1e-30"])
+    assert told in typed("report", run, settings)
+
+
 def test_a_judge_that_gives_one_score_to_all_says_nothing(moved: tuple[Path, list[str]]) -> None:
     run, settings = moved
     path = run / "round-000" / "evaluation.json"

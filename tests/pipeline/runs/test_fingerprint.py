@@ -91,3 +91,12 @@ def test_an_input_that_was_not_used_before_is_not_called_changed() -> None:
         "round-000/reward is now used",
         "round-000/preferences.jsonl is no longer used",
     ]
+
+
+def test_an_adapter_to_start_from_counts_by_its_content_alone() -> None:
+    def started(name: str, digest: str) -> Basis:
+        inputs = {"round-000/prompts.jsonl": "a", Path(name).name: digest}
+        return Basis(stage="policy", inputs=inputs, extra={}, config={"initial": name, "steps": 2}, seed=0)
+
+    assert started("adapters/first", "b").same_as(started("/mnt/copied/renamed", "b"))
+    assert not started("adapters/first", "b").same_as(started("adapters/first", "c"))
