@@ -43,6 +43,7 @@ class SharedBase:
         fuse_mlps(base)
         self.name = name
         self.base = base
+        self.hidden_size = int(base.get_output_embeddings().weight.shape[1])  # type: ignore[no-untyped-call]
         self.tokenizer = tokenizer
         generation = getattr(base, "generation_config", None)  # a model with a score head has none
         declared = generation.eos_token_id if generation else None
@@ -71,9 +72,9 @@ class SharedBase:
         return self.base.device
 
     @property
-    def hidden_size(self) -> int:
-        """Width of the hidden states."""
-        return int(self.base.config.get_text_config().hidden_size)
+    def decoder(self) -> torch.nn.Module:
+        """The base without its LM head: what gives the states after the final norm."""
+        return cast(torch.nn.Module, self.base.get_decoder())  # type: ignore[no-untyped-call]
 
     @property
     def adapters(self) -> list[str]:
@@ -211,8 +212,7 @@ class SharedBase:
 
     def hidden_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """States after the final norm under the active adapter: (batch, length, hidden)."""
-        decoder = getattr(self.base, self.base.base_model_prefix)
-        states: torch.Tensor = decoder(
+        states: torch.Tensor = self.decoder(
             input_ids=input_ids, attention_mask=attention_mask, use_cache=False
         ).last_hidden_state
         return states

@@ -88,9 +88,8 @@ def _padded(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[
 
 def _stream_states(base: SharedBase, stream: Stream) -> Tensor:
     """States after the final norm: (N, hidden)."""
-    decoder = getattr(base.base, base.base.base_model_prefix)
     with use_attention(base.base.config.get_text_config(), SHARED_PROMPT_ATTENTION):
-        states = decoder(
+        states = base.decoder(
             input_ids=stream.input_ids.to(base.device),
             position_ids=stream.positions.to(base.device),
             use_cache=False,

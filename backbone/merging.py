@@ -7,7 +7,7 @@ merged model is compared with the adapter before it is written.
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -86,11 +86,12 @@ def write_merged(
     *,
     what: str = "adapter",
     beside: Sequence[str] = (),
+    finish: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Merge the adapter into `base`, a float32 copy of the model `name`, and write the sum to `folder`.
 
     It is written in the dtype in which `name` is saved. `what` is what messages call the adapter; its files that are
-    named in `beside` are copied.
+    named in `beside` are copied, and `finish` may add more before the folder gets its name.
     """
     merged = _merge(base, name, adapter, what)
     partial = folder.with_name(f".{folder.name}.partial")
@@ -100,6 +101,7 @@ def write_merged(
     for file in beside:
         if (adapter / file).is_file():
             shutil.copyfile(adapter / file, partial / file)
+    finish(partial)
     publish_folder(partial, folder)
 
 
@@ -109,7 +111,7 @@ def _merge(base: PreTrainedModel, name: str, adapter: Path, what: str) -> Any:
     head, made_for = take_head(weights), config.base_model_name_or_path
     with warnings.catch_warnings(action="ignore"):  # about tied embeddings, for instance, which `_untie` sees to
         try:
-            if head is not None:
+            if head is not None and hasattr(base, "score"):
                 score = cast(nn.Linear, base.get_submodule("score")).weight
                 score.copy_(head.reshape(score.shape))
             model: Any = PeftModel(base, config, autocast_adapter_dtype=False).eval()

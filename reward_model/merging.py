@@ -8,27 +8,39 @@ A server, quantisation and batching over requests are left to the tools that loa
 
 from pathlib import Path
 
-import torch
+from safetensors.torch import save_file
 
-from backbone.loading.models import load_tokenizer, resolve_model
+from backbone.adapter_folder import read_adapter, take_head
+from backbone.adapters import SharedBase
 from backbone.merging import check_new, write_merged
-from reward_model.chat_template import closed_template
+from reward_model.chat_template import closed
 from reward_model.model_card import CARD
 from reward_model.reward_folder import FIGURES, check_reward_folder
-from reward_model.score_head import load_with_new_head
+from reward_model.sequence_classification import as_classifier
+
+HEAD = "score.safetensors"
 
 
 def merge_reward(adapter: Path, folder: Path, model: str | None = None) -> None:
     """Write base, adapter and head as one sequence-classification model; `model` stands in for the adapter's base.
 
-    Weights get the base's own dtype. In a 16-bit one, scores move a little. The chat template is changed in one
-    respect: a conversation ends where its last turn ends, with no line break behind it, because that is where
-    scores are read and what TRL hands to a reward model that it loaded from a path.
+    Weights get the base's own dtype. In a 16-bit one, scores move a little. Where transformers has no sequence
+    classification that gives the scores, the causal model is written, and the head in a file beside it.
     """
     check_new(folder)
-    name = resolve_model(model or check_reward_folder(adapter))
-    check_reward_folder(adapter)
-    tokenizer = load_tokenizer(name)
-    base = load_with_new_head(name, torch.float32, int(tokenizer.pad_token_id))
-    tokenizer.chat_template = closed_template(tokenizer)
-    write_merged(base, name, adapter, folder, tokenizer, what="reward model", beside=(FIGURES, CARD))
+    name = check_reward_folder(adapter)
+    base = SharedBase.load(model or name, "float32", "cpu")
+    tokenizer = closed(base.tokenizer)
+    classifier = as_classifier(base, base.base.config)
+    if classifier is not None:
+        classifier.config.problem_type = "regression"  # a pipeline then gives the score itself, not its sigmoid
+
+    def add_head(merged: Path) -> None:
+        head = take_head(read_adapter(adapter)[1])
+        if classifier is None and head is not None:
+            save_file({"score": head.float()}, merged / HEAD)
+
+    write_merged(
+        classifier or base.base, base.name, adapter, folder, tokenizer,
+        what="reward model", beside=(FIGURES, CARD), finish=add_head,
+    )  # fmt: skip

@@ -31,34 +31,78 @@ _CALIBRATION = {
 _MADE_FROM = ("training_pairs", "training_ties", "training_rankings", "training_ratings", "contradictions", "cut_pairs")
 
 
-def load_snippet(model: str, folder: str, end: str) -> str:
-    """The lines that score a response with nothing but transformers and PEFT; `end` is what ends a turn."""
+_WITH_TRL = """\
+The tokenizer in this folder ends a conversation where scores are read. That of the base may go on with a line break,
+and it is the one that TRL takes for an adapter. With TRL, name this one:
+
+```python
+RLOOTrainer(..., reward_funcs=folder, reward_processing_classes=AutoTokenizer.from_pretrained(folder))
+```
+
+or give `reward_funcs` the folder that `rlhf merge` writes: adapter, head and base as one
+`AutoModelForSequenceClassification`, with the right tokenizer. Prompts must be conversations: TRL ends no plain text.
+"""
+_WITHOUT_CLASS = """\
+transformers has no `AutoModelForSequenceClassification` for this base that gives these scores, so tools that load a
+reward model by its path cannot use it. TRL takes `reward_model.trl_reward_function.reward_function(folder)` in
+`reward_funcs`. `rlhf merge` writes adapter and base as one causal model, and the head beside it in `score.safetensors`,
+as `score`: a score is the head times the last state.
+"""
+
+
+def load_snippet(model: str, folder: str, decoder: str | None = None) -> str:
+    """The lines that score a response with nothing but transformers and PEFT.
+
+    `decoder` is None if transformers' sequence classification gives the scores. Otherwise it says where in the causal
+    model its decoder is, whose states the head reads.
+    """
+    if decoder is None:
+        auto, torch = "AutoModelForSequenceClassification", ""
+        load = f"""\
+model = {auto}.from_pretrained({model!r}, num_labels=1)
+model.config.get_text_config().pad_token_id = tokenizer.pad_token_id"""
+        score = "print(model(**inputs).logits.item())"
+    else:
+        auto, torch = "AutoModelForCausalLM", "import torch\n"
+        load = f"""\
+model = {auto}.from_pretrained({model!r})
+model.score = torch.nn.Linear(model.get_output_embeddings().weight.shape[1], 1, bias=False)
+decoder = model.{decoder}"""
+        score = """\
+states = decoder(**inputs).last_hidden_state
+print(model.score(states[:, -1].float()).item())"""
     return f"""\
-from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+{torch}from peft import PeftModel
+from transformers import {auto}, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained({folder!r})
-model = AutoModelForSequenceClassification.from_pretrained(
-    {model!r}, num_labels=1, pad_token_id=tokenizer.pad_token_id
-)
+{load}
 model = PeftModel.from_pretrained(model, {folder!r}).eval()
 
-messages = [{{"role": "user", "content": "How long do I boil an egg?"}}]
-prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-ids = tokenizer(prompt + "Six minutes." + {end!r}, add_special_tokens=False, return_tensors="pt")
-print(model(**ids).logits.item())"""
+messages = [
+    {{"role": "user", "content": "How long do I boil an egg?"}},
+    {{"role": "assistant", "content": "Six minutes."}},
+]
+inputs = tokenizer.apply_chat_template(messages, return_dict=True, return_tensors="pt")
+{score}"""
 
 
 def write_card(
-    folder: Path, base: str, end: str, figures: Mapping[str, Any], settings: Mapping[str, Any], simulated: int = 0
+    folder: Path,
+    base: str,
+    decoder: str | None,
+    figures: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    simulated: int = 0,
 ) -> None:
-    """Write the card of the reward model in `folder`; `simulated` of its labels are programmed."""
-    snippet = load_snippet(base, "path/to/this/folder", end)
-    write_text(folder / CARD, model_card(base, snippet, figures, settings, simulated))
+    """Write the card of the reward model in `folder`; `simulated` of its labels are programmed. For `decoder`, see
+    `load_snippet`.
+    """
+    write_text(folder / CARD, model_card(base, decoder, figures, settings, simulated))
 
 
 def model_card(
-    base: str, snippet: str, figures: Mapping[str, Any], settings: Mapping[str, Any], simulated: int = 0
+    base: str, decoder: str | None, figures: Mapping[str, Any], settings: Mapping[str, Any], simulated: int = 0
 ) -> str:
     """The card as text."""
     notice = (
@@ -93,12 +137,10 @@ the conversation, which is the end of the response's turn.
 {notice}## Load it
 
 {fence}python
-{snippet}
+{load_snippet(base, "path/to/this/folder", decoder)}
 {fence}
 
-`rlhf merge` writes adapter, head and base as one `AutoModelForSequenceClassification`, which TRL takes as a path in
-`reward_funcs`.
-
+{_WITH_TRL if decoder is None else _WITHOUT_CLASS}
 ## On held-out prompts
 
 {figures.get("n", "An unknown number of")} pairs{interval}.

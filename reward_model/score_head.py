@@ -7,32 +7,23 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, TaskType
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from backbone.training.quiet_libraries import quiet
+from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from reward_model.labels.records import OVERALL
 
 ASPECTS = "aspects.safetensors"
 
 
-def load_with_new_head(name: str, dtype: torch.dtype, pad_id: int) -> PreTrainedModel:
-    """The base as a sequence-classification model whose new score head is zero: every score begins at zero."""
-    with quiet():
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            name, num_labels=1, pad_token_id=pad_id, dtype=dtype, output_loading_info=True
-        )
-    missing = sorted(set(info["missing_keys"]) - {"score.weight"})
-    if missing or not isinstance(getattr(model, "score", None), torch.nn.Linear):
-        raise UserError(
-            f"{name} cannot carry a score head ({f'its {missing[0]} is missing' if missing else 'no linear score'}). "
-            "Use a decoder model that transformers can load for sequence classification, such as Llama, Qwen or SmolLM."
-        )
-    torch.nn.init.zeros_(model.score.weight)
-    return cast(PreTrainedModel, model)
+def add_score_head(base: SharedBase) -> None:
+    """Put a new score head on the base, `score`. It is zero: every score begins at zero."""
+    head = torch.nn.Linear(base.hidden_size, 1, bias=False)
+    torch.nn.init.zeros_(head.weight)
+    cast(Any, base.base).score = head.to(base.device)
+    base.base.config.num_labels = 1
 
 
 def head_weight(model: PeftModel) -> torch.Tensor:
@@ -41,8 +32,12 @@ def head_weight(model: PeftModel) -> torch.Tensor:
     return cast(torch.Tensor, score.weight.detach().float().cpu().squeeze(0).clone())
 
 
-def save_adapter_and_heads(model: PeftModel, folder: Path, heads: dict[str, torch.Tensor]) -> None:
-    """Adapter and overall head as PEFT has them; the heads of aspects, if there are any, in a file beside them."""
+def save_adapter_and_heads(model: PeftModel, folder: Path, heads: dict[str, torch.Tensor], task: TaskType) -> None:
+    """Adapter and overall head as PEFT has them; the heads of aspects, if there are any, in a file beside them.
+
+    `task` says which of transformers' classes the folder is for. PEFT's own loaders refuse another.
+    """
+    model.peft_config["default"].task_type = task
     cast(Any, model.base_model.model).score.modules_to_save["default"].weight.data.copy_(heads[OVERALL])
     model.save_pretrained(str(folder), save_embedding_layers=False)
     aspects = {name: head.contiguous() for name, head in heads.items() if name != OVERALL}

@@ -9,7 +9,7 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No notices (a new head, a changed padding token), no progress bars of loading, no FutureWarning."""
+    """No notices (a changed padding token, GPT-2's transposed layers), no progress bars, no FutureWarning."""
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -17,6 +17,7 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # TRL and PEFT still use names that transformers has deprecated; nothing here can change that.
             warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)  # PEFT then sets it
             yield
     finally:
         logging.set_verbosity(level)

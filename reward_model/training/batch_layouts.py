@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from backbone.adapters import SharedBase
 from backbone.cpu.shared_prompts import LONGEST, Stream
@@ -76,25 +76,21 @@ def padded(values: Sequence[list[int]], filler: int) -> Tensor:
     return torch.tensor([row + [filler] * (length - len(row)) for row in values])
 
 
-def head_inputs(model: nn.Module, head: nn.Linear, batch: dict[str, Any]) -> Tensor:
-    """Final hidden states of each response's last token under a sequence-classification `model`: (responses, hidden).
-
-    The model itself picks one token a row and several are needed, so the states are read off what enters its `head`.
-    """
-    seen: list[Tensor] = []
-    hook = head.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+def last_states_of(base: SharedBase, batch: dict[str, Any]) -> Tensor:
+    """Final hidden states of each response's last token, which the score head reads: (responses, hidden)."""
+    ids = batch["input_ids"]
     if "stream" in batch:
         where = {"stream": batch["stream"], "position_ids": batch["stream"].positions}
     elif "segments" in batch:
         where = {"attention_mask": visible(batch["segments"]), "position_ids": batch["position_ids"]}
     else:
-        where = {"attention_mask": batch["attention_mask"]}
-    try:
-        model(input_ids=batch["input_ids"], **where, use_cache=False)
-    finally:
-        hook.remove()
+        where = {}
+    if where:
+        states: Tensor = base.decoder(input_ids=ids, **where, use_cache=False).last_hidden_state
+    else:
+        states = base.hidden_states(ids, batch["attention_mask"])
     row, place = batch["last"].unbind(1)
-    return seen[0][row, place]
+    return states[row, place]
 
 
 def visible(segments: Tensor) -> Tensor:
@@ -105,33 +101,31 @@ def visible(segments: Tensor) -> Tensor:
     return (((query == key) | (key == PROMPT)) & earlier)[:, None]
 
 
-def best_layout(base: SharedBase, head: nn.Linear, example: dict[str, Any], max_length: int) -> Layout:
-    """How batches are best laid out for this model, whose longest sequence is `example`.
+def best_layout(base: SharedBase, example: dict[str, Any], max_length: int) -> Layout:
+    """How batches are best laid out for this model; `example` is one of its longest sequences.
 
     The layout "stream" has no padding; attention must then be that of `backbone/cpu/shared_prompt_attention.py`.
     """
     if base.device.type == "cpu" and max_length <= LONGEST and cpu_attention_fits(base):
         return "stream"
-    return "rows" if rows_agree(base.base, head, base.renderer.pad_id, example) else "apart"
+    return "rows" if rows_agree(base, example) else "apart"
 
 
 @torch.no_grad()
-def rows_agree(
-    model: nn.Module, head: nn.Linear, pad_id: int, example: dict[str, Any], tolerance: float = 0.05
-) -> bool:
+def rows_agree(base: SharedBase, example: dict[str, Any]) -> bool:
     """Whether one sequence for all responses gives the last hidden states of one for each, on this `example`.
 
-    The states are compared before the head, which may still be zero; `tolerance` is the largest difference
-    allowed relative to their norm, and leaves room for bfloat16.
+    They may differ by what rounding explains, relative to their norm.
     """
-    device = head.weight.device
     found = []
     try:
         layouts: tuple[Layout, Layout] = ("rows", "apart")
         for layout in layouts:
-            batch = lay_out([example], layout, pad_id)
-            found.append(head_inputs(model, head, {name: value.to(device) for name, value in batch.items()}).float())
-    except (TypeError, ValueError, RuntimeError):  # the model takes no such mask
+            batch = lay_out([example], layout, base.renderer.pad_id)
+            batch = {name: value.to(base.device) for name, value in batch.items()}
+            found.append(last_states_of(base, batch).float())
+    except (TypeError, ValueError, RuntimeError, IndexError):  # the model takes no such mask
         return False
     together, apart = found
+    tolerance = 1e-3 if base.base.dtype == torch.float32 else 0.05
     return bool(((together - apart).norm(dim=-1) <= tolerance * apart.norm(dim=-1)).all())

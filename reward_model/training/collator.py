@@ -16,8 +16,8 @@ from reward_model.training.batch_layouts import Layout, lay_out, padded
 class LabelCollator:
     """Batches of sequences.
 
-    `input_ids` (rows, length) and how they are laid out: see `layouts.lay_out`. `group` (responses,): of which sequence
-    a response is; `log_length` (responses,): of its tokens. Then the labels: `pairs` (n, 2), places among the
+    `input_ids` (rows, length) and how they are laid out: see `batch_layouts.lay_out`. `group` (responses,): of which
+    sequence a response is; `log_length` (responses,): of its tokens. Then the labels: `pairs` (n, 2), places among the
     responses, with `pair_values` (n, 3), p_chosen, p_tie, margin; `rankings` and `ranks` (n, k); `rated`, `ratings`,
     `raters` (n,); each kind with `KIND_weights`, `KIND_heads` (n,).
     """

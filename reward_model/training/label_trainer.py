@@ -12,14 +12,22 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
+from backbone.adapters import SharedBase
 from reward_model.labels.label_model import LabelModel
 from reward_model.labels.records import Row
-from reward_model.training.batch_layouts import head_inputs
+from reward_model.training.batch_layouts import last_states_of
 from reward_model.training.checkpoints import not_finite
 
 
 class LabelTrainer(RewardTrainer):
-    """A `RewardTrainer` for batches of `LabelCollator`, of a PEFT model with a `label_model` attached."""
+    """A `RewardTrainer` for batches of `LabelCollator`, of a PEFT model with a `label_model` attached.
+
+    The model is that of `base`, a causal one with a score head, which reads its final states.
+    """
+
+    def __init__(self, base: SharedBase, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.base = base
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -28,7 +36,8 @@ class LabelTrainer(RewardTrainer):
         whole = self.accelerator.unwrap_model(model)
         head = whole.base_model.model.score.modules_to_save["default"]
         labels = cast(LabelModel, whole.label_model)
-        states = head_inputs(model, head, inputs)
+        with self.accelerator.autocast():  # forward has it, but would compute logits over the vocabulary
+            states = last_states_of(self.base, inputs)
         with torch.autocast(states.device.type, enabled=False):
             scores = labels.scores(states, head)
             loss = labels(scores, inputs)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft import TaskType, get_peft_model
@@ -23,16 +23,15 @@ from backbone.adapters import SharedBase, lora_config
 from backbone.cpu.attention import use_attention
 from backbone.cpu.lora_layer import fuse_lora
 from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
-from backbone.loading.devices import choose_device, choose_dtype
-from backbone.loading.models import load_tokenizer, resolve_model
 from backbone.lora_targets import resolve_targets
-from backbone.tokens import Renderer
 from backbone.training.activation_checkpointing import checkpointed
 from backbone.training.evaluation_mode import evaluation_mode
 from backbone.training.quiet_libraries import quiet
 from backbone.training.whole_checkpoints import last_whole_checkpoint
+from foundation.errors import UserError
 from foundation.files import content_id, write_json
 from reward_model.bag_of_words import BagOfWords
+from reward_model.chat_template import closed
 from reward_model.config import RewardConfig
 from reward_model.evaluation.evaluate import held_out_figures, reliabilities
 from reward_model.evaluation.score_differences import measure
@@ -42,8 +41,9 @@ from reward_model.labels.records import OVERALL, Row
 from reward_model.labels.selection import Selection, select
 from reward_model.model_card import write_card
 from reward_model.reward_folder import FIGURES, WORDS
-from reward_model.score_head import head_weight, load_with_new_head, save_adapter_and_heads
+from reward_model.score_head import add_score_head, head_weight, save_adapter_and_heads
 from reward_model.scorer import RewardScorer
+from reward_model.sequence_classification import as_classifier, decoder_path
 from reward_model.training.batch_layouts import best_layout
 from reward_model.training.checkpoints import CompleteCheckpoints, SameOrder, prepare_checkpoints
 from reward_model.training.collator import LabelCollator
@@ -78,18 +78,17 @@ def train_reward(
     """
     began = time.monotonic()
     labels = select(config, rows, seed, held_out)
-    name = resolve_model(model)
-    target = choose_device(device)
-    tokenizer = load_tokenizer(name)
-    renderer = Renderer.of(tokenizer, _context(name))
-    longest = min(config.max_length, renderer.max_length)
-    base = _Base(name, choose_dtype(dtype, target), target, renderer, longest)
-
-    basis = content_id(config.model_dump(), name, seed, str(base.dtype), [repr(label) for label in labels.train])
+    base = SharedBase.load(model, dtype, device)
+    longest = min(config.max_length, base.renderer.max_length)
+    basis = content_id(
+        config.model_dump(), base.name, seed, str(base.base.dtype), [repr(label) for label in labels.train]
+    )
     prepare_checkpoints(folder / CHECKPOINTS, basis)
     with quiet():
-        fitted = _fit(config, base, labels, folder, seed, on_step)
-    tokenizer.save_pretrained(folder)
+        fitted = _fit(config, base, longest, labels, folder, seed, on_step)
+    closed(base.tokenizer).save_pretrained(folder)
+    name, trained_in = base.name, str(base.base.dtype).removeprefix("torch.")
+    del base
     words = BagOfWords.fit(labels.pairs)
     words.save(folder / WORDS)
     seconds = time.monotonic() - began
@@ -113,31 +112,21 @@ def train_reward(
     }
     write_json(
         folder / FIGURES,
-        {**result, "max_length": longest, "dtype": str(base.dtype).removeprefix("torch."), "seed": seed,
+        {**result, "max_length": longest, "dtype": trained_in, "seed": seed,
          "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
          **reliabilities(labels.test, measured.differences), "log": fitted.log},
     )  # fmt: skip
     simulated = sum(bool(row.get("simulated")) for row in rows)
-    end = str(tokenizer.convert_ids_to_tokens(renderer.eos_ids[0]))
-    write_card(folder, name, end, result, config.model_dump(mode="json") | {"seed": seed}, simulated)
+    write_card(folder, name, fitted.decoder, result, config.model_dump(mode="json") | {"seed": seed}, simulated)
     shutil.rmtree(folder / CHECKPOINTS)
     return result
 
 
 @dataclass(frozen=True)
-class _Base:
-    """The model to train on, in which dtype and where, how its tokens are rendered and how many a sequence may have."""
-
-    name: str
-    dtype: torch.dtype
-    device: torch.device
-    renderer: Renderer
-    longest: int
-
-
-@dataclass(frozen=True)
 class _Fitted:
-    """What training says of itself; `best_step` is the step whose weights were kept."""
+    """What training says of itself; `best_step` is the step whose weights were kept, `decoder` where it
+    is in the model if transformers' own sequence classification does not give the scores.
+    """
 
     log: list[dict[str, float]]
     steps: int
@@ -146,32 +135,41 @@ class _Fitted:
     aspects: list[str]
     length_effect: float
     cut: int
+    decoder: str | None
 
 
 def _fit(
-    config: RewardConfig, base: _Base, labels: Selection, folder: Path, seed: int, on_step: Callable[[Row], None]
+    config: RewardConfig,
+    base: SharedBase,
+    longest: int,
+    labels: Selection,
+    folder: Path,
+    seed: int,
+    on_step: Callable[[Row], None],
 ) -> _Fitted:
     """Train from the last whole checkpoint on, and write the adapter."""
     renderer = base.renderer
     encoding = LabelEncoding.of([*labels.train, *labels.validation])
-    data = to_sequences(labels.train, encoding, renderer, base.longest)
+    data = to_sequences(labels.train, encoding, renderer, longest)
     effect = debiased_length_effect(config, labels, renderer)
+    layout = best_layout(base, max(data.dataset, key=_telling), longest)
+    standard = as_classifier(base, AutoConfig.from_pretrained(base.name)) is not None
+    decoder = None if standard else decoder_path(base)
     set_seed(seed)
-    plain = load_with_new_head(base.name, base.dtype, renderer.pad_id)
-    sample = max(data.dataset, key=lambda example: example["length"])
-    head = cast(torch.nn.Linear, plain.get_submodule("score"))
-    layout = best_layout(
-        SharedBase(plain.to(base.device).eval(), renderer.tokenizer, base.name),  # type: ignore[arg-type]
-        head, sample, base.longest,
-    )  # fmt: skip
+    add_score_head(base)
+    plain = base.base
+    plain.set_output_embeddings(None)  # type: ignore[no-untyped-call]  # unused here, and gigabytes in a large model
     lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
-    resolve_targets(plain, lora)
-    model = get_peft_model(plain, lora)  # adapters and head in float32, whatever the base is in
+    try:
+        resolve_targets(plain, lora)
+        model = get_peft_model(plain, lora)  # adapters and head in float32, whatever the base is in
+    except ValueError as error:
+        raise UserError(f"cannot put the reward adapter on {base.name}: {str(error).splitlines()[0]}") from error
     fuse_lora(model)
-    label_model = LabelModel(encoding, labels.train, head.in_features, effect).to(base.device)
+    label_model = LabelModel(encoding, labels.train, base.hidden_size, effect).to(base.device)
     model.label_model = label_model
-    arguments = trl_arguments(config, data, base.dtype, base.device, folder / CHECKPOINTS, seed)
+    arguments = trl_arguments(config, data, plain.dtype, base.device, folder / CHECKPOINTS, seed)
     best = None
     if config.patience is not None:
         per_epoch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
@@ -179,17 +177,18 @@ def _fit(
         best = KeepBest(model, every, config.patience)
     keep = CompleteCheckpoints(model, best)
     trainer = LabelTrainer(
+        base,
         model=model,
         args=arguments,
         train_dataset=data.dataset,
-        eval_dataset=to_sequences(labels.validation, encoding, renderer, base.longest).dataset if best else None,
+        eval_dataset=to_sequences(labels.validation, encoding, renderer, longest).dataset if best else None,
         processing_class=renderer.tokenizer,
         data_collator=LabelCollator(renderer.pad_id, layout),
         callbacks=[ReportSteps(on_step), SameOrder(), *([best] if best else []), keep],
     )
     trainer.remove_callback(PrinterCallback)
     # Autocast brings inputs and float32 adapters to the base's dtype; PEFT's own cast would widen every input first.
-    narrow = disable_input_dtype_casting(model) if base.dtype != torch.float32 else contextlib.nullcontext()
+    narrow = disable_input_dtype_casting(model) if plain.dtype != torch.float32 else contextlib.nullcontext()
     before = last_whole_checkpoint(folder / CHECKPOINTS)
     if before:
         keep.restore(before)
@@ -200,7 +199,7 @@ def _fit(
     if best:
         best.put_back()
     heads = label_model.heads(head_weight(model))
-    save_adapter_and_heads(model, folder, heads)
+    save_adapter_and_heads(model, folder, heads, TaskType.SEQ_CLS if standard else TaskType.CAUSAL_LM)
     kept = ("step", "loss", "accuracy", "margin", "learning_rate", "grad_norm")
     steps = trainer.state.global_step
     return _Fitted(
@@ -211,8 +210,11 @@ def _fit(
         aspects=[aspect for aspect in heads if aspect != OVERALL],
         length_effect=effect,
         cut=data.cut,
+        decoder=decoder,
     )
 
 
-def _context(name: str) -> int:
-    return int(getattr(AutoConfig.from_pretrained(name).get_text_config(), "max_position_embeddings", 0) or 1 << 30)
+def _telling(example: dict[str, Any]) -> tuple[bool, int]:
+    """How well this sequence tells layouts apart: with several responses, and beyond a window if the model has one."""
+    responses = example["response_ids"]
+    return len(responses) > 1, len(example["prompt_ids"]) + max(map(len, responses))

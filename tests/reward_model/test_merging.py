@@ -1,23 +1,22 @@
 """Whoever serves the reward model, with whatever library, gets the scores that this project gives."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import RewardTrainer
 
 from backbone.adapters import SharedBase, lora_config
 from foundation.errors import UserError
 from pipeline import tools
 from reward_model.merging import merge_reward
-from reward_model.model_card import load_snippet
 from reward_model.scorer import RewardScorer
-from reward_model.trl_reward_function import reward_function
-from tests.reward_model.six_responses import COMPLETIONS, PROMPTS
+from tests.reward_model.six_responses import COMPLETIONS, PROMPTS, ROWS
 from tests.reward_model.trl_rewards import trl_rewards
 
 
@@ -49,7 +48,7 @@ def test_the_merged_template_still_asks_for_an_answer(merged: Path, tiny_model: 
         texts = [
             each.apply_chat_template(PROMPTS[0], tokenize=False, add_generation_prompt=ask) for each in (one, other)
         ]
-        assert texts[0] == (texts[1] if ask else texts[1].rstrip("\n"))
+        assert texts[0] == texts[1]
 
 
 def test_trl_scores_a_path_as_we_do(
@@ -60,13 +59,28 @@ def test_trl_scores_a_path_as_we_do(
     torch.testing.assert_close(found, scores, atol=1e-4, rtol=0)
 
 
-def test_the_lines_on_the_card_run_and_give_the_score(
-    trained: Any, tiny_model: Path, scorer: RewardScorer, tmp_path: Path
+def test_trl_scores_with_the_adapter_and_its_tokenizer_as_we_do(
+    trained: Any, scores: torch.Tensor, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = load_snippet(str(tiny_model), str(trained[0]), "<|im_end|>")
-    result = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True, cwd=tmp_path)
-    expected = reward_function(scorer)(["How long do I boil an egg?"], ["Six minutes."])[0]
-    assert float(result.stdout) == pytest.approx(expected, abs=1e-4)
+    monkeypatch.chdir(tmp_path)
+    found = trl_rewards(str(trained[0]), tiny_model, tmp_path, AutoTokenizer.from_pretrained(trained[0]))
+    torch.testing.assert_close(found, scores, atol=1e-5, rtol=0)
+
+
+def test_trl_measures_the_margins_that_we_do(merged: Path, scorer: RewardScorer, tmp_path: Path) -> None:
+    pairs = [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in ROWS]
+    render = scorer.base.renderer
+    sides = [[render.response_ids(pair[side][0]["content"]) for pair in pairs] for side in ("chosen", "rejected")]
+    chosen, rejected = (scorer.score([render.prompt_ids(pair["prompt"]) for pair in pairs], side) for side in sides)
+    trainer = RewardTrainer(
+        str(merged),
+        RewardConfig(
+            output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", activation_checkpointing=False
+        ),
+        train_dataset=Dataset.from_list(pairs),
+        eval_dataset=Dataset.from_list(pairs),
+    )
+    assert trainer.evaluate()["eval_margin"] == pytest.approx(float((chosen - rejected).mean()), abs=1e-4)
 
 
 def test_a_policy_is_merged_as_a_policy(base: SharedBase, tiny_model: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ FIGURES: dict[str, Any] = {
 
 
 def card(**changes: Any) -> str:
-    return model_card("a/base", "print(1)", FIGURES | changes, {"epochs": 1.0}, changes.get("simulated", 0))
+    return model_card("a/base", None, FIGURES | changes, {"epochs": 1.0}, changes.get("simulated", 0))
 
 
 def test_training_writes_the_card_with_its_figures(trained: tuple[Path, dict[str, Any]], tiny_model: Path) -> None:
@@ -46,7 +46,14 @@ def test_simulated_labels_are_called_so() -> None:
     assert "**1400 of the labels came from simulated annotators**" in card(simulated=1400)
 
 
+def test_a_base_without_a_class_of_its_own_says_what_tools_take_instead() -> None:
+    text = model_card("a/base", "model", FIGURES, {})
+    assert "AutoModelForCausalLM" in text
+    assert "reward_function(folder)" in text
+    assert "reward_processing_classes" not in text
+
+
 def test_a_name_cannot_break_out_of_its_place() -> None:
-    text = model_card('evil"\n---\n`x', "print(1)", FIGURES, {"targets": "a|b<script>"})
+    text = model_card('evil"\n---\n`x', None, FIGURES, {"targets": "a|b<script>"})
     assert ModelCard(text).data.base_model == 'evil"\n---\n`x'
     assert "a\\|b&lt;script>" in text

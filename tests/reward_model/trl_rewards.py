@@ -12,11 +12,12 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from tests.reward_model.six_responses import COMPLETIONS, PROMPTS
 
 
-def trl_rewards(reward: Any, model: Path, folder: Path) -> torch.Tensor:
-    """What TRL's trainer computes for the six responses with this reward."""
+def trl_rewards(reward: Any, model: Path, folder: Path, tokenizer: Any = None) -> torch.Tensor:
+    """What TRL's trainer computes for the six responses with this reward, and this tokenizer of the reward model."""
     trainer = RLOOTrainer(
         model=AutoModelForCausalLM.from_pretrained(model),
         reward_funcs=reward,
+        reward_processing_classes=tokenizer,
         args=RLOOConfig(
             output_dir=str(folder), num_generations=2, per_device_train_batch_size=2, use_cpu=True, bf16=False,
             report_to="none", activation_checkpointing=False,

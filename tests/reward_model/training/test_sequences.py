@@ -16,8 +16,7 @@ from backbone.tokens import Renderer, pad_left, pad_right
 from reward_model.labels.encoding import LabelEncoding
 from reward_model.labels.label_model import LabelModel
 from reward_model.labels.records import Label, Pair, Ranking, Rating
-from reward_model.score_head import load_with_new_head
-from reward_model.training.batch_layouts import head_inputs
+from reward_model.training.batch_layouts import last_states_of
 from reward_model.training.collator import LabelCollator
 from reward_model.training.sequences import to_sequences
 
@@ -95,14 +94,14 @@ def test_a_comparison_given_twice_is_one_of_twice_the_weight(renderer, scores, w
 
 @pytest.mark.parametrize("layout", ["stream", "rows"])
 def test_every_layout_gives_the_same_states_in_the_same_order(renderer, tiny_model, layout):
-    model = load_with_new_head(str(tiny_model), torch.float32, renderer.pad_id).eval()
+    base = SharedBase.load(str(tiny_model), "float32", "cpu")
     data = to_sequences(MIXED, LabelEncoding.of(MIXED), renderer, 64).dataset
     batches = [LabelCollator(renderer.pad_id, one)(list(data)) for one in (layout, "apart")]
     attention = [SHARED_PROMPT_ATTENTION if layout == "stream" else None, None]
     found = []
     for batch, name in zip(batches, attention, strict=True):
-        with torch.no_grad(), use_attention(model.config, name):
-            found.append(head_inputs(model, model.score, batch))
+        with torch.no_grad(), use_attention(base.base.config, name):
+            found.append(last_states_of(base, batch))
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=0)
     for name in ("group", "log_length", "pairs", "pair_values", "rankings", "ranks", "rated", "raters"):
         assert torch.equal(batches[0][name], batches[1][name])

@@ -13,15 +13,13 @@ import torch
 from safetensors.torch import load_file
 
 from backbone.adapters import SharedBase
-from backbone.loading.models import load_tokenizer
-from backbone.tokens import Renderer
 from backbone.training.whole_checkpoints import last_whole_checkpoint
 from foundation.errors import UserError
 from reward_model.config import RewardConfig
 from reward_model.labels.encoding import LabelEncoding
 from reward_model.labels.reading import to_labels, to_pairs
 from reward_model.labels.rendering import rendered
-from reward_model.score_head import load_with_new_head
+from reward_model.score_head import add_score_head
 from reward_model.training import train as train_module
 from reward_model.training.batch_layouts import best_layout, rows_agree, visible
 from reward_model.training.collator import LabelCollator
@@ -47,17 +45,18 @@ def test_a_planted_preference_is_learned(trained):
 
 
 def test_the_first_score_of_every_response_is_zero(tiny_model):
-    model = load_with_new_head(str(tiny_model), torch.float32, 0)
-    assert model(torch.tensor([[5, 6, 7]])).logits.tolist() == [[0.0]]
+    base = SharedBase.load(str(tiny_model), **CPU)
+    add_score_head(base)
+    ids = torch.tensor([[5, 6, 7]])
+    assert not base.base.score(base.hidden_states(ids, torch.ones_like(ids))).any()
 
 
 def test_sharing_a_prompt_changes_no_score(tiny_model):
-    renderer = Renderer.of(load_tokenizer(str(tiny_model)), 256)
+    base = SharedBase.load(str(tiny_model), **CPU)
     labels = to_labels(planted(6, per_prompt=3))
-    data = to_sequences(labels, LabelEncoding.of(labels), renderer, 256).dataset
+    data = to_sequences(labels, LabelEncoding.of(labels), base.renderer, 256).dataset
     assert len(data) == 6
-    model = load_with_new_head(str(tiny_model), torch.float32, renderer.pad_id).eval()
-    assert all(rows_agree(model, model.score, renderer.pad_id, example, tolerance=1e-5) for example in data)
+    assert all(rows_agree(base, example) for example in data)
 
 
 def test_a_response_does_not_see_the_other():
@@ -77,11 +76,10 @@ def test_a_response_does_not_see_the_other():
 
 @pytest.mark.parametrize(("longest", "expected"), [(256, "stream"), (4096, "rows")])
 def test_a_stream_where_it_pays_else_rows(tiny_model, longest, expected):
-    tokenizer = load_tokenizer(str(tiny_model))
-    model = load_with_new_head(str(tiny_model), torch.float32, 0).eval()
+    base = SharedBase.load(str(tiny_model), **CPU)
     labels = to_labels(planted(2))
-    example = to_sequences(labels, LabelEncoding.of(labels), Renderer.of(tokenizer, 256), 256).dataset[0]
-    assert best_layout(SharedBase(model, tokenizer, str(tiny_model)), model.score, example, longest) == expected
+    example = to_sequences(labels, LabelEncoding.of(labels), base.renderer, 256).dataset[0]
+    assert best_layout(base, example, longest) == expected
 
 
 @pytest.mark.parametrize(
@@ -139,18 +137,14 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_whole_checkpoint(t
         if row["step"] == 3:
             spoiled.score.modules_to_save["default"].weight.data.fill_(float("nan"))
 
+    def add(base: SharedBase) -> None:
+        nonlocal spoiled
+        add_score_head(base)
+        spoiled = base.base
+
+    spoiled = None
     with pytest.MonkeyPatch.context() as patch:
-        from reward_model.training import train as module
-
-        original = module.load_with_new_head
-
-        def load(*args):
-            nonlocal spoiled
-            spoiled = original(*args)
-            return spoiled
-
-        spoiled = None
-        patch.setattr(module, "load_with_new_head", load)
+        patch.setattr(train_module, "add_score_head", add)
         with pytest.raises(UserError, match="not a finite number at step 4"):
             train_reward(config, str(tiny_model), rows, tmp_path, on_step=spoil, **CPU)
     checkpoint = last_whole_checkpoint(tmp_path / "checkpoints")
