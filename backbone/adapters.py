@@ -21,9 +21,9 @@ from backbone.adapter_folder import WEIGHTS, put_weights, read_adapter, same_bas
 from backbone.cpu.gated_mlp import fuse_mlps
 from backbone.cpu.lora_layer import fuse_lora, unfuse_lora
 from backbone.cpu.rms_norm import fuse_norms
-from backbone.loading.models import load_base, load_tokenizer
 from backbone.lora_targets import resolve_targets
 from backbone.merging import can_merge, merged_layers
+from backbone.own_function import Paths, decoder_of, head_is_linear, own_logits, states_by_length
 from backbone.tokens import Renderer
 from foundation.errors import UserError
 
@@ -43,7 +43,10 @@ class SharedBase:
         fuse_mlps(base)
         self.name = name
         self.base = base
-        self.hidden_size = int(base.get_output_embeddings().weight.shape[1])  # type: ignore[no-untyped-call]
+        head = base.get_output_embeddings()  # type: ignore[no-untyped-call]
+        if head is None:
+            raise UserError(f"{name} ({type(base).__name__}) has no LM head, so it is no causal language model.")
+        self.hidden_size = int(head.weight.shape[1])
         self.tokenizer = tokenizer
         generation = getattr(base, "generation_config", None)  # a model with a score head has none
         declared = generation.eos_token_id if generation else None
@@ -52,19 +55,13 @@ class SharedBase:
         self.renderer = Renderer.of(tokenizer, longest, eos)
         self.heads: dict[str, torch.nn.Linear] = {}
         self.trainable: str | None = None
-        self.cpu_attention: bool | None = None  # whether our CPU attention fits this model; found out when first needed
+        self.paths = Paths()  # the plain ways, until `exactness.check` finds faster ones
         self._peft: PeftModel | None = None
-        self._active: str | None = None
-        self._scratch: torch.Tensor | None = None
+        self.active: str | None = None
+        self.scratch: torch.Tensor | None = None  # of `logprobs.py`, kept from call to call
+        self._linear_head: bool | None = None
         self._owned: dict[str, dict[str, tuple[torch.nn.Module, str]]] = {}
         self._merges: dict[str, bool] = {}  # whether an adapter can be merged; found out when first needed
-
-    @classmethod
-    def load(cls, model: str, dtype: str = "auto", device: str = "auto") -> "SharedBase":
-        """Load base and tokenizer by the rules of `backbone.loading`."""
-        tokenizer = load_tokenizer(model)
-        base = load_base(model, dtype, device)
-        return cls(base, tokenizer, str(base.config.name_or_path))
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +71,7 @@ class SharedBase:
     @property
     def decoder(self) -> torch.nn.Module:
         """The base without its LM head: what gives the states after the final norm."""
-        return cast(torch.nn.Module, self.base.get_decoder())  # type: ignore[no-untyped-call]
+        return decoder_of(self.base)
 
     @property
     def adapters(self) -> list[str]:
@@ -127,13 +124,13 @@ class SharedBase:
         try:
             put_weights(self._peft, name, weights, folder, self.name, made_for)
         except UserError:
-            self._remove(name)
+            self.remove_adapter(name)
             raise
         if not same_base(made_for, self.name):
             _log.warning("The adapter in %s was made for %s; it is used on %s.", folder, made_for, self.name)
         if head is not None:
             if head.shape[-1] != self.hidden_size:
-                self._remove(name)
+                self.remove_adapter(name)
                 raise UserError(
                     f"the score head in {folder} is {head.shape[-1]} wide, {self.name} is {self.hidden_size}."
                 )
@@ -178,7 +175,7 @@ class SharedBase:
     @contextmanager
     def using(self, name: str | None) -> Iterator[None]:
         """Compute with this adapter, or with none (the reference)."""
-        before = self._active
+        before = self.active
         if name == before:
             yield
             return
@@ -211,31 +208,35 @@ class SharedBase:
             yield
 
     def hidden_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """States after the final norm under the active adapter: (batch, length, hidden)."""
-        states: torch.Tensor = self.decoder(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
-        ).last_hidden_state
-        return states
+        """States after the final norm under the active adapter, of rows padded on the right: (batch, length, hidden).
+
+        A model that padding disturbs computes rows of one length at a time; the states of padding are then zero.
+        """
+        if self.paths.scoring == "alone":
+            return states_by_length(self.decoder, input_ids, attention_mask.sum(1).tolist())
+        padded = self.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False)
+        return cast(torch.Tensor, padded.last_hidden_state)
+
+    @property
+    def linear_head(self) -> bool:
+        """Whether the logits are `lm_table` applied to the states (and a bias), and nothing more."""
+        if self._linear_head is None:
+            self._linear_head = head_is_linear(self.base)
+        return self._linear_head and type(self.base.get_output_embeddings()) is torch.nn.Linear  # type: ignore[no-untyped-call]
 
     def lm_head(self, states: torch.Tensor) -> torch.Tensor:
-        """Logits over the vocabulary for (..., hidden) states."""
-        head = self.base.get_output_embeddings()  # type: ignore[no-untyped-call]
-        assert head is not None
-        logits: torch.Tensor = head(states)
-        return logits
+        """Logits over the vocabulary for (..., hidden) states, by all that the model itself does after its decoder."""
+        if self.linear_head:
+            head = self.base.get_output_embeddings()  # type: ignore[no-untyped-call]
+            return cast(torch.Tensor, head(states.to(head.weight.dtype)))
+        return own_logits(self.base, states.flatten(0, -2)).view(*states.shape[:-1], -1)
 
     @property
     def lm_table(self) -> torch.Tensor:
-        """The LM head's weights: (vocabulary, hidden)."""
+        """The output embedding's weights: (vocabulary, hidden)."""
         head = self.base.get_output_embeddings()  # type: ignore[no-untyped-call]
         assert head is not None
         return cast(torch.Tensor, head.weight)
-
-    def scratch(self, rows: int, width: int) -> torch.Tensor:
-        """The same fp32 buffer (2, rows, width) at every call: allocating one takes longer than using it."""
-        if self._scratch is None or self._scratch.numel() < 2 * rows * width or self._scratch.device != self.device:
-            self._scratch = torch.empty(2 * rows * width, device=self.device)
-        return self._scratch[: 2 * rows * width].view(2, rows, width)
 
     def check_trainable(self, name: str) -> None:
         """Assert that all of this adapter, and nothing else, will be trained."""
@@ -252,7 +253,7 @@ class SharedBase:
         else:
             self._tuner.enable_adapter_layers()
             self._peft.set_adapter(name, inference_mode=True)
-        self._active = name
+        self.active = name
         # PEFT flips requires_grad whenever it switches: say again who is trained.
         for adapter in self.adapters:
             for parameter in self.parameters(adapter).values():
@@ -263,7 +264,8 @@ class SharedBase:
         assert self._peft is not None
         return cast(LoraModel, self._peft.base_model)
 
-    def _remove(self, name: str) -> None:
+    def remove_adapter(self, name: str) -> None:
+        """Take an adapter off; without any, the layers are those of the base again."""
         assert self._peft is not None
         self._owned.pop(name, None)
         self._merges.pop(name, None)
@@ -271,7 +273,7 @@ class SharedBase:
             self._peft.delete_adapter(name)
         else:
             self._tuner.unload()
-            self._peft = self._active = None
+            self._peft = self.active = None
         self._activate(None)
 
     def _state(self, name: str) -> dict[str, torch.Tensor]:

@@ -1,49 +1,77 @@
-"""Decode token by token: each step computes one more token for every response of a batch, with a key-value cache.
+"""Decode token by token: each step computes one more token for every response of a batch.
 
-Each prompt is computed once for its group. Room for the new keys and values is made once, and finished responses leave
-the batch. On a CPU, the attention of a step is that of `cpu/step_attention.py` if the model allows it.
+Each prompt is computed once for its group, and finished responses leave the batch. What a model has computed is kept in
+its cache: with room for the new keys and values made once where all of its layers attend to everything, else in the
+kind of cache that its configuration asks for. On a CPU, the attention of a step is that of `cpu/step_attention.py` if
+the model allows it. A model whose cache disagrees with its own function computes all tokens again at every step.
+Which of these a model allows is found out in `exactness.py`.
 """
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedConfig
+from transformers.cache_utils import Cache, DynamicLayer
 
 from backbone.adapters import SharedBase
 from backbone.cpu.attention import use_attention
 from backbone.cpu.step_attention import STEP_ATTENTION
-from backbone.hidden_states import cpu_attention_fits
-from backbone.tokens import Ids, pad_left
+from backbone.own_function import decoder_of
+from backbone.tokens import Ids, pad_left, pad_right
 
 
-class Decoder:
-    """`group` responses to each prompt, with room for `room` tokens each; `states` (n, hidden) predict the next."""
+class Decoder(Protocol):
+    """Responses that grow together; `states` (n, hidden) predict the next token of each."""
 
-    def __init__(self, base: SharedBase, prompts: Sequence[Ids], group: int, room: int) -> None:
+    states: Tensor
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows only."""
+
+    def feed(self, tokens: Tensor) -> None:
+        """Append a token (n,) to each row."""
+
+
+def decoder_for(base: SharedBase, prompts: Sequence[Ids], group: int, room: int) -> Decoder:
+    """`group` responses to each prompt, with room for `room` tokens each, decoded as the model allows."""
+    if base.paths.decoding == "recomputed":
+        return RecomputingDecoder(base, prompts, group)
+    return CachedDecoder(base, prompts, group, room, step_attention=base.paths.decoding == "step")
+
+
+class CachedDecoder:
+    """A `Decoder` that computes new tokens only."""
+
+    def __init__(
+        self, base: SharedBase, prompts: Sequence[Ids], group: int, room: int, *, step_attention: bool
+    ) -> None:
         ids, mask = (tensor.to(base.device) for tensor in pad_left(prompts, base.renderer.pad_id))
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        self._decoder = getattr(base.base, base.base.base_model_prefix)
-        self._config = base.base.config.get_text_config()
-        self._step_attention = base.device.type == "cpu" and cpu_attention_fits(base)
-        self._cache = _Cache(room, whole=self._step_attention)
-        states = self._decoder(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=self._cache, use_cache=True
-        ).last_hidden_state[:, -1]
-        self._cache.batch_repeat_interleave(group)
-        self._position = positions[:, -1:].repeat_interleave(group, dim=0)
-        self._mask = torch.nn.functional.pad(mask, (0, room)).repeat_interleave(group, dim=0)
+        self._decoder = decoder_of(base.base)
+        self._config = base.base.config.get_text_config(decoder=True)
+        self._step_attention = step_attention
+        plain = attends_to_everything(self._config)
+        self._cache: Cache = _GrowingCache(room, step_attention) if plain else DynamicCache(config=self._config)
+        parameters = inspect.signature(self._decoder.forward).parameters.values()
+        self._takes = {each.name for each in parameters}
+        self._takes_more = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+        states = self._states(ids, positions, attention_mask=mask)
+        repeated = torch.arange(len(prompts), device=base.device).repeat_interleave(group)
+        self._cache.reorder_cache(repeated)  # type: ignore[arg-type]
+        self._position = positions[:, -1:][repeated]
+        self._mask = nn.functional.pad(mask, (0, room))[repeated]
         self._length = ids.shape[1]
-        self.states: Tensor = states.repeat_interleave(group, dim=0)
+        self.states: Tensor = states[repeated]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Keep these rows only."""
         if len(rows) < len(self._mask):
             index = torch.tensor(rows, device=self._mask.device)
-            self._cache.batch_select_indices(index)
+            self._cache.reorder_cache(index)  # type: ignore[arg-type]
             self._mask, self._position, self.states = self._mask[index], self._position[index], self.states[index]
 
     def feed(self, tokens: Tensor) -> None:
@@ -55,16 +83,48 @@ class Decoder:
         if self._step_attention:
             more = {"absent": (1 - self._mask[:, None, None, :]).float() * torch.finfo(torch.float32).min}
         with use_attention(self._config, STEP_ATTENTION if self._step_attention else None):
-            self.states = self._decoder(
-                input_ids=tokens[:, None],
-                position_ids=self._position,
-                past_key_values=self._cache,
-                use_cache=True,
-                **more,
-            ).last_hidden_state[:, -1]
+            self.states = self._states(tokens[:, None], self._position, **more)
+
+    def _states(self, ids: Tensor, positions: Tensor, **more: Any) -> Tensor:
+        """The last state of each row: (n, hidden)."""
+        cache = {"cache_params" if "cache_params" in self._takes else "past_key_values": self._cache}
+        given = {"position_ids": positions, **cache, **more}
+        if not self._takes_more:
+            given = {name: value for name, value in given.items() if name in self._takes}
+        states: Tensor = self._decoder(input_ids=ids, use_cache=True, **given).last_hidden_state
+        return states[:, -1]
 
 
-class _Cache(DynamicCache):
+class RecomputingDecoder:
+    """A `Decoder` that keeps nothing but tokens."""
+
+    def __init__(self, base: SharedBase, prompts: Sequence[Ids], group: int) -> None:
+        self._base = base
+        self._rows = [list(prompt) for prompt in prompts for _ in range(group)]
+        self.states = self._states()
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep these rows only."""
+        self._rows = [self._rows[row] for row in rows]
+
+    def feed(self, tokens: Tensor) -> None:
+        """Append a token (n,) to each row."""
+        for row, token in zip(self._rows, tokens.tolist(), strict=True):
+            row.append(token)
+        self.states = self._states()
+
+    def _states(self) -> Tensor:
+        ids, mask = (tensor.to(self._base.device) for tensor in pad_right(self._rows, self._base.renderer.pad_id))
+        states = self._base.hidden_states(ids, mask)
+        return states[torch.arange(len(ids), device=states.device), mask.sum(1) - 1]
+
+
+def attends_to_everything(config: PreTrainedConfig) -> bool:
+    """Whether every layer keeps keys and values of all tokens: no sliding window, no state of another kind."""
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+class _GrowingCache(DynamicCache):
     """A `DynamicCache` of such layers; the prompt comes first, in one piece. If `whole`, attention sees all room."""
 
     def __init__(self, room: int, whole: bool) -> None:

@@ -1,7 +1,8 @@
 """Hidden states of responses: before each token, as the LM head needs, or at the last one, as a reward head does.
 
 The plain way pads rows on the right. On a CPU, rows that are not too long are computed as one stream without padding,
-each prompt once for all of its responses (`cpu/shared_prompts.py`), with the same states.
+each prompt once for all of its responses (`cpu/shared_prompts.py`), with the same states. Models that padding disturbs
+compute rows of one length at a time. Which of these a model allows is found out in `exactness.py`.
 """
 
 from collections.abc import Sequence
@@ -47,35 +48,7 @@ def shares_prompts(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Se
     """Whether these rows are computed as one stream: on a CPU, not too long, and by a model that allows it."""
     longest = max(len(prompt) + len(response) for prompt, response in zip(prompt_ids, response_ids, strict=True))
     recomputes = base.base.is_activation_checkpointing  # in the backward pass, when our attention is no longer set
-    return base.device.type == "cpu" and longest <= LONGEST and not recomputes and cpu_attention_fits(base)
-
-
-@torch.no_grad()
-def cpu_attention_fits(base: SharedBase) -> bool:
-    """Whether our CPU attention gives the states that the model's own gives: tried once on a few words, adapters off.
-
-    Models with sliding windows, or in which tokens interact outside attention, keep their own.
-    """
-    if base.cpu_attention is None:
-        kinds = set(getattr(base.base.config.get_text_config(), "layer_types", None) or ["full_attention"])
-        base.cpu_attention = kinds == {"full_attention"} and base.base._can_set_attn_implementation() and _agrees(base)
-    return base.cpu_attention
-
-
-def _agrees(base: SharedBase) -> bool:
-    said = ["Good day to you.", "No.", "Who is there?"]
-    greeting, question = (base.renderer.prompt_ids([{"role": "user", "content": text}]) for text in ("Hello!", "Well?"))
-    prompts, responses = [greeting, greeting, question], [base.renderer.response_ids(text)[:-1] for text in said]
-    with base.using(None):
-        states, before = _padded(base, prompts, responses)
-        plain = states[[start + len(row) for start, row in zip(before, responses, strict=True)]].float()
-        try:
-            base.cpu_attention = True
-            ours = last_states(base, prompts, responses).float()
-        except (TypeError, ValueError, RuntimeError, AttributeError):  # the model takes no such stream
-            return False
-    # Wrong attention gives entirely different states; the tolerance is for rounding in a 16-bit base.
-    return bool(((ours - plain).norm(dim=-1) <= 0.2 * plain.norm(dim=-1)).all())
+    return base.device.type == "cpu" and longest <= LONGEST and not recomputes and base.paths.scoring == "stream"
 
 
 def _padded(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> tuple[Tensor, list[int]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from backbone.adapters import SharedBase
 from backbone.hidden_states import states_before
@@ -46,16 +47,30 @@ def response_logprobs(
     targets = torch.tensor([token for response in response_ids for token in response], device=base.device)
     states = states_before(base, prompt_ids, response_ids)
     chunk = chunk or max(16, CHUNK_BYTES // (4 * base.lm_table.shape[0]))
+    head = _Head.apply if base.linear_head else _own_head
     parts = [
-        _Head.apply(  # type: ignore[no-untyped-call]
-            base, temperature, states[start : start + chunk], targets[start : start + chunk], differentiable_entropy
-        )
+        head(base, temperature, states[start : start + chunk], targets[start : start + chunk], differentiable_entropy)
         for start in range(0, len(targets), chunk)
     ]
     logprobs, entropies = (torch.cat(column) for column in zip(*parts, strict=True))
     index = (rows.to(base.device), columns.to(base.device))
     zeros = torch.zeros(mask.shape, device=base.device)
     return TokenLogprobs(zeros.index_put(index, logprobs), zeros.index_put(index, entropies), mask.to(base.device))
+
+
+def _own_head(
+    base: SharedBase, temperature: float, states: torch.Tensor, targets: torch.Tensor, entropic: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `_Head`, by all that the model itself does; the logits are computed again in the backward pass."""
+
+    def compute(states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logprobs = torch.log_softmax(base.lm_head(states).float() / temperature, -1)
+        chosen = logprobs.gather(-1, targets[:, None]).squeeze(-1)
+        return chosen, -(logprobs.exp() * logprobs).sum(-1)
+
+    found: tuple[torch.Tensor, torch.Tensor]
+    found = checkpoint(compute, states, use_reentrant=False) if torch.is_grad_enabled() else compute(states)
+    return found[0], found[1] if entropic else found[1].detach()
 
 
 class _Head(torch.autograd.Function):
@@ -71,7 +86,7 @@ class _Head(torch.autograd.Function):
         ctx: Any, base: SharedBase, temperature: float, states: torch.Tensor, targets: torch.Tensor, entropic: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         table, scores = base.lm_table, base.lm_head(states)
-        logits, weights = base.scratch(len(states), scores.shape[-1])
+        logits, weights = _scratch(base, len(states), scores.shape[-1])
         logits.copy_(scores)
         if temperature != 1:
             logits.div_(temperature)
@@ -95,6 +110,14 @@ class _Head(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None, torch.Tensor, None, None]:
         gradient = sum(slope * along[:, None] for slope, along in zip(ctx.saved_tensors, gradients, strict=False))
         return None, None, torch.as_tensor(gradient).to(ctx.dtype), None, None
+
+
+def _scratch(base: SharedBase, rows: int, width: int) -> torch.Tensor:
+    """The same fp32 buffer (2, rows, width) at every call: allocating one takes longer than using it."""
+    size = 2 * rows * width
+    if base.scratch is None or base.scratch.numel() < size or base.scratch.device != base.device:
+        base.scratch = torch.empty(size, device=base.device)
+    return base.scratch[:size].view(2, rows, width)
 
 
 def response_mask(response_ids: Sequence[Ids]) -> torch.Tensor:

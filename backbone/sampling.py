@@ -5,15 +5,16 @@ responses are batched or which process draws them. How a token is drawn is in `t
 computed in `decoding.py`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 import torch
 from pydantic import Field, field_validator
 
 from backbone.adapters import SharedBase
-from backbone.decoding import Decoder
+from backbone.decoding import decoder_for
 from backbone.token_draws import draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError
@@ -73,15 +74,21 @@ def sample(
     rows = rows if rows is not None else range(0, len(prompts) * group, group)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     found: dict[int, list[Sample]] = {}
-    step = max(1, batch // group)
-    for start in range(0, len(order), step):
-        chosen = order[start : start + step]
+    for chosen in _batches(base, prompts, order, max(1, batch // group)):
         drawn = _decode(base, [prompts[i] for i in chosen], [rows[i] for i in chosen], config, group, seed, on_token)
         for place, index in enumerate(chosen):
             found[index] = [one._replace(prompt=index) for one in drawn[place * group : (place + 1) * group]]
         if progress:
             progress(len(chosen) * group)
     return [one for index in range(len(prompts)) for one in found[index]]
+
+
+def _batches(base: SharedBase, prompts: Sequence[Ids], order: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Up to `most` prompts at a time, in this order; of one length where the model's cache allows no padding."""
+    alike = base.paths.decoding == "cached_alone"
+    for _, run in groupby(order, key=lambda index: len(prompts[index]) if alike else 0):
+        indices = list(run)
+        yield from (indices[start : start + most] for start in range(0, len(indices), most))
 
 
 def check_room(base: SharedBase, prompts: Sequence[Ids], max_new_tokens: int) -> None:
@@ -107,7 +114,7 @@ def _decode(
     base: SharedBase, prompts: Sequence[Ids], streams: Sequence[int], config: SamplingConfig, group: int, seed: int,
     on_token: Callable[[list[list[int]]], None] | None,
 ) -> list[Sample]:  # fmt: skip
-    decoder = Decoder(base, prompts, group, config.max_new_tokens)
+    decoder = decoder_for(base, prompts, group, config.max_new_tokens)
     rows = [
         _Row(index, [], [], uniforms(seed, streams[index // group] + index % group, config.max_new_tokens))
         for index in range(len(prompts) * group)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from foundation.files import read_jsonl, write_json
 from reward_model.evaluation.accuracy import clustered_interval
 from reward_model.rewards.registry import build
@@ -55,7 +56,7 @@ def main() -> None:
     """Measure, print, and write the figures."""
     options = _options()
     start = time.monotonic()
-    base = SharedBase.load(options.model)
+    base = load_shared_base(options.model)
     sets = {"blimp": blimp(options.blimp), "slips": slips(options.summaries, options.pairs, options.seed)}
     results: dict[str, Any] = {"command": " ".join(sys.argv), "model": options.model, "seed": options.seed}
     for name, pairs in sets.items():

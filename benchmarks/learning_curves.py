@@ -27,6 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.tokens import Ids, Renderer
 from benchmarks.rewards.runs import Runs
 from foundation.files import read_jsonl, write_json
@@ -116,7 +117,7 @@ def learn(name: str, seed: int, options: argparse.Namespace) -> Curve:
     from policy.native.train import train_policy
     from policy.trl.train_rloo_grpo import train_with_trl
 
-    base, config = SharedBase.load(options.model), config_of(name, options)
+    base, config = load_shared_base(options.model), config_of(name, options)
     curve: Curve = {key: [] for key in ("samples", "seconds", "reward", "kl")}
 
     def tell(row: Mapping[str, Any]) -> None:

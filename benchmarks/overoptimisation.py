@@ -27,6 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.sampling import SamplingConfig, sample
 from backbone.tokens import Ids
 from benchmarks.optimising.curves import at_same_kl, fit, turning
@@ -149,7 +150,7 @@ def train_proxy(folder: Path, seed: int, options: argparse.Namespace) -> Found:
     from reward_model.config import RewardConfig
     from reward_model.training.train import train_reward
 
-    base = SharedBase.load(options.model)
+    base = load_shared_base(options.model)
     gold, draw = Gold(base), random.Random(seed)
     asked = draw.sample(gold.prompts, len(gold.prompts))
     sampling = SamplingConfig(max_new_tokens=options.new_tokens, temperature=TEMPERATURE)
@@ -177,7 +178,7 @@ def _turn(text: str) -> list[dict[str, str]]:
 
 def best_of_n_curve(proxy: Path, seed: int, options: argparse.Namespace) -> Found:
     """Proxy and gold of the best of 1, 2, 4 ... responses by the proxy, with the KL by formula and as measured."""
-    base = SharedBase.load(options.model)
+    base = load_shared_base(options.model)
     gold, scorer = Gold(base), RewardScorer.load(proxy, base)
     prompts = gold.prompts[: options.prompts]
     sampling = SamplingConfig(max_new_tokens=options.new_tokens, temperature=TEMPERATURE)
@@ -201,7 +202,7 @@ def optimise(proxy: Path, seed: int, pessimism: float, options: argparse.Namespa
     from policy.config import PolicyConfig
     from policy.native.train import train_policy
 
-    base = SharedBase.load(options.model)
+    base = load_shared_base(options.model)
     gold = Gold(base)
     scorer = Watched(RewardScorer.load(proxy, base), gold, pessimism)
     config = PolicyConfig(

@@ -131,12 +131,13 @@ def _peak_bytes() -> int:
 def _ours(setting: Setting, steps: int, model: str, given: dict[str, Any], folder: Path) -> dict[str, Any]:
     import torch
 
-    from backbone.adapters import SharedBase, lora_config
+    from backbone.adapters import lora_config
+    from backbone.exactness import load_shared_base
     from policy.config import PolicyConfig
     from policy.native.train import train_policy
     from reward_model.scorer import RewardScorer
 
-    base = SharedBase.load(model, setting.dtype)
+    base = load_shared_base(model, setting.dtype)
     prompts = [base.renderer.prompt_ids(prompt) for prompt in everyday_prompts(setting.prompts)]
     if setting.forced:
         never = base.tokenizer.convert_tokens_to_ids(NEVER)

@@ -33,6 +33,7 @@ from scipy.stats import spearmanr
 
 from backbone.adapters import SharedBase
 from backbone.batching import by_length
+from backbone.exactness import load_shared_base
 from backbone.tokens import pad_right
 from benchmarks.rewards import selection
 from benchmarks.rewards.figures import draw_uncertainty
@@ -191,7 +192,7 @@ def _beside_ensemble(members: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _selection(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
     """Curves of accuracy against labels on the base's own features, scaled alike."""
-    base = SharedBase.load(options.model)
+    base = load_shared_base(options.model)
     both = [rendered(pair, base.renderer, sys.maxsize) for pair in to_pairs(rows)]
     chosen, rejected = (_features(base, [[*prompt, *two[side]] for prompt, two, _ in both]) for side in (0, 1))
     differences = (chosen - rejected) / torch.cat([chosen, rejected]).std(0).clamp(min=1e-6)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
 from labeling_ui.data_model import Message
@@ -162,7 +163,7 @@ def _serve(connection: Connection, model: _Model) -> None:
 
 
 def _load(model: _Model, adapter: Path | None) -> SharedBase:
-    base = SharedBase.load(model.name, model.dtype, model.device)
+    base = load_shared_base(model.name, model.dtype, model.device)
     if adapter is not None:
         base.load_adapter("policy", adapter)
     return base

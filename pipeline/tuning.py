@@ -15,6 +15,7 @@ from rich.console import Console
 
 from backbone.adapter_folder import read_adapter
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.loading.devices import choose_device, choose_dtype
 from foundation.files import Row, read_rows
 from pipeline.collection.prompts import HELD_OUT, TRAIN, check_later_stages, fitting_prompts
@@ -153,7 +154,7 @@ def _dpo(task: _Task) -> Sequence[Row]:
 def _base(config: Config, process: Accelerator | PartialState) -> SharedBase:
     """The base on this process's device, or on the configured one."""
     device = str(process.device) if config.device == "auto" else config.device
-    return SharedBase.load(config.model, config.dtype, device)
+    return load_shared_base(config.model, config.dtype, device)
 
 
 def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
@@ -163,7 +164,7 @@ def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
     if not sharded():
         return _base(config, state)
     dtype = str(choose_dtype(config.dtype, state.device)).removeprefix("torch.")
-    return SharedBase.load(config.model, dtype, "cpu")
+    return load_shared_base(config.model, dtype, "cpu")
 
 
 def last_figures(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

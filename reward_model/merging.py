@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from backbone.adapter_folder import read_adapter, take_head
-from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.merging import check_new, write_merged
 from reward_model.chat_template import closed
 from reward_model.model_card import CARD
@@ -29,7 +29,7 @@ def merge_reward(adapter: Path, folder: Path, model: str | None = None) -> None:
     """
     check_new(folder)
     name = check_reward_folder(adapter)
-    base = SharedBase.load(model or name, "float32", "cpu")
+    base = load_shared_base(model or name, "float32", "cpu")
     tokenizer = closed(base.tokenizer)
     classifier = as_classifier(base, base.base.config)
     if classifier is not None:

@@ -6,13 +6,14 @@ import torch
 from transformers import AutoTokenizer, OPTConfig, OPTForCausalLM
 
 from backbone.adapters import SharedBase, lora_config
+from backbone.exactness import load_shared_base
 
 PROMPTS = [[1, 5, 6, 7, 8], [1, 200, 30], [1, 9, 10, 11, 12, 13, 14, 15, 16], [1, 44]]
 
 
 def load(model: Path) -> SharedBase:
     """The model on the CPU in fp32."""
-    return SharedBase.load(str(model), "float32", "cpu")
+    return load_shared_base(str(model), "float32", "cpu")
 
 
 def save_opt(folder: Path, tiny_model: Path, dropout: float) -> Path:

@@ -1,5 +1,7 @@
 """Gated MLPs that keep two tensors of their width for the backward pass instead of four; the others are recomputed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -14,6 +16,7 @@ class FusedMLP(nn.Module):
     gate_proj: nn.Module
     up_proj: nn.Module
     down_proj: nn.Module
+    plain_class: type[nn.Module]
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d) to (..., d)."""
@@ -62,6 +65,20 @@ def fuse_mlps(model: nn.Module) -> None:
         weight = cast(nn.Linear, layers[0]).weight
         tried = torch.linspace(-2, 3, 2 * weight.shape[1], device=weight.device, dtype=weight.dtype).view(2, -1)
         expected = module(tried)
+        module.plain_class = kind  # type: ignore[assignment]
         module.__class__ = FusedMLP
         if not (module(tried) - expected).abs().max() <= 1e-3 * expected.abs().max():
             module.__class__ = kind
+
+
+@contextmanager
+def unfused_mlps(model: nn.Module) -> Iterator[None]:
+    """Let the MLPs compute by their own code."""
+    fused = [module for module in model.modules() if type(module) is FusedMLP]
+    try:
+        for module in fused:
+            module.__class__ = module.plain_class  # type: ignore[assignment]
+        yield
+    finally:
+        for module in fused:
+            module.__class__ = FusedMLP

@@ -6,6 +6,8 @@ names and files stay PEFT's. PEFT's own code computes what this does not cover: 
 variants, biases, several adapters at once, other layers than linear ones, quantised bases.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -92,8 +94,9 @@ def lora_forward(
     """Y = W x + c + s B A x, and what its gradient needs: the rows of x, and A x."""
     rows = x.reshape(-1, x.shape[-1])
     narrow = rows @ a.T
-    y = nn.functional.linear(rows, weight, bias).addmm_(narrow, b.T, alpha=scale)
-    return y.view(*x.shape[:-1], -1), rows, narrow
+    y = nn.functional.linear(x, weight, bias)  # not a view of another tensor: models may go on in place
+    y.view(-1, y.shape[-1]).addmm_(narrow, b.T, alpha=scale)
+    return y, rows, narrow
 
 
 def lora_gradients(
@@ -131,6 +134,19 @@ def unfuse_lora(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is FusedLoRALinear:
             module.__class__ = lora.Linear  # type: ignore[assignment]
+
+
+@contextmanager
+def unfused_lora(model: nn.Module) -> Iterator[None]:
+    """Let LoRA layers compute by PEFT's own code for a while."""
+    fused = [module for module in model.modules() if type(module) is FusedLoRALinear]
+    try:
+        for module in fused:
+            module.__class__ = lora.Linear  # type: ignore[assignment]
+        yield
+    finally:
+        for module in fused:
+            module.__class__ = FusedLoRALinear
 
 
 def use_prepacked(layer: nn.Module, weight: Tensor) -> bool:

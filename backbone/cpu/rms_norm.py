@@ -3,6 +3,8 @@
 Autograd would keep the input in fp32 and go over it a dozen times on the way back.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -14,6 +16,7 @@ class FusedRMSNorm(nn.Module):
 
     weight: Tensor
     variance_epsilon: float
+    plain_class: type[nn.Module]
 
     def forward(self, x: Tensor) -> Tensor:
         """Rounded to the dtype of `x` before the product with the weights, as transformers does."""
@@ -50,6 +53,20 @@ def fuse_norms(model: nn.Module) -> None:
             continue
         tried = torch.linspace(-2, 3, 2 * len(weight), device=weight.device, dtype=weight.dtype).view(2, -1)
         expected = module(tried)
+        module.plain_class = kind  # type: ignore[assignment]
         module.__class__ = FusedRMSNorm
         if not torch.allclose(module(tried), expected, rtol=0.02, atol=1e-3):
             module.__class__ = kind
+
+
+@contextmanager
+def unfused_norms(model: nn.Module) -> Iterator[None]:
+    """Let the norms compute by their own code."""
+    fused = [module for module in model.modules() if type(module) is FusedRMSNorm]
+    try:
+        for module in fused:
+            module.__class__ = module.plain_class  # type: ignore[assignment]
+        yield
+    finally:
+        for module in fused:
+            module.__class__ = FusedRMSNorm

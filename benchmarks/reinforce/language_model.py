@@ -19,13 +19,13 @@ from reward_model.rewards.mixture import compose
 
 def language_model(options: argparse.Namespace) -> dict[str, Any]:
     """A few steps of REINFORCE on the demo model, and the reward on prompts that it did not train on."""
-    from backbone.adapters import SharedBase
+    from backbone.exactness import load_shared_base
     from policy.config import PolicyConfig
     from policy.native.train import train_policy
     from policy.native.training_state import ADAPTER
     from policy.textbook.language_model import EnvironmentScorer, env_prompts
 
-    base = SharedBase.load(options.model)
+    base = load_shared_base(options.model)
     prompts, references = _tasks(options.tasks)
     held_out = len(prompts) // 3
     sides = [slice(held_out, None), slice(0, held_out)]

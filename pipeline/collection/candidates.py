@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.sampling import sample
 from foundation.errors import UserError
 from foundation.files import Row, content_id, read_rows, write_jsonl
@@ -33,7 +34,7 @@ def sample_candidates(
 
     The responses are the base's, or with `adapter` the last round's policy's.
     """
-    base = SharedBase.load(config.model, config.dtype, config.device)
+    base = load_shared_base(config.model, config.dtype, config.device)
     asked = fitting_prompts(run, config, base, console, TRAIN, config.collect.sampling.max_new_tokens)
     check_later_stages(run, config, base, console)
     if limit := config.collect.limit:  # each round asks the next so many

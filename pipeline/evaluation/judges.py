@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from foundation.errors import UserError
 from foundation.files import Row, write_json
 from pipeline.collection.prompts import HELD_OUT, fitting_prompts, more_prompts, tuned_on
@@ -34,7 +35,7 @@ def compare_with_base(
 
     `reward` is the reward model's folder, or None if the programmatic rewards judge.
     """
-    base = SharedBase.load(config.model, config.dtype, config.device)
+    base = load_shared_base(config.model, config.dtype, config.device)
     base.load_adapter(ADAPTER, adapter)
     asked = _unseen(run, config, base, console)[: config.evaluate.prompts]
     scorer = load_scorer(reward, base) if reward else programmed_judge(config.rewards, base, asked)

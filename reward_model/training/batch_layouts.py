@@ -16,7 +16,6 @@ from torch import Tensor
 
 from backbone.adapters import SharedBase
 from backbone.cpu.shared_prompts import LONGEST, Stream
-from backbone.hidden_states import cpu_attention_fits
 
 Layout = Literal["stream", "rows", "apart"]
 
@@ -106,7 +105,7 @@ def best_layout(base: SharedBase, example: dict[str, Any], max_length: int) -> L
 
     The layout "stream" has no padding; attention must then be that of `backbone/cpu/shared_prompt_attention.py`.
     """
-    if base.device.type == "cpu" and max_length <= LONGEST and cpu_attention_fits(base):
+    if base.device.type == "cpu" and max_length <= LONGEST and base.paths.scoring == "stream":
         return "stream"
     return "rows" if rows_agree(base, example) else "apart"
 

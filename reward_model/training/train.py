@@ -23,6 +23,7 @@ from backbone.adapters import SharedBase, lora_config
 from backbone.cpu.attention import use_attention
 from backbone.cpu.lora_layer import fuse_lora
 from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
+from backbone.exactness import load_shared_base
 from backbone.lora_targets import resolve_targets
 from backbone.training.activation_checkpointing import checkpointed
 from backbone.training.evaluation_mode import evaluation_mode
@@ -78,7 +79,7 @@ def train_reward(
     """
     began = time.monotonic()
     labels = select(config, rows, seed, held_out)
-    base = SharedBase.load(model, dtype, device)
+    base = load_shared_base(model, dtype, device)
     longest = min(config.max_length, base.renderer.max_length)
     basis = content_id(
         config.model_dump(), base.name, seed, str(base.base.dtype), [repr(label) for label in labels.train]

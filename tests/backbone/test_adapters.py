@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaF
 
 from backbone.adapter_folder import CONFIG, WEIGHTS
 from backbone.adapters import SharedBase, lora_config
+from backbone.exactness import load_shared_base
 from foundation.errors import UserError
 from tests.shared_base import add_random_adapter, load, logits
 
@@ -176,7 +177,7 @@ def test_merged_computes_what_the_adapter_does_and_gives_the_base_back(base: Sha
 
 
 def test_a_bfloat16_base_comes_back_bit_for_bit(tiny_model: Path) -> None:
-    base = SharedBase.load(str(tiny_model), "bfloat16", "cpu")
+    base = load_shared_base(str(tiny_model), "bfloat16", "cpu")
     add_random_adapter(base, "policy")
     assert {parameter.dtype for parameter in base.parameters("policy").values()} == {torch.bfloat16}
     before = {name: value.clone() for name, value in base.base.state_dict().items()}

@@ -11,6 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from policy.export import merge
 from tests.backbone.peft_adapters import IDS, logits, make_model, plain_adapter
 from tests.shared_base import load
@@ -97,7 +98,7 @@ def test_a_merged_folder_computes_what_the_adapter_does(models: dict[str, Path],
 def test_a_16_bit_base_is_merged_as_well(tiny_model: Path, tmp_path: Path, kind: str) -> None:
     model = make_model(kind, tmp_path / "model", tiny_model, torch.bfloat16)
     plain_adapter(model, tmp_path / "adapter", target_modules=["c_attn", "c_proj"] if kind == "gpt2" else ATTENTION)
-    base = SharedBase.load(str(model), "bfloat16", "cpu")
+    base = load_shared_base(str(model), "bfloat16", "cpu")
     base.load_adapter("policy", tmp_path / "adapter")
     reference = _ours(base).float()
     with base.using("policy"), torch.no_grad():

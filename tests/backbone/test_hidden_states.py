@@ -8,6 +8,7 @@ import torch
 from backbone import hidden_states
 from backbone.adapters import SharedBase
 from backbone.hidden_states import last_states, shares_prompts, states_before
+from backbone.own_function import Paths
 from tests.shared_base import add_random_adapter
 
 PROMPTS = [[1, 5, 6, 7, 8]] * 3 + [[1, 200, 30]] + [[1, 9, 10, 11]] * 2 + [[1, 200, 30]]
@@ -16,9 +17,9 @@ RESPONSES = [[30, 31, 2], [7], [9, 9, 9, 200, 2], [100, 2], [40, 41, 42], [43, 2
 
 def _both(base: SharedBase, states: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """What `states` gives in a stream and in padded rows."""
-    base.cpu_attention = True
+    base.paths = Paths("stream")
     stream = states(base, PROMPTS, RESPONSES)
-    base.cpu_attention = False
+    base.paths = Paths("padded")
     return stream, states(base, PROMPTS, RESPONSES)
 
 
@@ -40,25 +41,22 @@ def test_a_stream_gives_the_states_and_gradients_of_padded_rows(base: SharedBase
 
 
 def test_responses_to_one_prompt_do_not_see_one_another(base: SharedBase) -> None:
-    base.cpu_attention = True
+    base.paths = Paths("stream")
     before = last_states(base, [[1, 5, 6]] * 2, [[30, 31], [7, 8, 9]])
     after = last_states(base, [[1, 5, 6]] * 2, [[30, 31], [200, 201]])
     torch.testing.assert_close(before[0], after[0], atol=1e-6, rtol=0)
     assert (before[1] - after[1]).abs().max() > 1e-3
 
 
-def test_a_model_with_other_attention_goes_the_ordinary_way(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shares_prompts(base, PROMPTS, RESPONSES)
-    base.cpu_attention = None
-    monkeypatch.setattr(base.base.config, "layer_types", ["sliding_attention", "full_attention"], raising=False)
-    assert not shares_prompts(base, PROMPTS, RESPONSES)
-
-
-def test_a_model_that_gives_other_states_in_a_stream_goes_the_ordinary_way(
-    base: SharedBase, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hidden_states, "last_states", lambda *args: torch.randn(3, base.hidden_size))
-    assert not shares_prompts(base, PROMPTS, RESPONSES)
+def test_rows_of_one_length_at_a_time_give_the_states_and_gradients_of_padded_rows(base: SharedBase) -> None:
+    add_random_adapter(base, "policy", trainable=True)
+    found = []
+    for way in ("alone", "padded"):
+        base.paths = Paths(way)
+        with base.using("policy"):
+            states = states_before(base, PROMPTS, RESPONSES)
+            found.append((states, torch.autograd.grad(states.square().sum(), list(base.parameters("policy").values()))))
+    torch.testing.assert_close(found[0], found[1], atol=1e-3, rtol=1e-4)
 
 
 def test_long_rows_go_the_ordinary_way(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import torch
 
 from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs, response_mask
+from backbone.own_function import Paths
 from backbone.tokens import pad_right
 from tests.shared_base import PROMPTS, add_random_adapter
 
@@ -74,7 +75,7 @@ def test_a_row_does_not_depend_on_its_batch(base: SharedBase) -> None:
 
 
 def test_what_padding_holds_does_not_matter(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
-    base.cpu_attention = False  # a packed stream has no padding
+    base.paths = Paths("padded")  # a stream has none
     before = response_logprobs(base, PROMPTS, RESPONSES)
     monkeypatch.setattr("backbone.hidden_states.pad_right", lambda sequences, pad_id: pad_right(sequences, 77))
     after = response_logprobs(base, PROMPTS, RESPONSES)

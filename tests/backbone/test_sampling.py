@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from scipy.stats import chisquare
 
 from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
+from backbone.own_function import DECODING, Decoding
 from backbone.sampling import Sample, SamplingConfig, sample
 from backbone.token_draws import draw, uniforms
 from foundation.errors import UserError
@@ -64,10 +66,10 @@ def test_only_the_likeliest_tokens_come_with_top_k(top_k: int, top_p: float) -> 
     torch.testing.assert_close(logprobs.double(), expected[tokens].log(), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_the_steps_own_attention_samples_what_the_models_does(base: SharedBase, own: bool) -> None:
+@pytest.mark.parametrize("decoding", DECODING)
+def test_every_way_of_decoding_samples_by_the_models_probabilities(base: SharedBase, decoding: Decoding) -> None:
     add_random_adapter(base, "policy")
-    base.cpu_attention = own
+    base.paths = replace(base.paths, decoding=decoding)
     with base.using("policy"):
         drawn = sample(base, PROMPTS, CONFIG, group=3)
         again = response_logprobs(base, [PROMPTS[one.prompt] for one in drawn], [one.response_ids for one in drawn])
@@ -238,7 +240,6 @@ def _count_tokens(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> list[int
 
 
 def test_a_prompt_is_prefilled_once_for_its_whole_group(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
-    base.cpu_attention = True
     counts = _count_tokens(base, monkeypatch)
     sample(base, PROMPTS[2:3], SamplingConfig(max_new_tokens=3, temperature=1.0), group=6)
     assert counts == [len(PROMPTS[2]), 6, 6]
@@ -246,7 +247,6 @@ def test_a_prompt_is_prefilled_once_for_its_whole_group(base: SharedBase, monkey
 
 def test_finished_responses_leave_the_batch_four_at_a_time(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
     _favour(base, monkeypatch, base.renderer.eos_ids[0], 4.0)
-    base.cpu_attention = True
     counts = _count_tokens(base, monkeypatch)
     samples = sample(base, PROMPTS[:1], CONFIG, group=16)
     going = [sum(len(one.response_ids) > step for one in samples) for step in range(1, len(counts))]

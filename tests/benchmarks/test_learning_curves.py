@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from benchmarks import learning_curves
 from policy.config import check_config
 
@@ -35,7 +35,7 @@ def test_a_reward_that_was_not_reached_has_no_samples() -> None:
 
 
 def test_the_reward_counts_short_words(tiny_model: Path) -> None:
-    base = SharedBase.load(str(tiny_model), "float32", "cpu")
+    base = load_shared_base(str(tiny_model), "float32", "cpu")
     texts = ["the cat walked", "walked", "", "1 2 3"]
     scores = learning_curves.ShortWords(base.renderer).score([[1]] * 4, [base.renderer.response_ids(t) for t in texts])
     assert scores.tolist() == pytest.approx([2 / 3, 0.0, 0.0, 0.0])

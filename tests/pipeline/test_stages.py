@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.sampling import sample
 from foundation.files import read_json, sha256_of, write_jsonl
 from labeling_ui.store.store import Store
@@ -116,7 +116,7 @@ def test_repeats_are_not_counted_as_more_than_there_is_to_do(tiny_settings: list
 
 def sampled(config: Config, run: Path, adapter: str | None) -> list[str]:
     """What this adapter answers to the training prompts from the second round's random streams."""
-    base = SharedBase.load(config.model, config.dtype, config.device)
+    base = load_shared_base(config.model, config.dtype, config.device)
     if adapter:
         base.load_adapter("policy", run / adapter)
     asked = [row["prompt"] for row in tiny.rows(run / "round-001" / "prompts.jsonl") if row["split"] == "train"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from reward_model.config import RewardConfig
 from reward_model.scorer import RewardScorer
 from reward_model.training.train import train_reward
@@ -25,7 +26,7 @@ def trained(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 @pytest.fixture(scope="module")
 def base(tiny_model: Path) -> SharedBase:
-    return SharedBase.load(str(tiny_model), "float32", "cpu")
+    return load_shared_base(str(tiny_model), "float32", "cpu")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification, pipeline
 
-from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from reward_model.merging import HEAD, merge_reward
 from reward_model.model_card import load_snippet
 from reward_model.scorer import RewardScorer
@@ -83,7 +83,7 @@ def test_a_second_reward_model_lies_on_the_same_base(model: Path, scores: torch.
 
 
 def test_a_class_that_pools_elsewhere_is_not_taken(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = SharedBase.load(str(tiny_model), **CPU)
+    base = load_shared_base(str(tiny_model), **CPU)
     config = AutoConfig.from_pretrained(tiny_model)
     assert as_classifier(base, config) is not None
     usual = LlamaForSequenceClassification.forward

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from foundation.errors import UserError
 from foundation.files import read_json
 from reward_model.ensemble import Ensemble, load_scorer
@@ -37,7 +38,7 @@ def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture
 def base(tiny_model: Path) -> SharedBase:
-    return SharedBase.load(str(tiny_model), "float32", "cpu")
+    return load_shared_base(str(tiny_model), "float32", "cpu")
 
 
 def ids(base: SharedBase) -> tuple[list[list[int]], list[list[int]]]:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backbone.adapters import SharedBase, lora_config
+from backbone.exactness import load_shared_base
 from foundation.errors import UserError
 from reward_model.labels.reading import to_pair
 from reward_model.labels.rendering import rendered
@@ -19,7 +20,7 @@ from tests.reward_model.planted import planted
 
 @pytest.fixture(scope="module")
 def base(tiny_model: Path) -> SharedBase:
-    return SharedBase.load(str(tiny_model), "float32", "cpu")
+    return load_shared_base(str(tiny_model), "float32", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +136,11 @@ def test_an_adapter_of_another_base(folder, tmp_path):
     config.hidden_size, config.intermediate_size = 48, 96
     AutoModelForCausalLM.from_config(config).save_pretrained(other)
     with pytest.raises(UserError, match="does not fit"):
-        RewardScorer.load(folder, SharedBase.load(str(other), "float32", "cpu"))
+        RewardScorer.load(folder, load_shared_base(str(other), "float32", "cpu"))
 
 
 def test_a_score_that_is_not_a_number_names_its_samples(folder, tiny_model):
-    scorer = RewardScorer.load(folder, SharedBase.load(str(tiny_model), "float32", "cpu"))
+    scorer = RewardScorer.load(folder, load_shared_base(str(tiny_model), "float32", "cpu"))
     prompts, responses = samples(scorer)
     rare = scorer.base.tokenizer.convert_tokens_to_ids("~")
     responses[3] = [rare, responses[3][-1]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.loading import demo_model as demo  # the fixture has its name
 from backbone.loading.models import resolve_model
 from backbone.sampling import SamplingConfig, sample
@@ -70,7 +70,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind_and_the_next_call_makes_t
 
 
 def test_the_demo_model_answers_a_question(demo_model: Path) -> None:
-    base = SharedBase.load(str(demo_model), "auto", "cpu")
+    base = load_shared_base(str(demo_model), "auto", "cpu")
     prompt = base.renderer.prompt_ids([{"role": "user", "content": "What is the capital of France?"}])
     (one,) = sample(base, [prompt], SamplingConfig(max_new_tokens=24, temperature=0))
     assert "Paris" in base.renderer.text(one.response_ids)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.sampling import SamplingConfig
 from foundation.errors import UserError
 from foundation.files import write_jsonl
@@ -24,7 +25,7 @@ SOURCE = {"model": "tiny", "adapter": None, "round": 0}
 
 @pytest.fixture(scope="module")
 def base(tiny_model: Path) -> SharedBase:
-    return SharedBase.load(str(tiny_model), "float32", "cpu")
+    return load_shared_base(str(tiny_model), "float32", "cpu")
 
 
 def asked(number: int = 20) -> list[dict[str, Any]]:

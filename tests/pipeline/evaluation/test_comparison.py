@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from backbone.adapters import SharedBase, lora_config
+from backbone.exactness import load_shared_base
 from backbone.sampling import SamplingConfig
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluation import comparison as module
@@ -23,7 +24,7 @@ PROMPTS = [{"id": topic, "prompt": ask(f"tell me of the {topic}")} for topic in 
 @pytest.fixture(scope="module")
 def base(tiny_model: Path) -> SharedBase:
     """With an adapter "same" that changes nothing, and one, "other", that does."""
-    base = SharedBase.load(str(tiny_model), "float32", "cpu")
+    base = load_shared_base(str(tiny_model), "float32", "cpu")
     base.add_adapter("same", lora_config(4, 8))
     base.add_adapter("other", lora_config(4, 8))
     with torch.no_grad():

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from backbone.adapter_folder import WEIGHTS
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from policy.native.master_weights import MasterWeights
 from policy.native.rollout import Rollout
 from policy.native.train import train_policy
@@ -28,7 +29,7 @@ SUMS = CONFIG.model_copy(update={"group": 2, "micro_batch": 1, "kl_coefficient":
 
 def base16(model: Path) -> SharedBase:
     """The tiny model in bfloat16."""
-    return SharedBase.load(str(model), "bfloat16", "cpu")
+    return load_shared_base(str(model), "bfloat16", "cpu")
 
 
 def copies(n: int) -> Rollout:
@@ -94,7 +95,7 @@ def test_the_gradient_of_a_value_adapter_is_summed_in_fp32(tiny_model: Path) -> 
 @pytest.fixture
 def before(tiny_model: Path, tmp_path: Path) -> Path:
     """An adapter as training writes it, with numbers that bfloat16 cannot hold."""
-    base = SharedBase.load(str(tiny_model), "float32", "cpu")
+    base = load_shared_base(str(tiny_model), "float32", "cpu")
     add_random_adapter(base, "before")
     base.save_adapter("before", tmp_path / "before")
     return tmp_path / "before"

@@ -8,9 +8,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backbone.adapters import SharedBase
 from backbone.cpu.attention import use_attention
 from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
+from backbone.exactness import load_shared_base
 from backbone.loading.models import load_tokenizer
 from backbone.tokens import Renderer, pad_left, pad_right
 from reward_model.labels.encoding import LabelEncoding
@@ -94,7 +94,7 @@ def test_a_comparison_given_twice_is_one_of_twice_the_weight(renderer, scores, w
 
 @pytest.mark.parametrize("layout", ["stream", "rows"])
 def test_every_layout_gives_the_same_states_in_the_same_order(renderer, tiny_model, layout):
-    base = SharedBase.load(str(tiny_model), "float32", "cpu")
+    base = load_shared_base(str(tiny_model), "float32", "cpu")
     data = to_sequences(MIXED, LabelEncoding.of(MIXED), renderer, 64).dataset
     batches = [LabelCollator(renderer.pad_id, one)(list(data)) for one in (layout, "apart")]
     attention = [SHARED_PROMPT_ATTENTION if layout == "stream" else None, None]
@@ -121,7 +121,7 @@ def test_places_in_a_batch_are_counted_on_from_sequence_to_sequence(renderer):
 
 
 def test_the_side_of_the_padding_changes_no_state(renderer, tiny_model):
-    base = SharedBase.load(str(tiny_model), "float32", "cpu")
+    base = load_shared_base(str(tiny_model), "float32", "cpu")
     sequences = [[*renderer.prompt_ids(HELLO), *renderer.response_ids(text)] for text in TEXTS]
     found = []
     for pad in (pad_left, pad_right):

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from backbone.training.whole_checkpoints import last_whole_checkpoint
 from foundation.errors import UserError
 from reward_model.config import RewardConfig
@@ -45,14 +46,14 @@ def test_a_planted_preference_is_learned(trained):
 
 
 def test_the_first_score_of_every_response_is_zero(tiny_model):
-    base = SharedBase.load(str(tiny_model), **CPU)
+    base = load_shared_base(str(tiny_model), **CPU)
     add_score_head(base)
     ids = torch.tensor([[5, 6, 7]])
     assert not base.base.score(base.hidden_states(ids, torch.ones_like(ids))).any()
 
 
 def test_sharing_a_prompt_changes_no_score(tiny_model):
-    base = SharedBase.load(str(tiny_model), **CPU)
+    base = load_shared_base(str(tiny_model), **CPU)
     labels = to_labels(planted(6, per_prompt=3))
     data = to_sequences(labels, LabelEncoding.of(labels), base.renderer, 256).dataset
     assert len(data) == 6
@@ -76,7 +77,7 @@ def test_a_response_does_not_see_the_other():
 
 @pytest.mark.parametrize(("longest", "expected"), [(256, "stream"), (4096, "rows")])
 def test_a_stream_where_it_pays_else_rows(tiny_model, longest, expected):
-    base = SharedBase.load(str(tiny_model), **CPU)
+    base = load_shared_base(str(tiny_model), **CPU)
     labels = to_labels(planted(2))
     example = to_sequences(labels, LabelEncoding.of(labels), base.renderer, 256).dataset[0]
     assert best_layout(base, example, longest) == expected
@@ -209,7 +210,7 @@ def test_other_settings_do_not_go_on_from_old_checkpoints(tiny_model, tmp_path):
 
 def test_the_folder_loads_without_this_project(trained, tiny_model, tmp_path):
     folder, _ = trained
-    base = SharedBase.load(str(tiny_model), **CPU)
+    base = load_shared_base(str(tiny_model), **CPU)
     both = [rendered(pair, base.renderer, 256) for pair in to_pairs(planted(4, seed=3))]
     chosen = [[*prompt, *responses[0]] for prompt, responses, _ in both]
     script = (

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
 from reward_model.labels.comparisons import comparisons
 from reward_model.labels.reading import to_labels
 from reward_model.labels.records import Pair
@@ -56,7 +56,7 @@ def judged(kind: str, prompts: int, seed: int = 0) -> list[dict[str, Any]]:
 
 def scores_of(folder: Path, tiny_model: Path) -> torch.Tensor:
     """By the trained model, scores of best, middle and worst to new prompts: (prompts, 3)."""
-    scorer = RewardScorer.load(folder, SharedBase.load(str(tiny_model), **CPU))
+    scorer = RewardScorer.load(folder, load_shared_base(str(tiny_model), **CPU))
     renderer = scorer.base.renderer
     prompts = [renderer.prompt_ids([{"role": "user", "content": f"a {word}"}]) for word in WORDS for _ in range(3)]
     said = [renderer.response_ids(f"the cat {end}") for _ in WORDS for end in (BEST, MIDDLE, WORST)]
@@ -122,7 +122,7 @@ def test_what_length_explains_is_kept_out_of_the_score(tiny_model, tmp_path):
     for debias in (0.0, 1.0):
         config = CONFIG.model_copy(update={"length_debias": debias, "epochs": 1.0})
         figures = train_reward(config, str(tiny_model), rows, tmp_path / str(debias), **CPU)
-        scorer = RewardScorer.load(tmp_path / str(debias), SharedBase.load(str(tiny_model), **CPU))
+        scorer = RewardScorer.load(tmp_path / str(debias), load_shared_base(str(tiny_model), **CPU))
         ids = [scorer.base.renderer.response_ids(" ".join(["the cat"] * n)) for n in (6, 1)]
         long, short = scorer.score([scorer.base.renderer.prompt_ids([{"role": "user", "content": "go"}])] * 2, ids)
         gaps.append(float(long - short))
