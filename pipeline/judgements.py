@@ -41,6 +41,7 @@ def write_preferences(store: Store, folder: Path) -> dict[str, Any]:
     write_jsonl(folder / "preferences.jsonl", found.rows)
     return {
         "pairs": len(found.rows), "ties": found.ties, "both_bad": found.both_bad, "skipped": found.skipped,
+        "split": found.split,
         "judgements": counts.judgements, "simulated_judgements": counts.simulated_judgements,
     }  # fmt: skip
 
@@ -49,8 +50,9 @@ def write_other_labels(store: Store, folder: Path) -> dict[str, Any]:
     """Write `folder/other_labels.jsonl`; returns how many of each kind."""
     rows = beyond_preferences(store)
     write_jsonl(folder / "other_labels.jsonl", rows)
-    rankings, ratings = (sum(field in row for row in rows) for field in ("ranks", "score"))
-    return {"ties": len(rows) - rankings - ratings, "rankings": rankings, "ratings": ratings}
+    rankings, ratings, split = (sum(field in row for row in rows) for field in ("ranks", "score", "decided"))
+    ties = len(rows) - rankings - ratings - split
+    return {"ties": ties, "split": split, "rankings": rankings, "ratings": ratings}
 
 
 def check_judged(run: Run, counts: Counts) -> None:

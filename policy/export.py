@@ -129,12 +129,18 @@ A LoRA adapter for `{base}`, tuned {how}.
 | judgements by people | {people} |
 | judgements by simulated annotators | {simulated} |
 | preference pairs | {labels["pairs"]} |
-{traced}
+{traced}{_VOTES if labels["pairs"] else ""}
 ## Settings
 
 | setting | value |
 |---|---|
 {rows}"""
+
+
+_VOTES = """
+A pair is a preference if more annotators said so than said anything else of it, and their votes, weighted by skill,
+make it at least twice as likely. Pairs that annotators split on, ties and pairs of two bad responses are not among them.
+"""
 
 
 def _cell(value: object) -> str:

@@ -62,6 +62,11 @@ def check_text(text: str, where: str) -> None:
         raise UserError(f"{where} holds a character that cannot be stored (NUL, or half of a surrogate pair).")
 
 
+def is_unchanged(rewrite: str, response: str) -> bool:
+    """Whether a rewrite is the response itself; browsers write every line break in one way, whatever it was."""
+    return rewrite.strip().splitlines() == response.strip().splitlines()
+
+
 def _check_preference(answer: Answer, task: Task, where: str) -> None:
     if (answer.winner is not None) != (answer.verdict == "preferred"):
         raise UserError(f'{where} says "{answer.verdict}", but its winner is {answer.winner}.')

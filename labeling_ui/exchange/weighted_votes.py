@@ -18,13 +18,17 @@ from labeling_ui.quality.label_reader import read_labels
 from labeling_ui.store.store import Store
 
 SAME = 1e-9  # sums of weights that differ by less are equal
+RIGHT = 0.8  # how often a vote of weight 1 is right: what is assumed of annotators of whom nothing is known
+CLEAR = 2.0  # how many times as likely as anything else a decision is
+TIE = "tie"
+BOTH_BAD = "both_bad"
 
 
 @dataclass(frozen=True, slots=True)
 class VotedLabels:
     """What the store holds of one campaign or of all, without gold tasks and repeats."""
 
-    campaigns: Mapping[str, Campaign]
+    versions: Mapping[tuple[str, int], Campaign]
     prompts: Mapping[str, Prompt]
     candidates: Mapping[str, Candidate]
     tasks: Sequence[Task]
@@ -33,6 +37,10 @@ class VotedLabels:
     weights: Mapping[tuple[str, str], float]  # by campaign and annotator
     simulated: Mapping[str, bool]
 
+    def campaign_of(self, task: Task) -> Campaign:
+        """What annotators were asked of the task: a rating is on the scale that it was given on."""
+        return self.versions[task.campaign, task.version]
+
     def weight(self, task: Task, judgement: Judgement) -> float:
         """What a judgement of this task counts."""
         return self.weights.get((task.campaign, judgement.annotator_id), 1.0)
@@ -40,17 +48,55 @@ class VotedLabels:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one annotator said of two responses; no winner is a tie. `left` was shown on the left, if two were shown."""
+    """What one annotator said of two responses: the winner's id, `TIE` or `BOTH_BAD`.
+
+    `weight` is what it counts, `whole` what the answer counts that it is a part of: a ranking says several things.
+    `left` was shown on the left, if two were shown.
+    """
 
     annotator_id: str
-    winner: str | None
+    said: str
     weight: float
+    whole: float
     strength: int | None = None
     left: str | None = None
+
+    @property
+    def winner(self) -> str | None:
+        """The response that is preferred, if one is."""
+        return None if self.said in (TIE, BOTH_BAD) else self.said
 
     def on_left(self, candidate: str) -> bool | None:
         """Whether this response was shown on the left; None if that is not known."""
         return None if self.left is None else self.left == candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the votes on two responses come to: the likeliest of either winner's id, `TIE` and `BOTH_BAD`.
+
+    `probability` is its posterior. `decided`: it is at least `CLEAR` times as likely as anything else, and more people
+    said it than anything else.
+    """
+
+    said: str
+    probability: float
+    decided: bool
+
+
+def decide(votes: Sequence[Vote], one: str, other: str) -> Decision:
+    """The posterior of the votes (docs/maths.md): a vote of weight 1 is right with probability `RIGHT`."""
+    outcomes = (one, other, TIE, BOTH_BAD)
+    people = Counter(vote.said for vote in votes)
+    evidence = {
+        each: math.log(RIGHT / (1 - RIGHT)) * math.fsum(vote.whole for vote in votes if vote.said == each)
+        for each in outcomes
+    }
+    top = max(outcomes, key=lambda each: (evidence[each], people[each]))
+    rest = [each for each in outcomes if each != top]
+    odds = [math.exp(evidence[each] - evidence[top]) for each in rest]
+    decided = all(people[top] > people[each] for each in rest) and max(odds) <= 1 / CLEAR
+    return Decision(top, 1 / (1 + math.fsum(odds)), decided)
 
 
 def read_votes(store: Store, campaign: str | None = None) -> VotedLabels:
@@ -64,7 +110,7 @@ def read_votes(store: Store, campaign: str | None = None) -> VotedLabels:
     for judgement in labels.judgements:
         judgements[judgement.task_id].append(judgement)
     return VotedLabels(
-        campaigns=labels.campaigns,
+        versions=labels.versions,
         prompts=prompts,
         candidates={candidate.id: candidate for candidate in store.candidates()},
         tasks=ordinary,
@@ -83,31 +129,19 @@ def read_votes(store: Store, campaign: str | None = None) -> VotedLabels:
 def votes_of(labels: VotedLabels, task: Task) -> dict[tuple[str, str], list[Vote]]:
     """By two of the task's candidates: the votes that compare them."""
     votes: dict[tuple[str, str], list[Vote]] = defaultdict(list)
-    judgements = labels.judgements.get(task.id, ())
-    said = Counter(judgement.answer.verdict for judgement in judgements)
-    if said["both_bad"] > said["tie"] and not said["preferred"]:
-        return {}
-    for judgement in judgements:
-        answer, weight = judgement.answer, labels.weight(task, judgement)
-        if answer.verdict in ("preferred", "tie"):
+    for judgement in labels.judgements.get(task.id, ()):
+        answer, weight, who = judgement.answer, labels.weight(task, judgement), judgement.annotator_id
+        if answer.verdict in ("preferred", TIE, BOTH_BAD):
             one, other = task.candidates
             left = judgement.shown[0] if len(judgement.shown) == 2 else None
-            votes[one, other].append(Vote(judgement.annotator_id, answer.winner, weight, answer.strength, left))
+            votes[one, other].append(Vote(who, answer.winner or answer.verdict, weight, weight, answer.strength, left))
         elif answer.verdict == "ranked":
             place = {candidate: group for group, equals in enumerate(answer.ranking) for candidate in equals}
             share = weight / math.comb(len(place), 2)
             for one, other in combinations(sorted(place), 2):
-                winner = None if place[one] == place[other] else min(one, other, key=place.__getitem__)
-                votes[one, other].append(Vote(judgement.annotator_id, winner, share))
+                said = TIE if place[one] == place[other] else min(one, other, key=place.__getitem__)
+                votes[one, other].append(Vote(who, said, share, weight))
     return votes
-
-
-def majority(votes: Sequence[Vote], one: str, other: str) -> str | None:
-    """The one of two responses that more weight prefers; None if it is the same."""
-    for_one, for_other = (total(vote for vote in votes if vote.winner == each) for each in (one, other))
-    if abs(for_one - for_other) < SAME:
-        return None
-    return one if for_one > for_other else other
 
 
 def total(votes: Iterable[Vote]) -> float:

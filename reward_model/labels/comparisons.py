@@ -13,11 +13,14 @@ def comparisons(labels: Sequence[Label]) -> list[Pair]:
     """Which of two responses to one prompt the labels prefer, over all aspects: the pairs to measure a reward model on.
 
     A ranking gives every two responses in different places, sharing its weight; ratings every two responses whose mean
-    differs, each rating counted on a scale of 0 to 1, less its annotator's mean. Ties give none.
+    differs, each rating counted on a scale of 0 to 1, less its annotator's mean. Ties, and pairs that people split on,
+    give none.
     """
     pairs = []
     for label in labels:
         if isinstance(label, Pair):
+            if not label.decided:
+                continue
             if label.p_chosen > 0.5:
                 pairs.append(label)
             elif label.p_chosen < 0.5:

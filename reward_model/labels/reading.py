@@ -108,14 +108,15 @@ def _read_pair(row: Row) -> Pair:
         if both[1][:-1] != prompt:
             raise ValueError("the two conversations differ before their last turn.")
         chosen, rejected = (messages[-1:] for messages in both)
-    p_chosen, p_tie = _number(row, "p_chosen", 1.0, 0, 1), _number(row, "p_tie", 0.0, 0, 1)
+    p_chosen = _number(row, "p_chosen", 1.0, 0, 1)
+    p_tie = _number(row, "p_tie", 0.0, 0, 1) + _number(row, "p_both_bad", 0.0, 0, 1)  # both prefer neither
     if p_tie / 2 > min(p_chosen, 1 - p_chosen) + 1e-6:
         raise ValueError(
             f'"p_chosen" counts a tie as one half, so {p_chosen:g} does not go with a "p_tie" of {p_tie:g}.'
         )
     return Pair(
         _turns(prompt), _reply(chosen, "chosen"), _reply(rejected, "rejected"), _number(row, "margin", 0.0),
-        _weight(row), p_chosen, p_tie, _aspect(row),
+        _weight(row), p_chosen, p_tie, _aspect(row), row.get("decided") is not False,
     )  # fmt: skip
 
 

@@ -32,7 +32,8 @@ class Pair(_Labelled):
     """Two responses to one prompt, the preferred one first, and by how much it is preferred (0 to 1).
 
     Of annotators of total `weight`, a share `p_chosen` preferred the first, a tie counting one half, and a share
-    `p_tie` found them equal. A negative `margin` goes with a second response that was preferred.
+    `p_tie` preferred neither. If it is not `decided`, they split, and neither is the better one: what is learned from
+    it is how they split. A negative `margin` goes with a second response that was preferred.
     """
 
     prompt: tuple[Message, ...]
@@ -43,6 +44,7 @@ class Pair(_Labelled):
     p_chosen: float = 1.0
     p_tie: float = 0.0
     aspect: str = OVERALL
+    decided: bool = True
 
     @property
     def responses(self) -> tuple[str, ...]:
@@ -51,7 +53,7 @@ class Pair(_Labelled):
 
     def row(self) -> dict[str, Any]:
         """The pair in the format of `preferences.jsonl`."""
-        known = {"weight": 1.0, "p_chosen": 1.0, "p_tie": 0.0, "aspect": OVERALL}
+        known = {"weight": 1.0, "p_chosen": 1.0, "p_tie": 0.0, "aspect": OVERALL, "decided": True}
         return {
             "prompt": list(self.prompt),
             "chosen": [{"role": "assistant", "content": self.chosen}],

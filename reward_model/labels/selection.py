@@ -105,6 +105,8 @@ def _simplified(config: RewardConfig, label: Label) -> Label | None:
         voted = 1 - label.p_tie
         label = replace(label, p_chosen=(label.p_chosen - label.p_tie / 2) / voted, p_tie=0.0)
     if not config.soft_labels:
+        if not label.decided:
+            return None
         if even:
             return replace(label, p_chosen=0.5, p_tie=1.0) if label.p_tie else None
         label = replace(label, p_chosen=float(label.p_chosen > 0.5), p_tie=0.0)

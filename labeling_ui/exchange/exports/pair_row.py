@@ -1,4 +1,4 @@
-"""The row of two responses and the votes on them, which preferences and ties share."""
+"""The row of two responses and the votes on them, which preferences, ties and soft pairs share."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from foundation.files import Row
 from labeling_ui.data_model import Task
 from labeling_ui.exchange.exports.messages import prompt_messages, reply_messages
-from labeling_ui.exchange.weighted_votes import Vote, VotedLabels, total
+from labeling_ui.exchange.weighted_votes import BOTH_BAD, TIE, Vote, VotedLabels, decide, total
 
 _SMALLEST_MARGIN = 0.01
 
@@ -15,7 +15,7 @@ def pair_row(labels: VotedLabels, task: Task, chosen: str, rejected: str, votes:
     """The row; `preferences.preferences` says what its fields mean."""
     weight = total(votes)
     won = total(vote for vote in votes if vote.winner == chosen)
-    tied = total(vote for vote in votes if vote.winner is None)
+    tied, bad = (total(vote for vote in votes if vote.said == said) for said in (TIE, BOTH_BAD))
     votes = sorted(votes, key=lambda vote: vote.annotator_id)
     annotators = [vote.annotator_id for vote in votes]
     row = {
@@ -23,9 +23,11 @@ def pair_row(labels: VotedLabels, task: Task, chosen: str, rejected: str, votes:
         "chosen": reply_messages(labels.candidates[chosen].response),
         "rejected": reply_messages(labels.candidates[rejected].response),
         "weight": round(weight, 6),
-        "p_chosen": (won + tied / 2) / weight,
+        "p_chosen": (won + (tied + bad) / 2) / weight,
         "p_tie": tied / weight,
-        "origin": "ranking" if labels.campaigns[task.campaign].kind == "ranking" else "pair",
+        "p_both_bad": bad / weight,
+        "posterior": round(decide(votes, chosen, rejected).probability, 6),
+        "origin": "ranking" if labels.campaign_of(task).kind == "ranking" else "pair",
         "ids": {"prompt": task.prompt_id, "chosen": chosen, "rejected": rejected},
         "annotators": annotators,
         "votes": [0.5 if vote.winner is None else float(vote.winner == chosen) for vote in votes],

@@ -1,9 +1,10 @@
 """Preference rows of pairs, rankings and rewrites:
 
-    {"prompt", "chosen", "rejected", "weight", "p_chosen", "p_tie", "margin"?, ...}
+    {"prompt", "chosen", "rejected", "weight", "p_chosen", "p_tie", "p_both_bad", "posterior", "margin"?, ...}
 
-In a preference row a tie counts half for either response. A pair of which neither response is preferred becomes a row
-in `ties.py`. What counts as a vote, and for how much, is in `weighted_votes.py`.
+Trainers read such a row as one preference, so only decided pairs become one. A pair of which neither response is
+preferred, or that people split on, becomes a row in `ties.py`. What counts as a vote, for how much, and what decides,
+is in `weighted_votes.py`.
 """
 
 from collections import Counter
@@ -15,42 +16,45 @@ from labeling_ui.data_model import Judgement
 from labeling_ui.exchange.exports.pair_row import pair_row
 from labeling_ui.exchange.exports.rankings_and_ratings import ranking_rows, rating_rows
 from labeling_ui.exchange.exports.rewrites import rewrite_rows
-from labeling_ui.exchange.exports.ties import tie_rows
-from labeling_ui.exchange.weighted_votes import VotedLabels, majority, read_votes, votes_of
+from labeling_ui.exchange.exports.ties import soft_rows, tie_rows
+from labeling_ui.exchange.weighted_votes import BOTH_BAD, TIE, VotedLabels, decide, read_votes, votes_of
 from labeling_ui.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class PreferenceSet:
-    """Preference rows, and how many judged pairs gave none: no majority, both bad, or only skipped."""
+    """Preference rows, and how many judged pairs gave none: equal, both bad, split on, or only skipped."""
 
     rows: list[Row]
     ties: int
     both_bad: int
     skipped: int
+    split: int
 
 
 def preferences(store: Store, campaign: str | None = None) -> PreferenceSet:
-    """One row for each two responses of which a weighted majority prefers one, and one for each rewrite.
+    """One row for each two responses of which the votes decide for one, and one for each rewrite.
 
     Over the votes on the two, with weights w: `weight` = sum of w, and `p_chosen` = (sum of w of those for the chosen
-    response + half of that of ties) / `weight`; `p_tie` is the share of ties. `margin`, in (0, 1], is there if
+    response + half of that of ties and both bad) / `weight`; `p_tie` and `p_both_bad` are the shares of these;
+    `posterior` is the probability that the chosen response is the better one. `margin`, in (0, 1], is there if
     strengths were given: the weighted mean of strength/3 over the votes that have one, negative where they went the
     other way, and 0 in rows without any.
     """
     labels = read_votes(store, campaign)
     rows, without = _preferences(labels)
-    return PreferenceSet(_with_margins(rows), without["tie"], without["both_bad"], without["skip"])
+    counts = (without[reason] for reason in (TIE, BOTH_BAD, "skip", "split"))
+    return PreferenceSet(_with_margins(rows), *counts)
 
 
 def beyond_preferences(store: Store, campaign: str | None = None) -> list[Row]:
-    """What a reward model can learn from and a preference row cannot say: ties, whole rankings, ratings.
+    """What a reward model can learn from and a preference row cannot say: ties, soft pairs, whole rankings, ratings.
 
-    Ties within rankings are left to these.
+    Ties and splits within rankings are left to these.
     """
     labels = read_votes(store, campaign)
-    ties = [row for row in tie_rows(labels) if row["origin"] != "ranking"]
-    return [*ties, *ranking_rows(labels), *rating_rows(labels)]
+    pairs = [row for row in (*tie_rows(labels), *soft_rows(labels)) if row["origin"] != "ranking"]
+    return [*pairs, *ranking_rows(labels), *rating_rows(labels)]
 
 
 def _preferences(labels: VotedLabels) -> tuple[list[Row], Counter[str]]:
@@ -60,11 +64,14 @@ def _preferences(labels: VotedLabels) -> tuple[list[Row], Counter[str]]:
         judgements = labels.judgements.get(task.id, ())
         voted = votes_of(labels, task)
         for (one, other), votes in voted.items():
-            chosen = majority(votes, one, other)
-            if chosen is None:
-                without["tie"] += 1
+            decision = decide(votes, one, other)
+            if not decision.decided:
+                without["split"] += 1
+            elif decision.said in (one, other):
+                rejected = other if decision.said == one else one
+                rows.append(pair_row(labels, task, decision.said, rejected, votes))
             else:
-                rows.append(pair_row(labels, task, chosen, other if chosen == one else one, votes))
+                without[decision.said] += 1
         if not voted:
             without[_why_none(judgements)] += 1
         rows += rewrite_rows(labels, task)
@@ -78,8 +85,7 @@ def _with_margins(rows: list[Row]) -> list[Row]:
 
 
 def _why_none(judgements: Sequence[Judgement]) -> str:
-    said = Counter(judgement.answer.verdict for judgement in judgements)
-    return "both_bad" if said["both_bad"] else "skip" if said["skip"] else "unjudged"
+    return "skip" if any(judgement.answer.verdict == "skip" for judgement in judgements) else "unjudged"
 
 
 def preference_rows(labels: VotedLabels) -> list[Row]:

@@ -38,7 +38,7 @@ def rating_rows(labels: VotedLabels) -> list[Row]:
             "response": labels.candidates[candidate].response,
             "aspect": aspect,
             "score": score,
-            "scale": labels.campaigns[task.campaign].scale,
+            "scale": labels.campaign_of(task).scale,
             "annotator": judgement.annotator_id,
             "weight": round(labels.weight(task, judgement), 6),
             "ids": {"prompt": task.prompt_id, "response": candidate},

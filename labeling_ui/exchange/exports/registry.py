@@ -34,11 +34,12 @@ class ExportKind:
 
 KINDS: Mapping[str, ExportKind] = {
     "preferences": ExportKind(
-        "Pairs for reward models and DPO: prompt, chosen, rejected, weight, p_chosen, margin",
+        "Decided pairs, for reward models and DPO: prompt, chosen, rejected, weight, p_chosen, margin",
         "preferences:preference_rows",
     ),
     "rankings": ExportKind("The same rows, from ranked tasks alone", "preferences:rows_of_rankings"),
-    "ties": ExportKind("The same rows, where neither response is preferred", "ties:tie_rows"),
+    "ties": ExportKind("The same rows, of responses that are found equal", "ties:tie_rows"),
+    "soft": ExportKind("The same rows, of pairs that people split on", "ties:soft_rows"),
     "orders": ExportKind("Whole rankings: prompt, responses, ranks, weight", "rankings_and_ratings:ranking_rows"),
     "unpaired": ExportKind(
         "Single responses with a label, for KTO: prompt, completion, label, weight", "unpaired:unpaired_rows"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from foundation.files import Row
+from labeling_ui.assignment.answer_validation import is_unchanged
 from labeling_ui.data_model import Candidate, Judgement, Task
 from labeling_ui.exchange.exports.messages import prompt_messages, reply_messages
 from labeling_ui.exchange.exports.pair_row import latest_round
@@ -13,7 +14,7 @@ def rewrite_rows(labels: VotedLabels, task: Task) -> Iterator[Row]:
     """A rewrite of the better response is preferred to it, by the one who wrote it."""
     for judgement in labels.judgements.get(task.id, ()):
         better, text = _better(judgement, task), judgement.answer.rewrite
-        if better is None or not text.strip() or text.strip() == labels.candidates[better].response.strip():
+        if better is None or not text.strip() or is_unchanged(text, labels.candidates[better].response):
             continue
         yield {
             "prompt": prompt_messages(labels, task.prompt_id),
@@ -22,6 +23,8 @@ def rewrite_rows(labels: VotedLabels, task: Task) -> Iterator[Row]:
             "weight": round(labels.weight(task, judgement), 6),
             "p_chosen": 1.0,
             "p_tie": 0.0,
+            "p_both_bad": 0.0,
+            "posterior": 1.0,
             "origin": "rewrite",
             "ids": {"prompt": task.prompt_id, "chosen": Candidate(task.prompt_id, text).id, "rejected": better},
             "annotators": [judgement.annotator_id],

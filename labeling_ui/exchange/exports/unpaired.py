@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from foundation.files import Row
 from labeling_ui.campaign import Campaign
@@ -12,7 +12,7 @@ from labeling_ui.exchange.weighted_votes import SAME, VotedLabels, votes_of
 
 
 def unpaired_rows(labels: VotedLabels) -> list[Row]:
-    """Each response that a weighted majority finds good, or bad.
+    """Each response that more people, with more weight, find good than bad, or bad than good.
 
     Good is the better of two, bad the worse; both are bad if an annotator says so. A rating is good above the middle
     of the scale (the mean over its aspects), and bad below it.
@@ -27,12 +27,12 @@ def unpaired_rows(labels: VotedLabels) -> list[Row]:
                     credit[loser].append((-vote.weight, vote.annotator_id))
         for judgement in labels.judgements.get(task.id, ()):
             weight = labels.weight(task, judgement)
-            for candidate, sign in _signs(judgement, task, labels.campaigns[task.campaign]):
+            for candidate, sign in _signs(judgement, task, labels.campaign_of(task)):
                 credit[candidate].append((sign * weight, judgement.annotator_id))
     rows = []
     for candidate_id, given in sorted(credit.items()):
         balance, weight = math.fsum(sign for sign, _ in given), math.fsum(abs(sign) for sign, _ in given)
-        if abs(balance) < SAME:
+        if abs(balance) < SAME or _people(given) * balance <= 0:
             continue
         response, annotators = labels.candidates[candidate_id], sorted({annotator_id for _, annotator_id in given})
         rows.append(
@@ -48,6 +48,14 @@ def unpaired_rows(labels: VotedLabels) -> list[Row]:
             }
         )
     return rows
+
+
+def _people(given: Sequence[tuple[float, str]]) -> int:
+    """How many more people find a response good than bad."""
+    said: dict[str, float] = defaultdict(float)
+    for credit, annotator_id in given:
+        said[annotator_id] += credit
+    return sum((credit > SAME) - (credit < -SAME) for credit in said.values())
 
 
 def _signs(judgement: Judgement, task: Task, campaign: Campaign) -> Iterator[tuple[str, int]]:

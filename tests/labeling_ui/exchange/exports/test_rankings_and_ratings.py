@@ -30,21 +30,23 @@ def test_rankings_of_several_annotators_are_weighed_pair_by_pair(store: Store, w
     say(store, task, "ann", Answer("ranked", ranking=((a,), (b,), (c,))))
     say(store, task, "ben", Answer("ranked", ranking=((b,), (a,))))
     rows = {(row["ids"]["chosen"], row["ids"]["rejected"]): row for row in export(store, "rankings")}
-    assert rows.keys() == {(b, a), (a, c), (b, c)}
-    assert rows[b, a]["weight"] == pytest.approx(1 / 3 + 3, abs=1e-6)
-    assert rows[b, a]["p_chosen"] == pytest.approx(3 / (1 / 3 + 3))
+    assert rows.keys() == {(a, c), (b, c)}
+    (split,) = export(store, "soft")
+    assert (split["ids"]["chosen"], split["ids"]["rejected"]) == (b, a)
+    assert split["weight"] == pytest.approx(1 / 3 + 3, abs=1e-6)
+    assert split["p_chosen"] == pytest.approx(3 / (1 / 3 + 3))
     assert rows[a, c]["weight"] == pytest.approx(1 / 3, abs=1e-6)
 
 
 def test_whole_rankings_keep_their_places(store: Store, weighted: dict[str, float]) -> None:
-    weighted |= {"ann": 0.5, "ben": 1.5}
+    weighted |= {"ann": 0.75, "ben": 1.5}
     (task,) = fill_with(store, RANKING, 1, 4, overlap=2)
     a, b, c, _ = task.candidates
     say(store, task, "ann", Answer("ranked", ranking=((b,), (a, c))))
     say(store, task, "ben", Answer("ranked", ranking=((a, b),)))
     (row,) = export(store, "orders")
     assert row["ids"]["responses"] == [b, a, c]
-    assert (row["ranks"], row["weight"]) == ([1, 2, 2], 0.5), "who put all on one place has ordered nothing"
+    assert (row["ranks"], row["weight"]) == ([1, 2, 2], 0.75), "who put all on one place has ordered nothing"
     assert [each["origin"] for each in export(store, "ties")] == ["ranking"]
     assert beyond_preferences(store) == [row], "ties within a ranking are in it already"
 

@@ -22,9 +22,14 @@ def test_unpaired_rows_say_which_responses_are_good(store: Store) -> None:
 
 def test_unpaired_rows_weigh_what_speaks_for_and_against(store: Store, weighted: dict[str, float]) -> None:
     weighted |= {"ann": 1.0, "ben": 3.0}
-    (task,) = fill_with(store, RATING, 1, 1, overlap=3)
+    (task,) = fill_with(store, RATING, 1, 1, overlap=4)
     (only_one,) = task.candidates
     for name, score in (("ann", 7), ("ben", 2), ("carl", 4)):
         say(store, task, name, Answer("rated", ratings={"helpful": {only_one: score}}))
+    assert export(store, "unpaired") == [], "one finds it good and one bad: their weights alone decide nothing"
+    weighted["dan"] = 0.0
+    say(store, task, "dan", Answer("rated", ratings={"helpful": {only_one: 3}}))
+    assert export(store, "unpaired") == [], "nor does a vote without weight"
+    weighted["dan"] = 1.0
     (row,) = export(store, "unpaired")
-    assert (row["label"], row["weight"], row["p_label"]) == (False, 4.0, 0.75), "4 of 7 is the middle and says nothing"
+    assert (row["label"], row["weight"], row["p_label"]) == (False, 5.0, 0.8), "4 of 7 is the middle and says nothing"
