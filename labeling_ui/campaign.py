@@ -1,10 +1,12 @@
 """What a campaign asks of its annotators: the kind of judgement, and how tasks are handed out.
 
 A campaign is the `label:` section of a run's configuration, kept in the label store beside its tasks. A store may
-hold several. Left out on purpose: who the annotators are (`people/`), and where the app listens.
+hold several. What an answer means is fixed once somebody has been asked: another scale or other aspects are a new
+version of the campaign, with tasks of its own (`store/campaigns.py`). Left out on purpose: who the annotators are
+(`people/`), and where the app listens.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -66,3 +68,16 @@ class Campaign(Settings):
     def shown(self) -> int:
         """How many responses a task of this campaign shows."""
         return {"pairwise": 2, "ranking": self.responses, "rating": 1}[self.kind]
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What the meaning of an answer depends on: no setting here changes under an answer that was given."""
+        rated = {"aspects": list(self.aspects), "scale": self.scale} if self.kind == "rating" else {}
+        return {"kind": self.kind, **rated}
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """All that an annotator was asked: the meaning, and the words and fields around it."""
+        return {
+            **self.meaning, "instructions": self.instructions, "rationale": self.rationale, "rewrite": self.rewrite,
+        }  # fmt: skip

@@ -27,6 +27,7 @@ STRENGTHS = (1, 2, 3)
 Action = Literal["answer", "edit", "undo"]
 Role = Literal["annotator", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = ("annotator", "reviewer", "admin")
+REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Task:
     """Different responses to one prompt, in no order (`candidates` is sorted).
 
     A gold task knows its answer. A repeat shows one annotator (`reserved_for`) an earlier task (`repeat_of`) again.
+    `version` is the campaign's when the task was made: it says on which scale, for which aspects, the answers are.
     """
 
     prompt_id: str
@@ -103,12 +105,14 @@ class Task:
     gold: Answer | None = None
     repeat_of: str | None = None
     reserved_for: str | None = None
+    version: int = 1
     id: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "candidates", tuple(sorted(self.candidates)))
         if not self.id:
-            parts = ("task", self.campaign, self.repeat_of, self.reserved_for, *self.candidates)
+            later = (self.version,) if self.version > 1 else ()
+            parts = ("task", self.campaign, self.repeat_of, self.reserved_for, *self.candidates, *later)
             object.__setattr__(self, "id", content_id(*parts))
 
 

@@ -23,6 +23,7 @@ from pipeline.reporting import cautions, figures
 from pipeline.reporting.report import write_report
 from pipeline.runs.content import content_of
 from pipeline.runs.folder import Run
+from pipeline.runs.label_settings import apply_label_settings, open_campaign
 from pipeline.runs.label_store import has_judgements, label_store, location, waiting
 from pipeline.runs.manifest import StageRecord
 from pipeline.simulation.annotators import answer_tasks, check_overlap
@@ -83,6 +84,7 @@ def prompts(run: Run, config: Config) -> StageRecord:
 def collect(run: Run, config: Config, console: Console) -> StageRecord:
     """candidates.jsonl: responses of the base, later of the last round's policy; pairs of them become tasks."""
     prompts(run, config)
+    config = apply_label_settings(run, config, console)
     before = run.at(run.round - 1).folder / "policy" if run.round else None
     inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
     settings = {"model": config.model, **config.collect.model_dump()}
@@ -99,8 +101,7 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
     """Open the labeling app, or let simulated annotators answer in people's stead."""
     if simulated:
         check_overlap(config.label.overlap)
-    with label_store(run, config) as store:
-        store.add_campaign(config.label.campaign)  # its settings may have changed since its tasks were added
+    config = open_campaign(run, config, console)
     if simulated:
         new = answer_tasks(run, config, console)
         console.print(

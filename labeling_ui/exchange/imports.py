@@ -69,10 +69,11 @@ def import_file(
             items += [(found[0], part) for part in _fitting(found[1], campaign)]
         except Refused as error:
             refused.append(Refusal(found[0], str(error)))
+    version = store.version(campaign.name)
     drafts: list[_Draft] = []
     for line, item in _joined(items) if campaign.kind == "rating" else items:
         try:
-            drafts.append(_draft(line, item, campaign, format, gold))
+            drafts.append(_draft(line, item, campaign, version, format, gold))
         except (Refused, UserError) as error:
             refused.append(Refusal(line, str(error)))
     if not drafts and not refused:
@@ -158,14 +159,14 @@ def _together(one: Item, other: Item) -> Item | None:
     return replace(one, votes=tuple(votes))
 
 
-def _draft(line: int, item: Item, campaign: Campaign, format: str, gold: bool) -> _Draft:
+def _draft(line: int, item: Item, campaign: Campaign, version: int, format: str, gold: bool) -> _Draft:
     """The item in the store's records, checked; `Refused` or `UserError` if the campaign cannot hold it."""
     prompt = Prompt(item.prompt, item.references)
     candidates = tuple(Candidate(prompt.id, text, {"imported": format}) for text in item.responses)
     ids = [candidate.id for candidate in candidates]
     votes = tuple(replace(vote, answer=in_ids(vote.answer, ids)) for vote in item.votes)
     known = _known(votes) if gold else None
-    task = Task(prompt.id, tuple(ids), campaign.name, gold=known)
+    task = Task(prompt.id, tuple(ids), campaign.name, gold=known, version=version)
     check_task(task, campaign)
     for vote in votes:
         check_judgement(Judgement(task.id, "", task.candidates, vote.answer), task, campaign)
@@ -209,7 +210,7 @@ def _save_votes(
     annotator_ids = {name: store.annotator(name, simulated).id for name, simulated in sorted(names)}
     overlaps: dict[int, list[_Draft]] = defaultdict(list)
     for draft in fresh:
-        overlaps[max(1, len(draft.votes))].append(draft)
+        overlaps[max(1, sum(vote.answer.verdict != "skip" for vote in draft.votes))].append(draft)
     outcomes: Counter[str] = Counter()
     for overlap, group in overlaps.items():
         votes = [(draft, vote) for draft in group for vote in draft.votes]

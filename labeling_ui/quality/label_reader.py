@@ -1,7 +1,7 @@
 """Reading the labels of one campaign, or of all, from the store: the quality report and every export start here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from foundation.errors import UserError
 from labeling_ui.campaign import Campaign
@@ -11,18 +11,22 @@ from labeling_ui.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """All campaigns by name, tasks by id, annotators, and judgements in the order of their arrival."""
+    """All campaigns by name, tasks by id, annotators, and judgements in the order of their arrival.
+
+    `versions` are the settings under which tasks were answered, by campaign and version.
+    """
 
     campaigns: Mapping[str, Campaign]
     tasks: Mapping[str, Task]
     annotators: Sequence[Annotator]
     judgements: Sequence[Judgement]
+    versions: Mapping[tuple[str, int], Campaign] = field(default_factory=dict)
 
     def of_campaign(self, name: str) -> "Labels":
         """Those of one of the campaigns."""
         tasks = {task_id: task for task_id, task in self.tasks.items() if task.campaign == name}
         judgements = [each for each in self.judgements if each.task_id in tasks]
-        return Labels(self.campaigns, tasks, self.annotators, judgements)
+        return Labels(self.campaigns, tasks, self.annotators, judgements, self.versions)
 
 
 def read_labels(store: Store, campaign: str | None = None, simulated: bool | None = None) -> Labels:
@@ -38,4 +42,5 @@ def read_labels(store: Store, campaign: str | None = None, simulated: bool | Non
     ids = {each.id for each in counted}
     tasks = {task.id: task for task in store.tasks() if campaign in (None, task.campaign)}
     judgements = [each for each in store.judgements() if each.annotator_id in ids and each.task_id in tasks]
-    return Labels(campaigns, tasks, counted, judgements)
+    versions = {key: each.campaign for key, each in store.versions().items()}
+    return Labels(campaigns, tasks, counted, judgements, versions)

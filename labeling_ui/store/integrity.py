@@ -46,12 +46,16 @@ def _leases(connection: sa.Connection) -> list[str]:
 
 
 def _counters(connection: sa.Connection) -> list[str]:
-    taken: Counter[str] = Counter()
-    for table in (tables.leases, tables.judgements):
-        taken.update(connection.execute(sa.select(table.c.task_id)).scalars())
-    rows = connection.execute(sa.select(tables.tasks.c.id, tables.tasks.c.taken).order_by(tables.tasks.c.id))
-    return [
-        f"task {row.id} counts {row.taken} places as taken; it has {taken[row.id]} judgements and leases"
-        for row in rows
-        if row.taken != taken[row.id]
-    ]
+    taken = Counter(connection.execute(sa.select(tables.leases.c.task_id)).scalars())
+    skips: Counter[str] = Counter()
+    events, tasks = tables.events.c, tables.tasks.c
+    said = sa.select(events.task_id, events.verdict).join(tables.judgements, tables.judgements.c.event == events.number)
+    for task_id, verdict in connection.execute(said):
+        (skips if verdict == "skip" else taken)[task_id] += 1
+    found = []
+    for row in connection.execute(sa.select(tasks.id, tasks.taken, tasks.skips).order_by(tasks.id)):
+        if row.taken != taken[row.id]:
+            found.append(f"task {row.id} counts {row.taken} places as taken; it has {taken[row.id]} answers and leases")
+        if row.skips != skips[row.id]:
+            found.append(f"task {row.id} counts {row.skips} skips; it has {skips[row.id]}")
+    return found

@@ -1,13 +1,13 @@
 """Recording judgements and withdrawing them: each function works in the writing transaction that it is given.
 
-Everything is appended to the log of events. An answer takes the place that its lease held. An answer that comes after
-its lease has ended is kept as well: nobody's work is thrown away. It then takes a free place of the task, or that of
-an annotator who holds a lease and has not answered yet; if all places are judged, the task is judged once more than
-its overlap.
+Everything is appended to the log of events, with the settings of the campaign under which it was said. An answer takes
+the place that its lease held. An answer that comes after its lease has ended is kept as well: nobody's work is thrown
+away. It then takes a free place of the task, or that of an annotator who holds a lease and has not answered yet; if all
+places are judged, the task is judged once more than its overlap. A skip takes no place: the task goes to others.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any, Literal
@@ -16,11 +16,10 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.assignment.answer_validation import check_judgement
-from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Assignment, Judgement
 from labeling_ui.store import leases, tables
+from labeling_ui.store.campaigns import Version, versions_of
 from labeling_ui.store.database import rows_in
-from labeling_ui.store.tasks import campaigns_of
 
 Outcome = Literal["taken", "edited", "repeated", "answered"]
 """Taken; put in the place of an earlier one; the same key again; or a second answer to the same task."""
@@ -33,13 +32,14 @@ def record_judgements(
 ) -> list[Outcome]:
     """Store the judgements that are new; returns what became of each. `UserError` if one is impossible."""
     known = _look_up(connection, judgements)
+    said_before = known.skipped.copy()
     sorted_out = [(judgement, _outcome(judgement, known)) for judgement in judgements]
     new = [judgement for judgement, outcome in sorted_out if outcome in ("taken", "edited")]
     first = _last_number(connection) + 1 if new else 0
-    events = [
-        tables.event_row(replace(each, key=each.key or token_hex(16), created_at=each.created_at or time), number)
-        for number, each in enumerate(new, start=first)
-    ]
+    events = []
+    for number, each in enumerate(new, start=first):
+        kept = replace(each, key=each.key or token_hex(16), created_at=each.created_at or time)
+        events.append(tables.event_row(kept, number, known.version(each.task_id).number))
     in_force = [
         {"task_id": row["task_id"], "annotator_id": row["annotator_id"], "event": row["number"]} for row in events
     ]
@@ -49,12 +49,13 @@ def record_judgements(
         connection.execute(sa.insert(tables.events), events)
     if taken:
         connection.execute(sa.insert(tables.judgements), taken)
-        _take_places(connection, [(row["task_id"], row["annotator_id"]) for row in taken], known, now)
+        _take_places(connection, [each for each in new if each.action == "answer"], known, now)
     if edited:
         changed = sa.update(tables.judgements).where(_pair_of(tables.judgements)).values(event=sa.bindparam("to"))
         connection.execute(
             changed, [{"of": row["task_id"], "by": row["annotator_id"], "to": row["event"]} for row in edited]
         )
+        _change_places(connection, new, said_before)
     return [outcome for _, outcome in sorted_out]
 
 
@@ -65,7 +66,7 @@ def withdraw_newest(connection: sa.Connection, annotator_id: str, key: str, now:
     if done is not None:
         if done.annotator_id != annotator_id or done.action != "undo":
             raise UserError(f'the key "{key}" was used for a judgement. Reload the page and try again.')
-        held = leases.leased_to(connection, annotator_id, campaigns_of(connection))
+        held = leases.leased_to(connection, annotator_id)
         return next((each for each in held if each.previous and each.previous.key == key), None)
     mine = sa.select(events).join(judgements, judgements.c.event == events.c.number)
     mine = mine.where(judgements.c.annotator_id == annotator_id).order_by(judgements.c.event.desc()).limit(1)
@@ -74,10 +75,10 @@ def withdraw_newest(connection: sa.Connection, annotator_id: str, key: str, now:
         return None
     newest, number = tables.judgement_of(row), _last_number(connection) + 1
     undone = replace(newest, action="undo", key=key, created_at=time)
-    connection.execute(sa.insert(events), [tables.event_row(undone, number)])
+    connection.execute(sa.insert(events), [tables.event_row(undone, number, row.settings)])
     ours = (judgements.c.task_id == newest.task_id) & (judgements.c.annotator_id == annotator_id)
     connection.execute(sa.delete(judgements).where(ours))
-    leases.change_taken(connection, {newest.task_id: -1})
+    _end_place(connection, [newest.task_id], [newest.answer.verdict])
     granted, holder = tables.leases.c.granted, tables.leases.c.annotator_id
     first = sa.select(sa.func.coalesce(sa.func.min(granted), 1)).where(holder == annotator_id)
     place = connection.execute(first).scalar_one() - 1
@@ -89,13 +90,14 @@ def withdraw_newest(connection: sa.Connection, annotator_id: str, key: str, now:
 def delete_judgements(connection: sa.Connection, annotator_id: str) -> int:
     """Delete all that the annotator said, and what was reserved for them; returns how many judgements there were."""
     leases.release(connection, annotator_id)
-    judgements = tables.judgements
-    ended = sa.delete(judgements).where(judgements.c.annotator_id == annotator_id).returning(judgements.c.task_id)
-    freed = connection.execute(ended).scalars().all()
-    leases.change_taken(connection, {task_id: -1 for task_id in freed})
+    judgements, events = tables.judgements, tables.events
+    mine = sa.select(events.c.task_id, events.c.verdict).join(judgements, judgements.c.event == events.c.number)
+    given = connection.execute(mine.where(judgements.c.annotator_id == annotator_id)).all()
+    connection.execute(sa.delete(judgements).where(judgements.c.annotator_id == annotator_id))
+    _end_place(connection, [row.task_id for row in given], [row.verdict for row in given])
     connection.execute(sa.delete(tables.events).where(tables.events.c.annotator_id == annotator_id))
     connection.execute(sa.delete(tables.tasks).where(tables.tasks.c.reserved_for == annotator_id))
-    return len(freed)
+    return len(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +106,17 @@ class _Known:
 
     tasks: dict[str, sa.Row[Any]]
     annotators: set[str]
-    campaigns: dict[str, Campaign]
+    versions: dict[tuple[str, int], Version]
     leases: dict[_Pair, sa.Row[Any]]
     keys: dict[str, tuple[_Pair, str]]
     shown: dict[_Pair, Sequence[str]]
     """Of the judgements in force."""
+    skipped: dict[_Pair, bool]
+    """Of the judgements in force."""
+
+    def version(self, task_id: str) -> Version:
+        """The version of the campaign that the task is of."""
+        return self.versions[self.tasks[task_id].campaign, self.tasks[task_id].version]
 
 
 def _look_up(connection: sa.Connection, judgements: Sequence[Judgement]) -> _Known:
@@ -116,15 +124,17 @@ def _look_up(connection: sa.Connection, judgements: Sequence[Judgement]) -> _Kno
     people = {judgement.annotator_id for judgement in judgements}
     keys = {judgement.key for judgement in judgements if judgement.key}
     events, in_force = tables.events, tables.judgements
-    shown = sa.select(in_force.c.task_id, in_force.c.annotator_id, events.c.shown)
+    shown = sa.select(in_force.c.task_id, in_force.c.annotator_id, events.c.shown, events.c.verdict)
     shown = shown.join(events, events.c.number == in_force.c.event)
+    said = list(rows_in(connection, in_force.c.task_id, task_ids, shown))
     return _Known(
         tasks={row.id: row for row in rows_in(connection, tables.tasks.c.id, task_ids)},
         annotators={row.id for row in rows_in(connection, tables.annotators.c.id, people)},
-        campaigns=campaigns_of(connection),
+        versions=versions_of(connection),
         leases={_pair(row): row for row in rows_in(connection, tables.leases.c.task_id, task_ids)},
         keys={row.key: (_pair(row), row.action) for row in rows_in(connection, events.c.key, keys)},
-        shown={_pair(row): row.shown for row in rows_in(connection, in_force.c.task_id, task_ids, shown)},
+        shown={_pair(row): row.shown for row in said},
+        skipped={_pair(row): row.verdict == "skip" for row in said},
     )
 
 
@@ -143,7 +153,7 @@ def _outcome(judgement: Judgement, known: _Known) -> Outcome:
     is_edit = judgement.action == "edit"
     lease = known.leases.get(pair)
     shown = known.shown.get(pair) if is_edit else lease.shown if lease else None
-    check_judgement(judgement, task, known.campaigns[task.campaign], shown)
+    check_judgement(judgement, task, known.version(task.id).campaign, shown)
     if judgement.key in known.keys:
         if known.keys[judgement.key] != (pair, judgement.action):
             raise UserError(f'the key "{judgement.key}" was used for another judgement. Reload the page.')
@@ -153,19 +163,23 @@ def _outcome(judgement: Judgement, known: _Known) -> Outcome:
     if not is_edit and pair in known.shown:
         return "answered"
     known.shown[pair] = judgement.shown
+    known.skipped[pair] = judgement.answer.verdict == "skip"
     if judgement.key:
         known.keys[judgement.key] = (pair, judgement.action)
     return "edited" if is_edit else "taken"
 
 
-def _take_places(connection: sa.Connection, answered: Sequence[_Pair], known: _Known, now: float) -> None:
-    """Turn leases into judgements; if there was no lease, find another place for the judgement."""
-    ended = [pair for pair in answered if pair in known.leases]
-    late = Counter(task_id for task_id, annotator_id in answered if (task_id, annotator_id) not in known.leases)
-    change = dict(late)
-    for task_id, number in late.items():
+def _take_places(connection: sa.Connection, answered: Sequence[Judgement], known: _Known, now: float) -> None:
+    """Turn leases into judgements; if there was no lease, find another place for the answer. A skip takes none."""
+    pairs = [(each.task_id, each.annotator_id) for each in answered]
+    skips = Counter(each.task_id for each in answered if each.answer.verdict == "skip")
+    answers = Counter(each.task_id for each in answered) - skips
+    ended = [pair for pair in pairs if pair in known.leases]
+    given_up = Counter(task_id for task_id, _ in ended)
+    change = {task_id: answers[task_id] - given_up[task_id] for task_id, _ in pairs}
+    for task_id, number in change.items():
         task = known.tasks[task_id]
-        if task.gold is None:
+        if task.gold is None and number > 0:
             # Lapsed leases give way first, then those that were given last.
             others = [row for pair, row in known.leases.items() if pair[0] == task_id and pair not in ended]
             others.sort(key=lambda row: (row.leased_until > now, -row.leased_until))
@@ -175,7 +189,25 @@ def _take_places(connection: sa.Connection, answered: Sequence[_Pair], known: _K
     if ended:
         over = sa.delete(tables.leases).where(_pair_of(tables.leases))
         connection.execute(over, [{"of": task_id, "by": annotator_id} for task_id, annotator_id in ended])
-    leases.change_taken(connection, {task_id: number for task_id, number in change.items() if number})
+    leases.change_taken(connection, change, skips)
+
+
+def _change_places(connection: sa.Connection, new: Sequence[Judgement], skipped: Mapping[_Pair, bool]) -> None:
+    """A skip that is edited into an answer takes a place, and an answer that becomes a skip leaves it."""
+    before, now = dict(skipped), Counter[str]()
+    for each in new:
+        pair, skips = (each.task_id, each.annotator_id), each.answer.verdict == "skip"
+        if each.action == "edit":
+            now[each.task_id] += skips - before[pair]
+        before[pair] = skips
+    leases.change_taken(connection, {task_id: -number for task_id, number in now.items()}, now)
+
+
+def _end_place(connection: sa.Connection, task_ids: Sequence[str], verdicts: Sequence[str]) -> None:
+    """Count withdrawn judgements no more; an annotator has one of a task at most."""
+    given = list(zip(task_ids, verdicts, strict=True))
+    answers = {task_id: -1 for task_id, verdict in given if verdict != "skip"}
+    leases.change_taken(connection, answers, {task_id: -1 for task_id, verdict in given if verdict == "skip"})
 
 
 def _pair(row: sa.Row[Any]) -> _Pair:

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from foundation.errors import UserError
 from labeling_ui.assignment.display_order import display_order
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Assignment, Judgement, Task
+from labeling_ui.data_model import REVIEWERS, Assignment, Judgement, Task
 from labeling_ui.store import tables
+from labeling_ui.store.campaigns import Version, campaigns_of, versions_of
 from labeling_ui.store.database import rows_in
 from labeling_ui.store.open_tasks import choose_task, reversed_order
-from labeling_ui.store.tasks import campaigns_of
 
 
 def hand_out(connection: sa.Connection, annotator_id: str, count: int, now: float) -> list[Assignment]:
@@ -25,22 +25,23 @@ def hand_out(connection: sa.Connection, annotator_id: str, count: int, now: floa
     leases = tables.leases
     done = judged_by(connection, annotator_id)
     campaigns = campaigns_of(connection)
+    reviews = may_review(connection, annotator_id)
     _end_expired(connection, annotator_id, campaigns, now)
     mine = sa.select(leases.c.task_id, leases.c.granted).where(leases.c.annotator_id == annotator_id)
     held = connection.execute(mine.order_by(leases.c.granted)).all()
     place = held[-1].granted if held else 0
     for turn in range(done + len(held), done + count):
-        task = choose_task(connection, annotator_id, campaigns, turn)
+        task = choose_task(connection, annotator_id, campaigns, turn, reviews)
         if task is None:
             break
         place += 1
         shown = reversed_order(connection, task) or display_order(task, annotator_id)
-        lease(connection, task, annotator_id, campaigns[task.campaign], now, place, shown)
+        lease(connection, task, annotator_id, campaigns[task.campaign].campaign, now, place, shown)
     kept = [row.task_id for row in held[:count]]
     if kept:
         ours = (leases.c.annotator_id == annotator_id) & leases.c.task_id.in_(kept)
         connection.execute(sa.update(leases).where(ours).values(leased_until=now + leases.c.lasts))
-    return leased_to(connection, annotator_id, campaigns, count)
+    return leased_to(connection, annotator_id, count)
 
 
 def lease(
@@ -54,9 +55,7 @@ def lease(
     change_taken(connection, {task.id: 1})
 
 
-def leased_to(
-    connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign], count: int | None = None
-) -> list[Assignment]:
+def leased_to(connection: sa.Connection, annotator_id: str, count: int | None = None) -> list[Assignment]:
     """The tasks that the annotator holds (the first so many), with their answers from before an undo."""
     leases, events = tables.leases, tables.events
     held = sa.select(leases.c.task_id.label("leased"), leases.c.shown.label("seen"), events)
@@ -64,7 +63,7 @@ def leased_to(
     rows = connection.execute(held.order_by(leases.c.granted).limit(count)).all()
     shown = {row.leased: row.seen for row in rows}
     before = {row.leased: tables.judgement_of(row) for row in rows if row.number is not None}
-    return list(_assignments(connection, annotator_id, campaigns, shown, before))
+    return list(_assignments(connection, annotator_id, shown, before))
 
 
 def release(connection: sa.Connection, annotator_id: str) -> None:
@@ -74,19 +73,24 @@ def release(connection: sa.Connection, annotator_id: str) -> None:
     change_taken(connection, {task_id: -1 for task_id in connection.execute(ended).scalars().all()})
 
 
-def change_taken(connection: sa.Connection, changes: dict[str, int]) -> None:
+def change_taken(connection: sa.Connection, changes: Mapping[str, int], skips: Mapping[str, int] = {}) -> None:
     """Keep the tasks' counters in step with their leases and judgements."""
-    if not changes:
+    ids = [each for each in dict.fromkeys([*changes, *skips]) if changes.get(each) or skips.get(each)]
+    if not ids:
         return
-    counted = sa.update(tables.tasks).where(tables.tasks.c.id == sa.bindparam("of_task"))
-    counted = counted.values(taken=tables.tasks.c.taken + sa.bindparam("change"))
-    connection.execute(counted, [{"of_task": task_id, "change": change} for task_id, change in changes.items()])
+    tasks = tables.tasks
+    counted = sa.update(tasks).where(tasks.c.id == sa.bindparam("of_task"))
+    counted = counted.values(
+        taken=tasks.c.taken + sa.bindparam("change"), skips=tasks.c.skips + sa.bindparam("skipped")
+    )
+    rows = [{"of_task": each, "change": changes.get(each, 0), "skipped": skips.get(each, 0)} for each in ids]
+    connection.execute(counted, rows)
 
 
 def judged_assignment(connection: sa.Connection, judgement: Judgement) -> Assignment:
     """A judged task as its annotator saw it."""
     shown, before = {judgement.task_id: judgement.shown}, {judgement.task_id: judgement}
-    (found,) = _assignments(connection, judgement.annotator_id, campaigns_of(connection), shown, before)
+    (found,) = _assignments(connection, judgement.annotator_id, shown, before)
     return found
 
 
@@ -100,27 +104,37 @@ def judged_by(connection: sa.Connection, annotator_id: str) -> int:
     return int(found[0])
 
 
+def may_review(connection: sa.Connection, annotator_id: str) -> bool:
+    """Whether the annotator is given what others could not judge."""
+    people = tables.annotators.c
+    found = sa.select(people.role).where(people.id == annotator_id)
+    return connection.execute(found).scalar_one() in REVIEWERS
+
+
 def _assignments(
-    connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign],
+    connection: sa.Connection, annotator_id: str,
     shown: Mapping[str, Sequence[str]], before: Mapping[str, Judgement],
 ) -> Iterator[Assignment]:  # fmt: skip
-    """Each task with its prompt and its candidates, as they are shown."""
+    """Each task with its prompt and its candidates, as they are shown, and what was asked with it."""
+    if not shown:
+        return
     found = rows_in(connection, tables.candidates.c.id, (one for ids in shown.values() for one in ids))
     candidates = {row.id: tables.candidate_of(row) for row in found}
     tasks = {row.id: tables.task_of(row) for row in rows_in(connection, tables.tasks.c.id, shown)}
     asked = rows_in(connection, tables.prompts.c.id, (task.prompt_id for task in tasks.values()))
     prompts = {row.id: tables.prompt_of(row) for row in asked}
+    versions = versions_of(connection)
     for task_id, ids in shown.items():
         task = tasks[task_id]
         responses = tuple(candidates[one] for one in ids)
-        campaign, prompt = campaigns[task.campaign], prompts[task.prompt_id]
+        campaign, prompt = versions[task.campaign, task.version].campaign, prompts[task.prompt_id]
         yield Assignment(task, annotator_id, campaign, prompt, responses, before.get(task_id))
 
 
-def _end_expired(connection: sa.Connection, annotator_id: str, campaigns: dict[str, Campaign], now: float) -> None:
+def _end_expired(connection: sa.Connection, annotator_id: str, campaigns: dict[str, Version], now: float) -> None:
     """End the expired leases of everybody else, and shorten those that a clock set back has made too long."""
     leases = tables.leases
-    longest = max((campaign.lease_minutes * 60 for campaign in campaigns.values()), default=0.0)
+    longest = max((each.campaign.lease_minutes * 60 for each in campaigns.values()), default=0.0)
     found = sa.select(leases.c.task_id).where((leases.c.leased_until <= now) | (leases.c.leased_until > now + longest))
     if connection.execute(found.limit(1)).first() is None:
         return

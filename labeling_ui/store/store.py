@@ -5,12 +5,9 @@ at once. What is acknowledged is on disk. `Store` is the door; the statements ar
 each. Left out on purpose: people's accounts (`people/`), and what the judgements are worth (`quality/`).
 """
 
-import hashlib
-import json
 import math
 import secrets
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,14 +19,15 @@ from foundation.errors import UserError
 from foundation.files import content_id
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Assignment, Candidate, Judgement, Prompt, Task
-from labeling_ui.store import integrity, progress, tables
+from labeling_ui.store import integrity, label_set, progress, tables
+from labeling_ui.store.campaigns import Version, add_campaign, campaigns_of, versions_of
 from labeling_ui.store.database import Database, insert_new, rows_in
 from labeling_ui.store.judgements import Outcome, record_judgements, withdraw_newest
 from labeling_ui.store.leases import hand_out, judged_assignment
 from labeling_ui.store.progress import Counts, Progress
-from labeling_ui.store.tasks import add_campaign, add_candidates, add_prompts, add_tasks, campaigns_of
+from labeling_ui.store.tasks import add_candidates, add_prompts, add_tasks
 
-__all__ = ["Counts", "Outcome", "Progress", "Store"]
+__all__ = ["Counts", "Outcome", "Progress", "Store", "Version"]
 
 
 class Store:
@@ -47,20 +45,40 @@ class Store:
     # What is to be judged.
 
     def add_campaign(self, campaign: Campaign) -> None:
-        """Add a campaign, or give one of that name new settings; its kind stays once it has tasks."""
+        """Add a campaign, or give one of that name new settings; its kind stays once it has tasks.
+
+        Another scale, or other aspects, are a new version once anybody was asked (`campaigns.py`).
+        """
         with self.database.write() as connection:
-            add_campaign(connection, campaign)
+            add_campaign(connection, campaign, self._time())
 
     def campaigns(self) -> list[Campaign]:
-        """All campaigns, by name."""
+        """All campaigns as they are now, in the order in which they were made."""
         with self.database.read() as connection:
-            return list(campaigns_of(connection).values())
+            return [each.campaign for each in campaigns_of(connection).values()]
+
+    def versions(self) -> dict[tuple[str, int], Version]:
+        """Every version of every campaign, by name and version."""
+        with self.database.read() as connection:
+            return versions_of(connection)
+
+    def version(self, campaign: str) -> int:
+        """The version that new tasks of the campaign are of; 1 if there is no such campaign yet."""
+        with self.database.read() as connection:
+            known = campaigns_of(connection).get(campaign)
+            return known.version if known else 1
+
+    def tasks_by_campaign(self) -> dict[str, int]:
+        """How many tasks each campaign has that has any."""
+        tasks = tables.tasks.c
+        counted = sa.select(tasks.campaign, sa.func.count()).group_by(tasks.campaign)
+        with self.database.read() as connection:
+            return {name: number for name, number in connection.execute(counted)}
 
     def campaigns_without_tasks(self) -> list[Campaign]:
-        """The campaigns in which nobody is asked anything, by name."""
-        with self.database.read() as connection:
-            asked = set(connection.execute(sa.select(tables.tasks.c.campaign).distinct()).scalars())
-            return [each for name, each in campaigns_of(connection).items() if name not in asked]
+        """The campaigns in which nobody is asked anything, in the order in which they were made."""
+        asked = self.tasks_by_campaign()
+        return [each for each in self.campaigns() if each.name not in asked]
 
     def add_prompts(self, prompts: Iterable[Prompt]) -> int:
         """Add prompts; returns how many were new."""
@@ -78,7 +96,7 @@ class Store:
         Returns how many were new. A task with a known answer goes to every annotator, whatever its overlap.
         """
         with self.database.write() as connection:
-            return add_tasks(connection, tasks, overlap)
+            return add_tasks(connection, tasks, overlap, self._time())
 
     def set_priorities(self, priorities: Mapping[str, float]) -> int:
         """Let tasks of a higher priority (0 at first) come earlier; returns how many of them are in the store."""
@@ -179,7 +197,7 @@ class Store:
         with self.database.write() as connection:
             add_prompts(connection, prompts)
             add_candidates(connection, candidates)
-            add_tasks(connection, tasks, overlap)
+            add_tasks(connection, tasks, overlap, self._time())
             return record_judgements(connection, judgements, self._clock(), self._time())
 
     def undo(self, annotator_id: str, key: str) -> Assignment | None:
@@ -224,17 +242,12 @@ class Store:
             return progress.waiting(connection, campaign)
 
     def label_set_hash(self) -> str:
-        """sha256 over what the judgements in force say, whatever order they came in.
+        """sha256 over what the judgements in force say, and what was asked, whatever order they came in.
 
         Times, keys, names and ids of annotators do not count: only which judgements are the same annotator's.
         """
-        simulated = {annotator.id: annotator.simulated for annotator in self.annotators()}
-        by_annotator: dict[str, list[str]] = defaultdict(list)
-        for judgement in self.judgements():
-            fields = [judgement.task_id, judgement.shown, tables.said(judgement.answer)]
-            by_annotator[judgement.annotator_id].append(json.dumps(fields, ensure_ascii=False, sort_keys=True))
-        each = sorted(json.dumps([simulated[who], sorted(lines)]) for who, lines in by_annotator.items())
-        return hashlib.sha256("\n".join(each).encode()).hexdigest()
+        with self.database.read() as connection:
+            return label_set.label_set_hash(connection)
 
     # The database itself.
 

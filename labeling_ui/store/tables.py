@@ -1,9 +1,10 @@
 """The label store's tables, as the newest migration leaves them, and their rows as records.
 
-`leases` promise a task to an annotator for a while. `events` is append-only: every answer, edit and undo, in the order
-of arrival; `judgements` points to the one event of an annotator on a task that is in force. `tasks.taken` counts a
-task's judgements in force and its leases; it is kept in the transaction that changes either, so that finding the next
-task needs no counting.
+`campaign_settings` is append-only: every version of a campaign, and every change of its settings; each event points to
+those under which it was said. `leases` promise a task to an annotator for a while. `events` is append-only: every
+answer, edit and undo, in the order of arrival; `judgements` points to the one event of an annotator on a task that is
+in force. `tasks.taken` counts a task's answers in force and its leases, `tasks.skips` its skips in force; both are kept
+in the transaction that changes them, so that finding the next task needs no counting.
 """
 
 from typing import Any
@@ -14,11 +15,22 @@ from labeling_ui.data_model import Annotator, Answer, Candidate, Judgement, Prom
 
 metadata = sa.MetaData()
 
+campaign_settings = sa.Table(
+    "campaign_settings",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # the order in which they came to apply
+    sa.Column("campaign", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),
+)
+
 campaigns = sa.Table(
     "campaigns",
     metadata,
     sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False, server_default="0"),  # the order in which they were made
+    sa.Column("current", sa.Integer, sa.ForeignKey("campaign_settings.number")),
 )
 
 prompts = sa.Table(
@@ -78,7 +90,10 @@ server_secrets = sa.Table(
 )
 
 # The same words stand in the indexes and in the statements that are to use them.
-OPEN = "taken < overlap AND gold IS NULL AND reserved_for IS NULL"
+ENOUGH_SKIPS = 3
+"""So many annotators may skip a task before it is left to a reviewer."""
+OPEN = f"taken < overlap AND skips < {ENOUGH_SKIPS} AND gold IS NULL AND reserved_for IS NULL"
+FOR_REVIEW = f"taken = 0 AND skips >= {ENOUGH_SKIPS} AND gold IS NULL AND reserved_for IS NULL"
 GOLD = "gold IS NOT NULL"
 
 tasks = sa.Table(
@@ -94,19 +109,28 @@ tasks = sa.Table(
     sa.Column("repeat_of", sa.Text, sa.ForeignKey("tasks.id")),
     sa.Column("reserved_for", sa.Text, sa.ForeignKey("annotators.id")),
     sa.Column("taken", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("skips", sa.Integer, nullable=False, server_default="0"),
     sa.CheckConstraint("overlap >= 1", name="overlap_at_least_one"),
     sa.CheckConstraint("taken >= 0", name="taken_at_least_none"),
 )
 sa.Index(
     "open_tasks_by_priority",
-    tasks.c.campaign, tasks.c.priority.desc(), tasks.c.taken, tasks.c.id,
+    tasks.c.campaign, tasks.c.version, tasks.c.priority.desc(), tasks.c.taken, tasks.c.id,
     sqlite_where=sa.text(OPEN), postgresql_where=sa.text(OPEN),
 )  # fmt: skip
 sa.Index(
-    "open_tasks", tasks.c.campaign, tasks.c.taken, tasks.c.id,
+    "open_tasks", tasks.c.campaign, tasks.c.version, tasks.c.taken, tasks.c.id,
     sqlite_where=sa.text(OPEN), postgresql_where=sa.text(OPEN),
 )  # fmt: skip
-sa.Index("gold_tasks", tasks.c.campaign, tasks.c.id, sqlite_where=sa.text(GOLD), postgresql_where=sa.text(GOLD))
+sa.Index(
+    "tasks_for_review", tasks.c.campaign, tasks.c.version, tasks.c.id,
+    sqlite_where=sa.text(FOR_REVIEW), postgresql_where=sa.text(FOR_REVIEW),
+)  # fmt: skip
+sa.Index(
+    "gold_tasks", tasks.c.campaign, tasks.c.version, tasks.c.id,
+    sqlite_where=sa.text(GOLD), postgresql_where=sa.text(GOLD),
+)  # fmt: skip
 sa.Index("repeats", tasks.c.reserved_for, tasks.c.repeat_of)
 
 leases = sa.Table(
@@ -136,6 +160,7 @@ events = sa.Table(
     sa.Column("shown", sa.JSON, nullable=False),
     sa.Column("seconds", sa.Double),
     sa.Column("created_at", sa.Text, nullable=False),
+    sa.Column("settings", sa.Integer, sa.ForeignKey("campaign_settings.number")),  # under which this was said
     sa.Index("events_by_task", "task_id", "annotator_id"),
 )
 
@@ -169,7 +194,23 @@ def task_of(row: sa.Row[Any]) -> Task:
         gold=None if row.gold is None else answer_of(row.gold),
         repeat_of=row.repeat_of,
         reserved_for=row.reserved_for,
+        version=row.version,
     )
+
+
+def task_row(task: Task, overlap: int) -> dict[str, Any]:
+    """A record as a row of `tasks`."""
+    return {
+        "id": task.id,
+        "campaign": task.campaign,
+        "prompt_id": task.prompt_id,
+        "candidates": list(task.candidates),
+        "overlap": overlap,
+        "gold": None if task.gold is None else said(task.gold),
+        "repeat_of": task.repeat_of,
+        "reserved_for": task.reserved_for,
+        "version": task.version,
+    }
 
 
 def annotator_of(row: sa.Row[Any]) -> Annotator:
@@ -191,8 +232,8 @@ def judgement_of(row: sa.Row[Any]) -> Judgement:
     )
 
 
-def event_row(judgement: Judgement, number: int) -> dict[str, Any]:
-    """A record as a row of `events`."""
+def event_row(judgement: Judgement, number: int, settings: int) -> dict[str, Any]:
+    """A record as a row of `events`; `settings` is the row of `campaign_settings` under which it was said."""
     return {
         "number": number,
         "key": judgement.key,
@@ -204,6 +245,7 @@ def event_row(judgement: Judgement, number: int) -> dict[str, Any]:
         "shown": list(judgement.shown),
         "seconds": judgement.seconds,
         "created_at": judgement.created_at,
+        "settings": settings,
     }
 
 

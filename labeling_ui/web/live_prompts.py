@@ -148,7 +148,8 @@ def _keep(
     shown = tuple(Candidate(prompt.id, text.strip(), {**source, "live": True}) for text in texts)
     if shown[0].id == shown[1].id:
         raise UserError("Both responses came out the same, so there is nothing to compare. Ask again.")
-    task = Task(prompt.id, tuple(one.id for one in shown), campaign.name, reserved_for=person.id)
+    version = store.version(campaign.name)
+    task = Task(prompt.id, tuple(one.id for one in shown), campaign.name, reserved_for=person.id, version=version)
     store.add_prompts([prompt])
     store.add_candidates(shown)
     store.add_tasks([task], overlap=1)

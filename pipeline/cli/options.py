@@ -34,13 +34,12 @@ def open_run(
 ) -> "Iterator[tuple[Run, Config, Console]]":
     """The run, its configuration, and a console; with `alone`, no other command works on the run meanwhile."""
     from pipeline.config import sources
-    from pipeline.config.config import load_config
+    from pipeline.config.config import load_run_config
     from pipeline.runs.disk_space import disk_errors
     from pipeline.runs.folder import Run
 
     console = Console()
-    last_used = path / "config.yaml"
-    config = load_config(config_file or (last_used if last_used.is_file() else None), overrides or ())
+    config = load_run_config(config_file, path / "config.yaml", overrides or ())
     is_main, barrier = processes(path, config)
     console.quiet = not is_main
 
@@ -50,7 +49,7 @@ def open_run(
     run = Run(path, seed=config.seed, say=say, is_main=is_main, barrier=barrier)
     with run.lock() if alone and is_main else nullcontext(), disk_errors("the command", path):
         if alone and is_main:
-            sources.save(config, last_used)
+            sources.save(config, run.config_file)
         yield run, config, console
 
 

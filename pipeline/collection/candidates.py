@@ -64,9 +64,11 @@ def sample_candidates(
 def add_tasks(run: Run, config: Config, console: Console) -> None:
     """Put the round's candidates and their tasks into the label store."""
     rows, campaign = read_rows(run.folder / "candidates.jsonl"), config.label.campaign
-    candidates, tasks = tasks_of(rows, config.collect.pairs_per_prompt, config.seed, campaign)
     with label_store(run, config) as store:
-        store.add_campaign(campaign)
+        if campaign.name not in {each.name for each in store.campaigns()}:
+            store.add_campaign(campaign)
+        version = store.version(campaign.name)
+        candidates, tasks = tasks_of(rows, config.collect.pairs_per_prompt, config.seed, campaign, version)
         store.add_prompts(Prompt(tuple(row["prompt"])) for row in rows)
         store.add_candidates(candidates)
         fresh = store.add_tasks(tasks)
@@ -146,7 +148,7 @@ def collect(
 
 
 def tasks_of(
-    candidates: Sequence[Row], per_prompt: int, seed: int, campaign: Campaign | None = None
+    candidates: Sequence[Row], per_prompt: int, seed: int, campaign: Campaign | None = None, version: int = 1
 ) -> tuple[list[Candidate], list[Task]]:
     """What goes to the annotators: responses that are not empty, and tasks of different ones chosen by a hash.
 
@@ -164,7 +166,7 @@ def tasks_of(
         ids = sorted(found)
         ranked = campaign.kind == "ranking"
         groups = _rankings(ids, campaign, per_prompt, seed) if ranked else combinations(ids, campaign.shown)
-        made = {task.id: task for task in (Task(prompt_id, group, campaign.name) for group in groups)}
+        made = {one.id: one for one in (Task(prompt_id, group, campaign.name, version=version) for group in groups)}
         limit = len(made) if campaign.kind == "rating" else per_prompt
         tasks += [made[task_id] for task_id in sorted(made, key=lambda each: content_id(seed, each))[:limit]]
     return [one for found in by_prompt.values() for one in found.values()], tasks

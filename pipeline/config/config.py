@@ -50,6 +50,10 @@ class LabelConfig(Campaign):
         """The campaign alone, as the label store keeps it."""
         return Campaign.model_validate({name: getattr(self, name) for name in Campaign.model_fields})
 
+    def with_campaign(self, campaign: Campaign) -> "LabelConfig":
+        """The same with the settings of this campaign."""
+        return self.model_copy(update=dict(campaign))
+
 
 class Config(Settings):
     """Everything that decides what a run makes."""
@@ -104,6 +108,18 @@ def load_config(
     Later ones win.
     """
     return sources.load(Config, file and found(file), overrides, os.environ if environment is None else environment)
+
+
+def load_run_config(file: Path | None, last_used: Path, overrides: Sequence[str]) -> Config:
+    """As `load_config`, from the configuration that a run used last if no file is given.
+
+    `model_fields_set` of its label settings has those alone that the file, the environment and the overrides name: no
+    others are changed in a campaign that is there already.
+    """
+    config = load_config(file or (last_used if last_used.is_file() else None), overrides)
+    named = sources.given(Config, file and found(file), overrides, os.environ).get("label", {})
+    label = LabelConfig.model_construct(_fields_set=set(named), **dict(config.label))
+    return config.model_copy(update={"label": label})
 
 
 def example() -> str:

@@ -52,15 +52,18 @@ def load(model: type[Model], file: Path | None, overrides: Sequence[str], enviro
 
     `overrides` are `a.b=value`, the value in YAML, as it is in the environment.
     """
-    layers = [] if file is None else [_from_yaml(file)]
-    layers += [_from_environment(model, environment), _from_overrides(overrides)]
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        _merge(merged, layer.values)
+    layers = _layers(model, file, overrides, environment)
     try:
-        return model.model_validate(merged)
+        return model.model_validate(_merged(layers))
     except ValidationError as error:
         raise UserError("\n".join(_explain(detail, model, layers) for detail in error.errors())) from error
+
+
+def given(
+    model: type[BaseModel], file: Path | None, overrides: Sequence[str], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the layers of `load` say, nested, without any default."""
+    return _merged(_layers(model, file, overrides, environment))
 
 
 def save(config: BaseModel, path: Path) -> None:
@@ -114,6 +117,20 @@ def _plain(value: Any) -> Any:
 
 def _comment(text: str, indent: str) -> list[str]:
     return textwrap.wrap(" ".join(text.split()), 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+
+
+def _layers(
+    model: type[BaseModel], file: Path | None, overrides: Sequence[str], environment: Mapping[str, str]
+) -> list[Layer]:
+    layers = [] if file is None else [_from_yaml(file)]
+    return [*layers, _from_environment(model, environment), _from_overrides(overrides)]
+
+
+def _merged(layers: Sequence[Layer]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge(merged, layer.values)
+    return merged
 
 
 def _from_yaml(path: Path) -> Layer:

@@ -63,6 +63,11 @@ class Run:
         return self.path / "labels.db"
 
     @property
+    def config_file(self) -> Path:
+        """The configuration that was last used."""
+        return self.path / "config.yaml"
+
+    @property
     def folder(self) -> Path:
         """The folder of this round."""
         return self.path / f"round-{self.round:03d}"

@@ -50,6 +50,7 @@ class Labeling(RuleBasedStateMachine):
         self.clock.now += LEASE
         for number in range(OVERLAP + 1):
             helper = self.store.annotator(f"helper {number}", simulated=True).id
+            self._promote(helper)  # too many may have skipped a task
             for _ in range(20):
                 shown = self.store.next_assignment(helper)
                 if shown is None:
@@ -85,12 +86,12 @@ class Labeling(RuleBasedStateMachine):
         shown = self.pages[person][place % len(self.pages[person])]
         pair = (shown.task.id, person)
         late = pair not in self._leases()
-        judged = sum(task_id == shown.task.id for task_id, _ in self.in_force)
+        judged = self._answers()[shown.task.id]
         given = shown.judgement(self._said(shown, verdict), key=f"key {len(self.log)}")
         outcome = self.store.record(given)
         assert outcome == ("answered" if pair in self.in_force else "taken")
         if outcome == "taken":
-            self.above[shown.task.id] += late and judged >= OVERLAP
+            self.above[shown.task.id] += verdict != "skip" and late and judged >= OVERLAP
             self._happened(given)
 
     @precondition(lambda self: any(event.action != "undo" for event in self.log))
@@ -107,6 +108,8 @@ class Labeling(RuleBasedStateMachine):
         assert shown.previous is not None
         assert shown.previous.answer == self.in_force[task_id, person].answer
         said = self._said(shown, verdict)
+        # A skip that becomes an answer may come after others have taken the task's places.
+        self.above[task_id] += shown.previous.answer.verdict == "skip" and verdict != "skip"
         given = shown.judgement(said, key=f"key {len(self.log)}", action="edit")
         assert self.store.record(given) == "edited"
         self._happened(given)
@@ -153,10 +156,18 @@ class Labeling(RuleBasedStateMachine):
 
     @invariant()
     def no_place_is_given_twice(self) -> None:
-        taken = Counter(task_id for task_id, _ in [*self.in_force, *self._leases()])
+        taken = self._answers() + Counter(task_id for task_id, _ in self._leases())
         for task in self.store.tasks():
             if task.gold is None:
                 assert taken[task.id] <= (OVERLAP if task.reserved_for is None else 1) + self.above[task.id]
+
+    def _answers(self) -> Counter[str]:
+        return Counter(task_id for (task_id, _), said in self.in_force.items() if said.answer.verdict != "skip")
+
+    def _promote(self, person: str) -> None:
+        of = tables.annotators.c.id == person
+        with self.store.database.write() as connection:
+            connection.execute(sa.update(tables.annotators).where(of).values(role="reviewer"))
 
     def _leases(self) -> list[tuple[str, str]]:
         with self.store.database.read() as connection:

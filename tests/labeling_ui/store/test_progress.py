@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Judgement
 from labeling_ui.store.store import Progress, Store
 from tests.labeling_ui.filling import TIE, fill, outstanding, prefer
@@ -19,7 +20,7 @@ def test_waiting_counts_what_each_task_still_lacks(store: Store) -> None:
         assert store.waiting() == left
     # A vote above a task's overlap makes up for nothing that another task lacks.
     judged = next(iter(store.judgements()))
-    store.record_many([Judgement(judged.task_id, person, judged.shown, Answer("skip")) for person in people])
+    store.record_many([Judgement(judged.task_id, person, judged.shown, TIE) for person in people])
     other = [judgement for judgement in store.judgements() if judgement.task_id != judged.task_id]
     assert store.waiting() == 2 - len(other)
 
@@ -74,3 +75,17 @@ def test_the_label_set_hash_depends_on_what_was_said_and_not_on_when_or_by_which
     assert stores[0].label_set_hash() == hashes[0][2]
     for store in stores:
         store.close()
+
+
+def test_the_total_is_the_same_whichever_kind_of_task_comes_next(store: Store) -> None:
+    """Gold tasks and repeats are mixed in; an annotator who watches the figures learns nothing of which they are."""
+    fill(store, 60, campaign=Campaign(gold_share=0.2, repeat_share=0.2, random_share=0), gold=20)
+    ann = store.annotator("ann", simulated=True).id
+    seen = []
+    while shown := store.next_assignment(ann):
+        seen.append(store.progress(ann))
+        store.record(shown.judgement(TIE))
+    assert [each.done for each in seen] == list(range(len(seen)))
+    assert {each.total for each in seen[:60]} == {seen[0].total}
+    assert len(seen) - 8 <= seen[0].total <= len(seen) + 8, "it is close to what there will be"
+    assert store.progress(ann) == Progress(len(seen), len(seen))

@@ -29,9 +29,9 @@ def test_a_campaign_can_change_its_settings_but_not_its_kind(store: Store) -> No
     store.add_campaign(Campaign(name="pairs", instructions="Look twice.", overlap=3))
     store.add_campaign(Campaign(name="empty"))
     store.add_campaign(Campaign(name="empty", kind="rating"))
-    assert [campaign.instructions for campaign in store.campaigns()] == ["", "Look twice."]
-    assert store.campaigns()[0].kind == "rating"
-    with pytest.raises(UserError, match="pairwise tasks already"):
+    assert [campaign.instructions for campaign in store.campaigns()] == ["Look twice.", ""], "the first comes first"
+    assert store.campaigns()[1].kind == "rating"
+    with pytest.raises(UserError, match=r"has pairwise tasks already \(1 of them\).*--set label.name=ranking"):
         store.add_campaign(Campaign(name="pairs", kind="ranking"))
 
 
