@@ -139,7 +139,7 @@ A LoRA adapter for `{base}`, tuned {how}.
 
 _VOTES = """
 A pair is a preference if more annotators said so than said anything else of it, and their votes, weighted by skill,
-make it at least twice as likely. Pairs that annotators split on, ties and pairs of two bad responses are not among them.
+make it at least twice as likely. Ties, pairs that they split on and pairs of two bad responses are not among these.
 """
 
 
