@@ -16,7 +16,7 @@ PIP   = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo collect label import reward policy evaluate export loop report doctor test lint bench clean FORCE
+.PHONY: help demo collect label import reward policy evaluate export loop report doctor test lint bench models clean FORCE
 
 help: ## Print these verbs
 	@echo "make VERB [RUN=runs/mine] [CONFIG=my.yaml] [ARGS='--set policy.steps=200']"
@@ -68,6 +68,9 @@ lint: $(VENV)/installed-dev ## Check style, types and the direction of imports
 
 bench: $(VENV)/installed-dev ## Run the benchmarks, each with the machine it ran on
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+
+models: $(VENV)/installed-dev ## Compare every architecture with its own forward pass, and write docs/models.md
+	@$(BIN)/python -m benchmarks.architectures $(ARGS)
 
 clean: ## Remove .venv and caches; runs and models stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
