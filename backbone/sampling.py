@@ -11,34 +11,16 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import Field, field_validator
 
 from backbone.adapters import SharedBase
 from backbone.decoding import decoder_for
+from backbone.sampling_config import SamplingConfig
 from backbone.token_draws import draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError
-from foundation.settings import Settings
 
 FinishReason = Literal["stop", "length"]
 _LEAVING = 4  # finished rows leave in multiples: each time the cache is copied and kernels are built for a new size
-
-
-class SamplingConfig(Settings):
-    """How responses are drawn. `temperature` 0 is greedy; `top_p` below 1 keeps the smallest set of that mass."""
-
-    max_new_tokens: int = Field(96, ge=1, description="longest response, in tokens")
-    temperature: float = Field(0.8, ge=0, description="divides the logits; 0 is greedy decoding")
-    top_k: int | None = Field(None, ge=1, description="sampling among the k likeliest tokens; null keeps everything")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling (Holtzman et al. 2020); 1 keeps everything")
-    stop: tuple[str, ...] = Field((), description="texts that end a response, which keeps them")
-
-    @field_validator("stop")
-    @classmethod
-    def _not_empty(cls, stop: tuple[str, ...]) -> tuple[str, ...]:
-        if "" in stop:
-            raise ValueError("an empty text would end every response at once: leave it out")
-        return stop
 
 
 class Sample(NamedTuple):

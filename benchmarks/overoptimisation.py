@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
-from backbone.sampling import SamplingConfig, sample
+from backbone.sampling import sample
+from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from benchmarks.optimising.curves import at_same_kl, fit, turning
 from benchmarks.optimising.figures import draw_overoptimisation, draw_pessimism

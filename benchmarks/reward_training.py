@@ -137,7 +137,7 @@ def _trl(model: str, task: Row, folder: Path) -> dict[str, Any]:
     from peft import LoraConfig
     from trl import RewardConfig, RewardTrainer
 
-    from backbone.loading.models import resolve_model
+    from backbone.loading.model_name import resolve_model
     from reward_model.scorer import RewardScorer
 
     name = resolve_model(model)

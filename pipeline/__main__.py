@@ -1,4 +1,7 @@
-"""`python -m pipeline`: the `rlhf` command if only a module can be named, as with `accelerate launch -m`."""
+"""The `rlhf` command, also as `python -m pipeline` where only a module can be named, as with `accelerate launch -m`.
+
+What must be settled before anything large is imported is settled here; the commands are in `cli/commands.py`.
+"""
 
 import os
 import sys
@@ -8,7 +11,16 @@ from pathlib import Path
 if sys.path[0] in ("", os.getcwd()):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline.cli.commands import main
+from pipeline.cli.interrupts import end_at_once
+
+
+def main() -> None:
+    """Run the command that was typed."""
+    end_at_once()
+    from pipeline.cli import commands
+
+    commands.main()
+
 
 if __name__ == "__main__":
     main()

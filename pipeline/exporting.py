@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from backbone.loading.models import load_tokenizer, resolve_model
+from backbone.loading.model_name import resolve_model
+from backbone.loading.models import load_tokenizer
 from foundation.files import read_json
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
-from policy.export import export_adapter, load_snippet, model_card
+from policy.export import export_adapter
+from policy.model_card import load_snippet, model_card
 from reward_model.rewards.registry import LEARNED
 
 NO_LABELS = {"judgements": 0, "simulated_judgements": 0, "pairs": 0}

@@ -7,7 +7,6 @@ from rich.console import Console
 
 from foundation.errors import UserError
 from foundation.files import Row, read_rows, write_jsonl
-from labeling_ui.exchange.exports.preferences import beyond_preferences, preferences
 from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.store.store import Counts, Store
 from pipeline.config.config import Config
@@ -37,6 +36,8 @@ def import_judgements(
 
 def write_preferences(store: Store, folder: Path) -> dict[str, Any]:
     """Write `folder/preferences.jsonl`; returns how many rows, and what gave none."""
+    from labeling_ui.exchange.exports.preferences import preferences
+
     found, counts = preferences(store), store.counts()
     write_jsonl(folder / "preferences.jsonl", found.rows)
     return {
@@ -48,6 +49,8 @@ def write_preferences(store: Store, folder: Path) -> dict[str, Any]:
 
 def write_other_labels(store: Store, folder: Path) -> dict[str, Any]:
     """Write `folder/other_labels.jsonl`; returns how many of each kind."""
+    from labeling_ui.exchange.exports.preferences import beyond_preferences
+
     rows = beyond_preferences(store)
     write_jsonl(folder / "other_labels.jsonl", rows)
     rankings, ratings, split = (sum(field in row for row in rows) for field in ("ranks", "score", "decided"))

@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from backbone.adapters import SharedBase
-from backbone.exactness import load_shared_base
-from backbone.sampling import SamplingConfig, sample
+from backbone.sampling_config import SamplingConfig
 from foundation.errors import UserError
 from labeling_ui.data_model import Message
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
+
+if TYPE_CHECKING:
+    from backbone.adapters import SharedBase
 
 _NICE = 10
 _SHOWN_SECONDS = 0.05  # nobody reads faster
@@ -162,14 +163,18 @@ def _serve(connection: Connection, model: _Model) -> None:
         return
 
 
-def _load(model: _Model, adapter: Path | None) -> SharedBase:
+def _load(model: _Model, adapter: Path | None) -> "SharedBase":
+    from backbone.exactness import load_shared_base
+
     base = load_shared_base(model.name, model.dtype, model.device)
     if adapter is not None:
         base.load_adapter("policy", adapter)
     return base
 
 
-def _write(connection: Connection, base: SharedBase, asked: _Asked, sampling: SamplingConfig) -> None:
+def _write(connection: Connection, base: "SharedBase", asked: _Asked, sampling: SamplingConfig) -> None:
+    from backbone.sampling import sample
+
     ids = base.renderer.prompt_ids(asked.messages, sampling.max_new_tokens)
     shown = 0.0
 

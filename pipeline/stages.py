@@ -2,10 +2,10 @@
 
 Each stage makes one artifact of a round from those before it, or finds it up to date (`runs/make_output.py`). The
 stages join the packages, which do not know one another: a scorer is handed to the policy, texts to the judges, rows to
-the reward model.
+the reward model. A stage imports its trainer or sampler only when it makes something: torch takes seconds to load.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +15,6 @@ from labeling_ui.exchange.imports import ImportReport
 from pipeline.collection.candidates import add_tasks, sample_candidates
 from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, source_of, splits
 from pipeline.config.config import Config
-from pipeline.evaluation.judges import all_simulated, compare_with_base
-from pipeline.exporting import export_with_card
 from pipeline.judgements import check_judged, import_judgements, training_rows, write_other_labels, write_preferences
 from pipeline.live_generation import live_policy
 from pipeline.reporting import cautions, figures
@@ -24,14 +22,12 @@ from pipeline.reporting.report import write_report
 from pipeline.runs.content import content_of
 from pipeline.runs.folder import Run
 from pipeline.runs.label_settings import apply_label_settings, open_campaign
-from pipeline.runs.label_store import has_judgements, label_store, location, waiting
+from pipeline.runs.label_store import all_simulated, has_judgements, label_store, location, waiting
 from pipeline.runs.manifest import StageRecord
 from pipeline.simulation.annotators import answer_tasks, check_overlap
 from pipeline.terminal.progress import steps_shown
-from pipeline.tuning import tune
 from reward_model.labels.selection import select
 from reward_model.rewards.registry import LEARNED_ONLY
-from reward_model.training.train_ensemble import train_ensemble
 
 
 def loop(run: Run, config: Config, console: Console, *, simulated: bool = False, rounds: int = 1) -> None:
@@ -154,6 +150,8 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
     select(config.reward, rows, config.seed)  # fails before a model is loaded
 
     def produce(folder: Path) -> dict[str, object]:
+        from reward_model.training.train_ensemble import train_ensemble
+
         with steps_shown(console, "reward") as on_step:
             return train_ensemble(
                 config.reward, config.model, rows, folder, seed=config.seed, dtype=config.dtype, device=config.device,
@@ -181,10 +179,15 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
     del settings["alarms"]  # they tell, and change nothing
     if config.rewards != LEARNED_ONLY and not config.offline:
         settings["rewards"] = config.rewards_as_json
+
+    def produce(folder: Path) -> Mapping[str, object]:
+        from pipeline.tuning import tune
+
+        return tune(run, config, console, folder, learned=learned, initial=before, profile=profile)
+
     record = run.stage(
         "policy", "policy", [run.folder / "prompts.jsonl", *(each for each in (learned, before) if each)], settings,
-        lambda folder: tune(run, config, console, folder, learned=learned, initial=before, profile=profile),
-        content=content_of(run, config, split=TRAIN, rewards="rewards" in settings),
+        produce, content=content_of(run, config, split=TRAIN, rewards="rewards" in settings),
     )  # fmt: skip
     _caution(console, "policy", cautions.of_policy(run, before))
     if profile and record.skipped:
@@ -200,12 +203,15 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     reward = run.artifact("reward") if learned else None
     settings = config.with_prompts(config.evaluate) | ({} if reward else {"rewards": config.rewards_as_json})
     simulated = all_simulated(run, config)
+
+    def produce(folder: Path) -> Mapping[str, object]:
+        from pipeline.evaluation.judges import compare_with_base
+
+        return compare_with_base(run, config, console, folder, adapter=adapter, reward=reward, simulated=simulated)
+
     record = run.stage(
         "evaluate", "evaluation.json", [run.folder / "prompts.jsonl", adapter, *([reward] if reward else [])], settings,
-        lambda folder: compare_with_base(
-            run, config, console, folder, adapter=adapter, reward=reward, simulated=simulated
-        ),
-        extra={"simulated": simulated},
+        produce, extra={"simulated": simulated},
         content=content_of(run, config, split=HELD_OUT, rewards="rewards" in settings),
     )  # fmt: skip
     _caution(console, "evaluate", cautions.of_evaluation(run))
@@ -218,6 +224,8 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
     told = cautions.of_round(run, _before(run, config))
 
     def produce(folder: Path) -> dict[str, object]:
+        from pipeline.exporting import export_with_card
+
         export_with_card(run, config, folder, adapter=adapter, evaluation=evaluation, told=told)
         return {}
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from backbone.adapters import SharedBase
-from backbone.sampling import Sample, SamplingConfig, sample
+from backbone.sampling import Sample, sample
+from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from policy.scorer_protocol import Scorer, checked_scores
 

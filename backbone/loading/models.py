@@ -3,8 +3,6 @@
 The base is frozen: everything that is trained is an adapter (`backbone/adapters.py`).
 """
 
-from pathlib import Path
-
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -13,30 +11,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from backbone.loading.demo_model import DEMO_PAD, demo_model
+from backbone.loading.demo_model import DEMO_PAD
 from backbone.loading.devices import choose_device, choose_dtype
-from backbone.loading.model_folder import DEMO_MODEL, check_folder
+from backbone.loading.model_name import resolve_model
 from foundation.errors import UserError
-
-
-def resolve_model(model: str) -> str:
-    """Turn a model's name into what transformers can load.
-
-    `demo` (or the demo model's own name) is the bundled model, fetched and converted on first use; a
-    folder is checked to be whole; anything else is taken for a hub id.
-    """
-    if model in ("demo", DEMO_MODEL):
-        return str(demo_model())
-    folder = Path(model)
-    if folder.is_dir():
-        check_folder(folder)
-        return str(folder)
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
-        raise UserError(
-            f'the model "{model}" is neither a folder nor a hub id. Give a folder with config.json and '
-            f'*.safetensors, a hub id such as "HuggingFaceTB/{DEMO_MODEL}", or "demo".'
-        )
-    return model
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:

@@ -28,7 +28,8 @@ from backbone.exactness import check
 from backbone.hidden_states import last_states
 from backbone.logprobs import response_logprobs
 from backbone.own_function import as_published
-from backbone.sampling import SamplingConfig, sample
+from backbone.sampling import sample
+from backbone.sampling_config import SamplingConfig
 from benchmarks.architectures.tiny_models import tiny_model, tiny_tokenizer
 from foundation.errors import UserError
 

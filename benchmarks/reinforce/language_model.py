@@ -96,7 +96,8 @@ def _tasks(files: Sequence[str]) -> tuple[list[list[dict[str, str]]], list[list[
 
 def _judged(base: Any, adapter: str | None, scorer: Any, prompts: Any, config: Any) -> dict[str, np.ndarray]:
     """Mean reward and its parts on each prompt: four samples, the same random numbers before and after."""
-    from backbone.sampling import SamplingConfig, sample
+    from backbone.sampling import sample
+    from backbone.sampling_config import SamplingConfig
 
     sampling = SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature)
     with base.using(adapter):

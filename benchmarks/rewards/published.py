@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backbone.loading.models import load_tokenizer, resolve_model
+from backbone.loading.model_name import resolve_model
+from backbone.loading.models import load_tokenizer
 from backbone.tokens import Renderer
 from labeling_ui.exchange.exports.preferences import preferences
 from labeling_ui.exchange.imports import import_file

@@ -18,7 +18,7 @@ def trl_steps(setting: Setting, steps: int, model: str, given: dict[str, Any], f
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
     from trl import RLOOConfig, RLOOTrainer
 
-    from backbone.loading.models import resolve_model
+    from backbone.loading.model_name import resolve_model
 
     name = resolve_model(model)
     tokenizer = AutoTokenizer.from_pretrained(name)

@@ -1,7 +1,8 @@
 """The `rlhf` command: parsing, and nothing else.
 
-Each command calls its function in `stages.py`, which is imported only then, so that `--help` does not
-wait for torch. How a command ends, and what Ctrl-C does, is in `exit_status.py`.
+Each command calls its function in `stages.py`, which is imported only then; what is heavy is imported where it is used,
+so that a command that needs no model does not wait for torch. How a command ends, and what Ctrl-C does, is in
+`exit_status.py`.
 """
 
 import warnings
@@ -59,9 +60,9 @@ def _common(
 @app.command()
 def collect(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Sample candidate responses for the prompts."""
-    from pipeline import stages
-
     with open_run(run, config, set_) as opened:
+        from pipeline import stages
+
         stages.collect(*opened)
 
 
@@ -79,9 +80,9 @@ def label(
     overrides = [*(set_ or []), *(f"{field}={value}" for field, value in given.items() if value is not None)]
     if not simulate:
         typer.echo("label: starting, which takes some seconds ...")
-    from pipeline import stages
-
     with open_run(run, config, overrides, alone=False) as opened:
+        from pipeline import stages
+
         stages.label(*opened, simulated=simulate)
 
 
@@ -98,18 +99,18 @@ def import_(
     report: Annotated[Path | None, typer.Option(help="Where to write what was refused, and why.")] = None,
 ) -> None:
     """Take in existing human judgements, or tasks whose answer is known."""
-    from pipeline import stages
-
     with open_run(run, config, set_, alone=False) as opened:
+        from pipeline import stages
+
         stages.import_labels(*opened, format=format, file=file, gold=gold, out=report)
 
 
 @app.command()
 def reward(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Train the reward model on the judgements."""
-    from pipeline import stages
-
     with open_run(run, config, set_) as opened:
+        from pipeline import stages
+
         stages.reward(*opened)
 
 
@@ -121,27 +122,27 @@ def policy(
     profile: Annotated[bool, typer.Option("--profile", help="Record one step, to see where its time goes.")] = False,
 ) -> None:
     """Tune the policy adapter against the reward model."""
-    from pipeline import stages
-
     with open_run(run, config, set_) as opened:
+        from pipeline import stages
+
         stages.policy(*opened, profile=profile)
 
 
 @app.command()
 def evaluate(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Compare the policy with the base on held-out prompts."""
-    from pipeline import stages
-
     with open_run(run, config, set_) as opened:
+        from pipeline import stages
+
         stages.evaluate(*opened)
 
 
 @app.command()
 def export(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Write the policy adapter as an ordinary PEFT folder with its model card."""
-    from pipeline import stages
-
     with open_run(run, config, set_) as opened:
+        from pipeline import stages
+
         stages.export(*opened)
 
 
@@ -154,18 +155,18 @@ def loop(
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds the run shall have.")] = 1,
 ) -> None:
     """Run every stage in turn; what is whole is skipped."""
-    from pipeline import stages
-
     with open_run(run, config, set_) as opened:
+        from pipeline import stages
+
         stages.loop(*opened, simulated=simulate, rounds=rounds)
 
 
 @app.command()
 def report(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Write report.html."""
-    from pipeline import stages
-
     with open_run(run, config, set_) as opened:
+        from pipeline import stages
+
         stages.report(*opened)
 
 
@@ -178,10 +179,12 @@ def score(
     set_: SetOption = None,
 ) -> None:
     """Score responses with a reward model."""
-    from pipeline import tools
     from pipeline.config.config import load_config
 
-    tools.score(load_config(config, set_ or ()), Console(), reward_folder=reward, file=file, out=out)
+    settings = load_config(config, set_ or ())
+    from pipeline import tools
+
+    tools.score(settings, Console(), reward_folder=reward, file=file, out=out)
 
 
 @app.command("evaluate-reward")
@@ -194,10 +197,11 @@ def evaluate_reward(
     set_: SetOption = None,
 ) -> None:
     """Measure a reward model on pairs: accuracy, baselines, calibration, biases, agreement with annotators."""
-    from pipeline import tools
     from pipeline.config.config import load_config
 
     settings = load_config(config, set_ or ())
+    from pipeline import tools
+
     tools.evaluate_reward(settings, Console(), reward_folder=reward, pairs=pairs, out=json, older=against)
 
 
@@ -233,14 +237,16 @@ def doctor(
 ) -> None:
     """Tell what this machine offers and what will be chosen."""
     from pipeline.config.config import load_config
+
+    settings = load_config(config, set_ or ())
     from pipeline.doctor import diagnose, show
 
-    findings = diagnose(load_config(config, set_ or ()))
+    findings = diagnose(settings)
     show(findings, Console(), as_json=json)
 
 
 def main() -> None:
-    """Entry point of the console script and of `python -m pipeline`."""
+    """Run the command that was typed; called by `pipeline/__main__.py`."""
     # PEFT 0.21 still asks transformers by an old name; nobody who reads the terminal can do anything about it.
     warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     app(prog_name="rlhf")

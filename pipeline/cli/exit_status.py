@@ -1,6 +1,7 @@
 """How a command ends: 2 and one message for a mistake of the user's, 130 after Ctrl-C, a traceback for a bug.
 
-All processes of a launcher end alike, and one of them says why (`launched_processes.py`).
+All processes of a launcher end alike, and one of them says why (`launched_processes.py`). Ctrl-C before a command
+begins, and while something is imported, is in `interrupts.py`.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from foundation.errors import UserError
+from pipeline.cli.interrupts import STOPPED, end_in_order
 from pipeline.cli.launched_processes import together
 
 
@@ -19,7 +21,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error that is no bug ends it with a message and a status."""
-        with together(_tell):
+        with end_in_order(), together(_tell):
             return super().invoke(ctx)
 
 
@@ -29,7 +31,7 @@ def _tell(error: BaseException) -> int | None:
         complain(f"error: {error}")
         return 2
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        complain("Stopped. Nothing finished is lost; the same command goes on from here.")
+        complain(STOPPED)
         return 130
     if show := getattr(error, "show", None):  # a mistyped option or command, whose class typer does not name
         show()

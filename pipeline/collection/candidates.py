@@ -5,13 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from backbone.adapters import SharedBase
-from backbone.exactness import load_shared_base
-from backbone.sampling import sample
 from foundation.errors import UserError
 from foundation.files import Row, content_id, read_rows, write_jsonl
 from labeling_ui.campaign import Campaign
@@ -22,7 +19,9 @@ from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import label_store
 from pipeline.terminal.progress import progress
-from policy.native.training_state import ADAPTER
+
+if TYPE_CHECKING:
+    from backbone.adapters import SharedBase
 
 _CHUNK = 16
 
@@ -34,6 +33,9 @@ def sample_candidates(
 
     The responses are the base's, or with `adapter` the last round's policy's.
     """
+    from backbone.exactness import load_shared_base
+    from policy.native.training_state import ADAPTER
+
     base = load_shared_base(config.model, config.dtype, config.device)
     asked = fitting_prompts(run, config, base, console, TRAIN, config.collect.sampling.max_new_tokens)
     check_later_stages(run, config, base, console)
@@ -89,7 +91,7 @@ def add_tasks(run: Run, config: Config, console: Console) -> None:
 
 def collect(
     config: CollectConfig,
-    base: SharedBase,
+    base: "SharedBase",
     prompts: Sequence[Row],
     folder: Path,
     *,
@@ -102,6 +104,8 @@ def collect(
 
     `source` says what samples (model, adapter, round) and goes into every candidate.
     """
+    from backbone.sampling import sample
+
     path, part = folder / "candidates.jsonl", folder / "candidates.part.jsonl"
     per_chunk = _CHUNK * config.candidates
     done = list(_whole_lines(part))

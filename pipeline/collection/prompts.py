@@ -7,11 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 
-from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.files import Row, content_id, read_jsonl, read_rows
 from labeling_ui.data_model import Prompt
@@ -21,6 +20,9 @@ from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_judgements, label_store
 from policy.config import check_config
 from reward_model.labels.splits import held_out_prompts
+
+if TYPE_CHECKING:
+    from backbone.adapters import SharedBase
 
 EVERYDAY = Path(__file__).with_name("everyday.jsonl")
 TRAIN, HELD_OUT = "train", "held_out"
@@ -83,7 +85,7 @@ def imported(run: Run, config: Config) -> bool:
 
 
 def fitting_prompts(
-    run: Run, config: Config, base: SharedBase, console: Console, split: str, new_tokens: int
+    run: Run, config: Config, base: "SharedBase", console: Console, split: str, new_tokens: int
 ) -> list[Row]:
     """The round's prompts of one split that leave room for so many new tokens; says how many do not."""
     rows, fit = _fitting(run, config, base, split, new_tokens)
@@ -101,13 +103,13 @@ def fitting_prompts(
     return fit
 
 
-def check_later_stages(run: Run, config: Config, base: SharedBase, console: Console) -> None:
+def check_later_stages(run: Run, config: Config, base: "SharedBase", console: Console) -> None:
     """Refuse prompts, before anything is sampled, that are too few or too long to tune or to evaluate on."""
     fitting_prompts(run, config, base, console, HELD_OUT, config.evaluate.sampling.max_new_tokens)
     check_config(config.policy, len(_fitting(run, config, base, TRAIN, config.policy.max_new_tokens)[1]))
 
 
-def _fitting(run: Run, config: Config, base: SharedBase, split: str, new_tokens: int) -> tuple[list[Row], list[Row]]:
+def _fitting(run: Run, config: Config, base: "SharedBase", split: str, new_tokens: int) -> tuple[list[Row], list[Row]]:
     rows = [row for row in read_rows(run.folder / "prompts.jsonl") if row["split"] == split]
     return rows, short_enough(rows, base, config.collect, new_tokens, imported=source_name(run, config) == "labels")
 
@@ -136,7 +138,7 @@ def more_prompts(run: Run, config: Config, split: str) -> str:
 
 
 def short_enough(
-    rows: Sequence[Row], base: SharedBase, config: CollectConfig, new_tokens: int, imported: bool
+    rows: Sequence[Row], base: "SharedBase", config: CollectConfig, new_tokens: int, imported: bool
 ) -> list[Row]:
     """The prompts that leave room for `new_tokens` and are no longer than the configuration allows.
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from backbone.sampling import SamplingConfig
+from backbone.sampling_config import SamplingConfig
 from foundation.settings import Settings
 
 

@@ -17,9 +17,9 @@ from labeling_ui.campaign import Campaign
 from pipeline.config import sources
 from pipeline.config.collect import CollectConfig
 from pipeline.config.evaluate import EvaluateConfig
+from pipeline.config.export import ExportConfig
 from pipeline.config.shipped_configs import found
 from policy.config import OFFLINE, PolicyConfig
-from policy.export import ExportConfig
 from reward_model.config import RewardConfig
 from reward_model.rewards.registry import LEARNED, LEARNED_ONLY, RewardSpec
 

@@ -14,7 +14,8 @@ import torch
 
 from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
-from backbone.sampling import Sample, SamplingConfig, sample
+from backbone.sampling import Sample, sample
+from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from foundation.files import Row, read_jsonl, write_jsonl
 from pipeline.config.evaluate import EvaluateConfig

@@ -19,7 +19,6 @@ from pipeline.config.config import Config
 from pipeline.evaluation.comparison import Judge, evaluate
 from pipeline.policy_scorers import programmed_judge
 from pipeline.runs.folder import Run
-from pipeline.runs.label_store import label_store
 from pipeline.simulation.hidden_preference import hidden_preference, prompt_text
 from pipeline.terminal.progress import progress
 from policy.native.training_state import ADAPTER
@@ -72,13 +71,6 @@ def _unseen(run: Run, config: Config, base: SharedBase, console: Console) -> lis
             f"{more_prompts(run, config, HELD_OUT)}. `rlhf export` writes the adapter without an evaluation."
         )
     return unseen
-
-
-def all_simulated(run: Run, config: Config) -> bool:
-    """Whether there are judgements, and every one of them is by a simulated annotator."""
-    with label_store(run, config) as store:
-        counts = store.counts()
-        return counts.simulated_judgements == counts.judgements > 0
 
 
 def by_hidden_preference(rows: Sequence[Row], answers: Sequence[Row]) -> list[float]:

@@ -5,12 +5,9 @@ The terminal, the report and the model card say the same. Alarms, which watch th
 
 from pathlib import Path
 
-import torch
-
-from backbone.adapter_folder import changes_nothing, read_adapter
 from foundation.files import Row, read_json, read_rows
 from pipeline.runs.folder import Run
-from policy.metrics import LOG
+from policy.training_log import LOG
 
 _STILL = 1e-6
 """Nats and standard deviations of scores that are nothing but rounding."""
@@ -18,6 +15,8 @@ _STILL = 1e-6
 
 def of_policy(run: Run, initial: Path | None) -> list[str]:
     """Whether the round's adapter changes anything; `initial` is what its training began with."""
+    from backbone.adapter_folder import changes_nothing
+
     folder = run.folder / "policy"
     found = []
     if changes_nothing(folder):
@@ -87,5 +86,9 @@ def _nothing(figure: float | None) -> bool:
 
 
 def _same_weights(one: Path, other: Path) -> bool:
+    import torch
+
+    from backbone.adapter_folder import read_adapter
+
     first, second = read_adapter(one)[1], read_adapter(other)[1]
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

@@ -6,9 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from backbone.loading.models import resolve_model
+from backbone.loading.model_name import resolve_model
 from foundation.files import Row, read_json, read_rows
-from labeling_ui.quality import assessment
 from labeling_ui.store.store import Store
 from pipeline.config.config import Config
 from pipeline.reporting.report import (
@@ -26,8 +25,8 @@ from pipeline.reporting.report import (
 )
 from pipeline.runs.folder import Run
 from policy.alarms import RULES, alarm_spans
-from policy.export import load_snippet
-from policy.metrics import LOG
+from policy.model_card import load_snippet
+from policy.training_log import LOG
 
 _MEASURES = {
     "words": "words per response",
@@ -134,6 +133,8 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
     counts = store.counts()
     if not counts.tasks:
         return None
+    from labeling_ui.quality import assessment
+
     made, agreed = run.record("preferences"), assessment.agreement(store)
     return LabelFigures(
         prompts=counts.prompts,

@@ -15,7 +15,6 @@ from pydantic import Field
 
 from foundation.files import write_text
 from foundation.settings import Settings
-from pipeline.reporting import charts
 
 _NO_PARTS = ("score_std", "score_spread")
 _SHARE = (-0.03, 1.03)
@@ -197,6 +196,8 @@ def training_charts(
     rows: tuple[Mapping[str, float | None], ...], alarms: tuple[AlarmFigures, ...] = ()
 ) -> list[tuple[str, Markup]]:
     """`(title, chart)` for each logged figure; the steps at which its alarm was on are shaded."""
+    from pipeline.reporting import charts
+
     steps = _column(rows, "step")
     logged = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
     drawn: list[tuple[str, Markup]] = []
@@ -282,5 +283,7 @@ def _known(rows: tuple[Mapping[str, float | None], ...], name: str) -> list[floa
 def _reliability(reward: RewardFigures | None) -> Markup | None:
     if reward is None or not reward.reliability:
         return None
+    from pipeline.reporting import charts
+
     label = "Reliability of the reward model on held-out pairs"
     return charts.reliability(reward.reliability, label, reward.reliability_after)

@@ -48,3 +48,10 @@ def waiting(run: Run, config: Config) -> int:
     """How many judgements the run's tasks still lack."""
     with label_store(run, config) as store:
         return store.waiting()
+
+
+def all_simulated(run: Run, config: Config) -> bool:
+    """Whether there are judgements, and every one of them is by a simulated annotator."""
+    with label_store(run, config) as store:
+        counts = store.counts()
+        return counts.simulated_judgements == counts.judgements > 0

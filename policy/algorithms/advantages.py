@@ -4,18 +4,20 @@ Shapes: `n` responses, `group` consecutive ones answer the same prompt, padded t
 response tokens. Rewards are in units of the score.
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def discounted_returns(rewards: torch.Tensor, discount: float) -> torch.Tensor:
     """G_t = r_t + discount G_{t+1}: (n, T). Sutton & Barto 2018, eq. 3.9. Rewards past a response's end must be 0."""
-    returns = torch.zeros_like(rewards)
-    running = torch.zeros_like(rewards[:, 0])
-    for t in reversed(range(rewards.shape[1])):
-        running = rewards[:, t] + discount * running
-        returns[:, t] = running
+    returns = rewards.clone()
+    for t in reversed(range(rewards.shape[1] - 1)):
+        returns[:, t] += discount * returns[:, t + 1]
     return returns
 
 
@@ -26,7 +28,7 @@ class RunningMean:
     mean: float = 0.0
     count: int = 0
 
-    def after(self, rewards: torch.Tensor) -> "RunningMean":
+    def after(self, rewards: torch.Tensor) -> RunningMean:
         """The mean with these rewards (n,) counted in."""
         count = self.count + rewards.numel()
         return RunningMean(self.mean + (float(rewards.double().sum()) - self.mean * rewards.numel()) / count, count)
@@ -79,7 +81,8 @@ def temporal_difference_errors(
     values: (n, T), V of the state before token t. Sutton & Barto 2018, eq. 6.5.
     """
     values = values * mask
-    following = torch.nn.functional.pad(values[:, 1:], (0, 1))
+    following = values.roll(-1, dims=1)
+    following[:, -1] = 0
     return (rewards + discount * following - values) * mask
 
 
@@ -103,7 +106,7 @@ def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) ->
     count = mask.sum()
     mean = (values * mask).sum() / count
     variance = ((values - mean).square() * mask).sum() / count
-    whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
+    whitened = (values - mean) * (variance + 1e-8).rsqrt()
     return (whitened if shift_mean else whitened + mean) * mask
 
 

@@ -3,11 +3,14 @@
 How the KL enters the reward is in `token_rewards.py`.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 KLEstimator = Literal["k1", "k2", "k3"]
 KLPlace = Literal["reward", "loss"]
@@ -25,7 +28,7 @@ def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, estimator: K
         return difference
     if estimator == "k2":
         return difference.square() / 2
-    return torch.expm1(-difference) + difference
+    return (-difference).expm1() + difference
 
 
 def kl_loss(
@@ -59,7 +62,7 @@ class AdaptiveKL:
     target: float
     horizon: float
 
-    def after(self, kl: float, n: int) -> "AdaptiveKL":
+    def after(self, kl: float, n: int) -> AdaptiveKL:
         """The controller after `n` responses with this mean KL; a KL that is not a number changes nothing."""
         error = kl / self.target - 1
         if math.isnan(error):

@@ -3,9 +3,13 @@
 Shapes: `n` responses, padded to `T` tokens; `mask` (n, T) is 1.0 on response tokens.
 """
 
-from typing import Literal
+from __future__ import annotations
 
-import torch
+import math
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
 
 Aggregation = Literal["sum", "sequence_mean", "token_mean", "fixed"]
 
@@ -28,9 +32,9 @@ def clipped_surrogate(
     `clip_high` other than `clip` is DAPO's (Yu et al. 2025, section 3.1). At ratio 1 its gradient is the policy
     gradient.
     """
-    ratio = torch.exp(logprobs - old_logprobs)
+    ratio = (logprobs - old_logprobs).exp()
     near = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high))
-    return -torch.minimum(ratio * advantages, near * advantages)
+    return -(ratio * advantages).minimum(near * advantages)
 
 
 def truncated_importance_weights(logprobs: torch.Tensor, sampled: torch.Tensor, cap: float) -> torch.Tensor:
@@ -39,7 +43,7 @@ def truncated_importance_weights(logprobs: torch.Tensor, sampled: torch.Tensor, 
     `sampled` are the log-probabilities under the distribution that drew the tokens, `logprobs` those of the policy as
     training computes them. The two differ by rounding; the cap keeps rare large ratios from adding noise.
     """
-    return torch.exp((logprobs - sampled).detach()).clamp(max=cap)
+    return (logprobs - sampled).detach().exp().clamp(max=cap)
 
 
 def aggregate(
@@ -70,8 +74,8 @@ def aggregate(
 
 def entropy(logits: torch.Tensor) -> torch.Tensor:
     """-sum_v pi(v) log pi(v) of the softmax of logits (..., vocabulary): (...), nats; -inf logits count 0."""
-    logprobs = torch.log_softmax(logits, -1)
-    possible = logprobs > -torch.inf
+    logprobs = logits.log_softmax(-1)
+    possible = logprobs > -math.inf
     return -(logprobs.exp() * logprobs.masked_fill(~possible, 0.0)).sum(-1)
 
 
@@ -93,7 +97,7 @@ def value_loss(
     if clip is not None:
         assert old_values is not None, "clipping is around the values before the update"
         near = old_values + (values - old_values).clamp(-clip, clip)
-        errors = torch.maximum(errors, (near - returns).square())
+        errors = errors.maximum((near - returns).square())
     return 0.5 * (errors * mask).sum() / n
 
 

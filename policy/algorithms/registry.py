@@ -4,10 +4,11 @@ The mathematics is in the other files of this folder. `policy/config.py` applies
 about an entry and checks that it can work. Offline algorithms (DPO) are not here: they sample nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import torch
+from typing import TYPE_CHECKING
 
 from policy.algorithms.advantages import (
     RunningMean,
@@ -19,6 +20,9 @@ from policy.algorithms.advantages import (
 )
 from policy.algorithms.kl import KLEstimator, KLPlace
 from policy.algorithms.losses import Aggregation
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from backbone.training.running_moments import RunningMoments
 from foundation.errors import UserError
 from foundation.files import publish_folder
 from policy.algorithms.advantages import RunningMean
-from policy.metrics import LOG
 from policy.native.training_state import Row, TrainState
+from policy.training_log import LOG
 
 CHECKPOINTS = "checkpoints"
 

@@ -11,7 +11,8 @@ from accelerate.utils import gather_object
 from backbone.adapters import SharedBase
 from backbone.batching import by_prompt
 from backbone.logprobs import response_logprobs, response_mask
-from backbone.sampling import Sample, SamplingConfig, sample
+from backbone.sampling import Sample, sample
+from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from policy.metrics import timed
 from policy.scorer_protocol import Mixture, Scorer, checked_scores

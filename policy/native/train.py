@@ -16,7 +16,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from backbone.adapters import SharedBase
-from backbone.sampling import SamplingConfig, check_room
+from backbone.sampling import check_room
+from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.files import write_jsonl
@@ -27,12 +28,13 @@ from policy.algorithms.losses import explained_variance, value_loss
 from policy.algorithms.registry import Algorithm, Experience
 from policy.algorithms.token_rewards import token_rewards
 from policy.config import PolicyConfig, algorithm_of, check_config
-from policy.metrics import LOG, machine_metrics, repetition, score_spread, timed
+from policy.metrics import machine_metrics, repetition, score_spread, timed
 from policy.native.checkpoints import CHECKPOINTS, restore_checkpoint, save_checkpoint
 from policy.native.rollout import Rollout, gather_rollouts, roll_out
 from policy.native.training_state import ADAPTER, Row, TrainState, initial_state
 from policy.native.update import update
 from policy.scorer_protocol import Mixture, Scorer
+from policy.training_log import LOG
 
 
 def train_policy(

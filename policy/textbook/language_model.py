@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from backbone.adapters import SharedBase
-from backbone.sampling import SamplingConfig
+from backbone.sampling_config import SamplingConfig
 from backbone.token_draws import draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError

@@ -30,8 +30,9 @@ from foundation.files import read_json, write_json, write_jsonl
 from policy.alarms import Alarms
 from policy.config import PolicyConfig
 from policy.initial_adapter import add_initial_adapter
-from policy.metrics import LOG, machine_metrics
+from policy.metrics import machine_metrics
 from policy.scorer_protocol import Mixture, Scorer
+from policy.training_log import LOG
 
 ADAPTER = "default"  # the name under which TRL looks for the adapter of a PEFT model
 CHECKPOINTS = "checkpoints"

@@ -8,12 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.settings import Settings
 from reward_model.rewards.texts import Text, text_of
+
+if TYPE_CHECKING:
+    from backbone.adapters import SharedBase
 
 Reward = Callable[..., Sequence[Any]]
 
@@ -22,10 +24,10 @@ Reward = Callable[..., Sequence[Any]]
 class Given:
     """What a reward may need and cannot make for itself: the frozen base, and the learned reward."""
 
-    base: SharedBase | None = None
+    base: "SharedBase | None" = None
     learned: Reward | None = None
 
-    def needed_base(self, name: str) -> SharedBase:
+    def needed_base(self, name: str) -> "SharedBase":
         """The base, or a `UserError` that says which reward asked for it."""
         if self.base is None:
             raise UserError(f'the reward "{name}" is computed with the base model, and none was handed in.')

@@ -4,16 +4,16 @@
     reward(prompts=["..."], completions=["..."], references=[["...", "..."]])  # [0.37]
 
 A name with a dot is the path of a function of the user's (`my_package.rewards.politeness`). How several are mixed is in
-`mixture.py`. To add a reward, write a `Kind` in `kinds/` and name it in `KINDS`.
+`mixture.py`. To add a reward, write a `Kind` in `kinds/` and name it in `KINDS`. Every configuration knows all kinds,
+so they import what is heavy only when a reward is made.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.settings import Settings
 from reward_model.rewards.interface import Given, Kind, Reward
@@ -28,6 +28,9 @@ from reward_model.rewards.kinds.safety import Safety
 from reward_model.rewards.kinds.unit_tests import PassedTests
 from reward_model.rewards.kinds.user_function import UserFunction
 from reward_model.rewards.texts import Text
+
+if TYPE_CHECKING:
+    from backbone.adapters import SharedBase
 
 LEARNED = "learned"
 
@@ -149,7 +152,7 @@ class BuiltReward:
 
 
 def build(
-    spec: RewardSpec | Mapping[str, Any], *, base: SharedBase | None = None, learned: Reward | None = None
+    spec: RewardSpec | Mapping[str, Any], *, base: "SharedBase | None" = None, learned: Reward | None = None
 ) -> BuiltReward:
     """The reward that `spec` names, ready to be called.
 

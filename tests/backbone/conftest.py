@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backbone.adapters import SharedBase
-from backbone.loading.models import resolve_model
+from backbone.loading.model_name import resolve_model
 from foundation.errors import UserError
 from tests import shared_base
 

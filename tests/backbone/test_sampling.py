@@ -9,7 +9,8 @@ from scipy.stats import chisquare
 from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
 from backbone.own_function import DECODING, Decoding
-from backbone.sampling import Sample, SamplingConfig, sample
+from backbone.sampling import Sample, sample
+from backbone.sampling_config import SamplingConfig
 from backbone.token_draws import draw, uniforms
 from foundation.errors import UserError
 from tests.shared_base import PROMPTS, add_random_adapter

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from backbone.sampling import SamplingConfig, sample
+from backbone.sampling import sample
+from backbone.sampling_config import SamplingConfig
 from foundation.errors import UserError
 from labeling_ui.data_model import Message
 from pipeline.live_generation import LivePolicy

@@ -16,9 +16,9 @@ from pipeline.config.config import load_config
 from pipeline.policy_scorers import as_scorer, learned_reward, policy_scorer
 from pipeline.reporting.report import training_charts
 from policy.config import PolicyConfig
-from policy.metrics import MACHINE_METRICS
 from policy.native.train import train_policy
 from policy.scorer_protocol import Mixture
+from policy.training_log import MACHINE_METRICS
 from reward_model.rewards.mixture import compose
 from reward_model.rewards.registry import KINDS, RewardSpec
 from reward_model.scorer import RewardScorer

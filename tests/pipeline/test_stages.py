@@ -18,7 +18,7 @@ from pipeline import stages, tuning
 from pipeline.config.config import Config
 from pipeline.evaluation.judges import SCORE
 from pipeline.runs.manifest import Manifest
-from policy.metrics import MACHINE_METRICS
+from policy.training_log import MACHINE_METRICS
 from reward_model.labels.splits import split_by_prompt
 from tests.pipeline import tiny
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from backbone.adapters import SharedBase
-from backbone.sampling import SamplingConfig, sample
+from backbone.sampling import sample
+from backbone.sampling_config import SamplingConfig
 from foundation.errors import UserError
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import best_of_n, chances, measured_kl

@@ -10,7 +10,8 @@ import yaml
 
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
-from policy.export import CARD, export_adapter, load_snippet, merge, model_card
+from policy.export import CARD, export_adapter, merge
+from policy.model_card import load_snippet, model_card
 from tests.shared_base import add_random_adapter, load, logits
 
 IDS = [1, 5, 6, 7, 200, 9, 2]

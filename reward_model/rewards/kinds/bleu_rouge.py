@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 import regex
 from pydantic import Field
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 
 from reward_model.rewards.interface import Given, Kind, Reward, column
 from reward_model.rewards.texts import Text, mostly, text_of
@@ -49,6 +47,8 @@ class Bleu(Kind):
 
     def make(self, given: Given) -> Reward:
         """See `Kind`."""
+        from sacrebleu.metrics.bleu import BLEU
+
         scorers: dict[str, BLEU] = {}
 
         def value(response: str, references: list[str]) -> float:
@@ -77,6 +77,8 @@ class Chrf(Kind):
 
     def make(self, given: Given) -> Reward:
         """See `Kind`."""
+        from sacrebleu.metrics.chrf import CHRF
+
         scorer = CHRF(self.char_order, self.word_order, self.beta, self.lowercase)
 
         def value(response: str, references: list[str]) -> float:

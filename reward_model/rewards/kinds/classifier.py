@@ -3,28 +3,17 @@
     rewards:
       - {name: model, model: OpenAssistant/reward-model-deberta-v3-large-v2}
 
-It has a base and a tokenizer of its own, so texts travel and are tokenised anew: by its chat template if it has one,
-else as a pair of texts, prompt and response. Code that comes with a model is never run. Reward models with
-heads of their own (no `...ForSequenceClassification`) are left out: name a function of yours that loads them.
+Reward models with heads of their own (no `...ForSequenceClassification`) are left out: name a function of yours that
+loads them. How texts reach the model is in `language_models/classifier.py`.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
 
-import torch
 from pydantic import Field
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from backbone.batching import by_length
-from backbone.loading.devices import choose_device, choose_dtype
 from backbone.loading.model_folder import files_of
-from backbone.training.quiet_libraries import quiet
-from foundation.errors import UserError
 from reward_model.rewards.interface import Given, Kind, Reward
-from reward_model.rewards.texts import Text, messages_of, text_of
-
-_UNKNOWN_LENGTH = 1 << 20  # tokenizers that know no longest text say a number like 10^30
 
 
 class Classifier(Kind):
@@ -39,78 +28,13 @@ class Classifier(Kind):
 
     def make(self, given: Given) -> Reward:
         """See `Kind`."""
-        device = choose_device(self.device)
-        model, tokenizer = _load(self.model, choose_dtype(self.dtype, device), device)
-        logit = _logit_number(model, self.output, self.model)
-        longest = min(self.max_length or _UNKNOWN_LENGTH, _longest(model, tokenizer))
+        from reward_model.rewards.language_models.classifier import classifier
 
-        @torch.no_grad()
-        def reward(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
-            encoded = [
-                _encode(tokenizer, prompt, completion, longest)
-                for prompt, completion in zip(prompts, completions, strict=True)
-            ]
-            found = torch.zeros(len(encoded))
-            for rows in by_length([len(each["input_ids"]) for each in encoded], most_rows=self.batch):
-                batch = tokenizer.pad([encoded[row] for row in rows], return_tensors="pt").to(device)
-                found[rows] = model(**batch).logits[:, logit].float().cpu()
-            return cast("list[float]", found.tolist())
-
-        return reward
+        return classifier(
+            self.model, output=self.output, max_length=self.max_length, batch=self.batch, dtype=self.dtype,
+            device=self.device,
+        )  # fmt: skip
 
     def reads(self) -> Mapping[str, Sequence[Path]]:
         """See `Kind`."""
         return {"model": files_of(self.model)}
-
-
-def _load(name: str, dtype: torch.dtype, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer; `UserError` if they cannot be loaded or the head is not among the weights."""
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(name)
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                name, dtype=dtype, output_loading_info=True
-            )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise UserError(
-            f'the reward "model" cannot load {name}: {str(error).strip().splitlines()[0]} Give a folder, or a hub id '
-            "that this machine can reach, of a model for sequence classification."
-        ) from error
-    if info["missing_keys"]:
-        raise UserError(
-            f"{name} is no reward model: {', '.join(sorted(info['missing_keys'])[:3])} is not among its weights and "
-            "would be random. Give a model that was trained for sequence classification."
-        )
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    # A decoder reads its score off the last token that is no padding, and must know which that is.
-    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    tokenizer.truncation_side, tokenizer.padding_side = "left", "right"
-    return cast(PreTrainedModel, model.to(device).eval()), tokenizer
-
-
-def _logit_number(model: PreTrainedModel, output: int | str | None, name: str) -> int:
-    """Which logit is meant."""
-    labels: dict[int, str] = {int(key): value for key, value in (model.config.id2label or {0: "LABEL_0"}).items()}
-    if output is None and len(labels) == 1:
-        return 0
-    found = [key for key, label in labels.items() if output in (key, label)]
-    if not found:
-        known = ", ".join(f"{key} ({label})" for key, label in labels.items())
-        what = "says not which logit of it counts" if output is None else f"asks for its logit {output!r}"
-        raise UserError(f'the reward "model" {what}: {name} has {known}. Set `output` to one of them.')
-    return found[0]
-
-
-def _longest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    positions = int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or _UNKNOWN_LENGTH)
-    return min(positions, int(tokenizer.model_max_length))
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, prompt: Text, completion: Text, longest: int) -> dict[str, list[int]]:
-    """Token ids of prompt and response, as the model's own tokenizer writes them."""
-    if tokenizer.chat_template:
-        messages = [*messages_of(prompt), {"role": "assistant", "content": text_of(completion)}]
-        text = cast(str, tokenizer.apply_chat_template(messages, tokenize=False))
-        return dict(tokenizer(text, truncation=True, max_length=longest, add_special_tokens=False))
-    return dict(tokenizer(text_of(prompt), text_of(completion), truncation="longest_first", max_length=longest))

@@ -9,7 +9,6 @@ from harper import Dialect, Language, Linter
 from pydantic import Field
 
 from reward_model.rewards.interface import Given, Kind, Reward, per_text
-from reward_model.rewards.kinds.coherence import acceptability
 from reward_model.rewards.texts import Text, mostly, text_of, words
 
 _NOT_LATIN = r"[\p{L}--\p{Latin}]"
@@ -59,6 +58,8 @@ class Grammar(Kind):
 
         if not self.acceptability:
             return per_text(value)
+        from reward_model.rewards.language_models.likelihood import acceptability
+
         base = given.needed_base("grammar")
 
         def with_acceptability(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:

@@ -8,8 +8,9 @@ import pytest
 
 from backbone.exactness import load_shared_base
 from backbone.loading import demo_model as demo  # the fixture has its name
-from backbone.loading.models import resolve_model
-from backbone.sampling import SamplingConfig, sample
+from backbone.loading.model_name import resolve_model
+from backbone.sampling import sample
+from backbone.sampling_config import SamplingConfig
 from foundation.errors import UserError
 
 

@@ -24,7 +24,7 @@ from foundation.errors import UserError
 from pipeline import stages
 from pipeline.cli import launched_processes as launched
 from pipeline.runs.lock import RunLock
-from policy.metrics import MACHINE_METRICS
+from policy.training_log import MACHINE_METRICS
 from tests.pipeline import tiny
 
 LAUNCHERS = {

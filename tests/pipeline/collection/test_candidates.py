@@ -8,7 +8,7 @@ import pytest
 
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
-from backbone.sampling import SamplingConfig
+from backbone.sampling_config import SamplingConfig
 from foundation.errors import UserError
 from foundation.files import write_jsonl
 from labeling_ui.campaign import Campaign

@@ -10,7 +10,7 @@ import torch
 
 from backbone.adapters import SharedBase, lora_config
 from backbone.exactness import load_shared_base
-from backbone.sampling import SamplingConfig
+from backbone.sampling_config import SamplingConfig
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluation import comparison as module
 from pipeline.evaluation.comparison import evaluate, mean_kl

@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from backbone.adapter_folder import WEIGHTS
-from policy.metrics import LOG, MACHINE_METRICS
+from policy.training_log import LOG, MACHINE_METRICS
 from tests.policy.tiny_run import CONFIG, EVERYTHING, run
 
 # Largest differences seen: 5e-7 in the adapter, 1.1e-6 in the loss, from the order in which gradients are summed.

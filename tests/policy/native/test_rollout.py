@@ -5,7 +5,7 @@ import torch
 
 from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
-from backbone.sampling import SamplingConfig
+from backbone.sampling_config import SamplingConfig
 from foundation.errors import UserError
 from policy.native.rollout import Rollout, roll_out
 from policy.scorer_protocol import Scorer

@@ -17,9 +17,9 @@ from backbone.adapters import SharedBase
 from backbone.logprobs import TokenLogprobs, response_logprobs
 from foundation.errors import UserError
 from policy.config import check_config
-from policy.metrics import LOG, MACHINE_METRICS
 from policy.native import update
 from policy.native.train import prompts_of_step, train_policy
+from policy.training_log import LOG, MACHINE_METRICS
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, EVERYTHING, PROMPTS, LowIds, load_base, run
 

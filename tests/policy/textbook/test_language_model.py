@@ -7,7 +7,8 @@ import torch
 from accelerate import Accelerator
 
 from backbone.adapters import SharedBase
-from backbone.sampling import SamplingConfig, sample
+from backbone.sampling import sample
+from backbone.sampling_config import SamplingConfig
 from foundation.errors import UserError
 from policy.algorithms.advantages import RunningMean, reinforce_advantages
 from policy.native import train

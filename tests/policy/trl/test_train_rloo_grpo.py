@@ -15,7 +15,7 @@ from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from policy.alarms import AlarmConfig
 from policy.config import PolicyConfig
-from policy.metrics import LOG, MACHINE_METRICS
+from policy.training_log import LOG, MACHINE_METRICS
 from policy.trl.train_rloo_grpo import Reward, sampler_arguments, train_with_trl, trl_metrics
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from foundation.errors import UserError
-from reward_model.rewards.kinds.classifier import _encode
+from reward_model.rewards.language_models.classifier import _encode
 from reward_model.rewards.registry import build
 from tests.conftest import CHAT_TEMPLATE
 from tests.reward_model.planted import planted

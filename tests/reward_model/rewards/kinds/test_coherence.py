@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from backbone.adapters import SharedBase
-from reward_model.rewards.kinds.coherence import acceptability, embeddings, likelihood, repeated, similarity
+from reward_model.rewards.kinds.coherence import repeated
+from reward_model.rewards.language_models.likelihood import acceptability, embeddings, likelihood, similarity
 from reward_model.rewards.registry import build
 from tests import shared_base
 
