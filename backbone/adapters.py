@@ -52,7 +52,9 @@ class SharedBase:
         declared = generation.eos_token_id if generation else None
         eos = declared if isinstance(declared, list) else [declared] if declared is not None else []
         longest = int(getattr(base.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
-        self.renderer = Renderer.of(tokenizer, longest, eos)
+        self.renderer = Renderer.of(tokenizer, longest, eos, int(base.config.get_text_config().vocab_size))
+        if generation:  # TRL stops at these, and would know nothing of an end that only the template names
+            generation.eos_token_id = list(self.renderer.eos_ids)
         self.heads: dict[str, torch.nn.Linear] = {}
         self.trainable: str | None = None
         self.paths = Paths()  # the plain ways, until `exactness.check` finds faster ones

@@ -21,6 +21,7 @@ from backbone.hidden_states import states_before
 from backbone.loading.models import load_base, load_tokenizer
 from backbone.logprobs import response_logprobs
 from backbone.own_function import DECODING, SCORING, Differences, Paths, as_published, decoder_of, in_float32
+from backbone.templates.plain_text import TemplateChoice
 from backbone.tokens import Ids
 from foundation.errors import UserError
 
@@ -53,12 +54,14 @@ class Tried(NamedTuple):
         )
 
 
-def load_shared_base(model: str, dtype: str = "auto", device: str = "auto") -> SharedBase:
+def load_shared_base(
+    model: str, dtype: str = "auto", device: str = "auto", template: TemplateChoice = "auto"
+) -> SharedBase:
     """Load base and tokenizer by the rules of `backbone.loading`, and find out how the model may be computed.
 
     That depends on the architecture, not on the weights, and is found out once a process.
     """
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_tokenizer(model, template)
     base = load_base(model, dtype, device)
     shared = SharedBase(base, tokenizer, str(base.config.name_or_path))
     architecture = (base.config.to_json_string(), base.dtype, base.device, shared.renderer.max_length)

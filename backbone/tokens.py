@@ -2,20 +2,29 @@
 
 Reward training, scoring, sampling and policy training all render through here, so that they see
 the same ids: a response is its own tokens followed by the model's end of turn. Models are not
-needed here.
+needed here; what templates write is found out in `templates/`.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from backbone.templates.answers import Answers, RenderingError, encode, render
 from foundation.errors import UserError
 
 Ids = Sequence[int]
-_PROBE = "response"
+Conversation = Sequence[Mapping[str, Any]]
+
+
+class Refusal(NamedTuple):
+    """What is wrong with a prompt ("is ..."), and how to mend it."""
+
+    reason: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -23,44 +32,73 @@ class Renderer:
     """A tokenizer with its rules: chat template, end of turn, longest sequence.
 
     `eos_ids` are all tokens that end a turn; the first is the one that is appended to text.
-    `max_length` is the longest prompt plus response, in tokens.
+    `max_length` is the longest prompt plus response, in tokens. `rows` are those of the model's embedding.
     """
 
     tokenizer: PreTrainedTokenizerBase
+    answers: Answers
     eos_ids: tuple[int, ...]
     pad_id: int
     max_length: int
+    rows: int = sys.maxsize
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, max_length: int, eos_ids: Iterable[int] = ()) -> "Renderer":
+    def of(
+        cls, tokenizer: PreTrainedTokenizerBase, max_length: int, eos_ids: Iterable[int] = (), rows: int = sys.maxsize
+    ) -> "Renderer":
         """The rules of `tokenizer`, with further end-of-turn ids that the model declares."""
-        end = _end_of_turn(tokenizer)
-        known = dict.fromkeys(
-            [end, *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []), *eos_ids]
-        )
-        return cls(tokenizer, tuple(known), int(tokenizer.pad_token_id), max_length)
+        answers = Answers.of(tokenizer)
+        eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        ends = tuple(dict.fromkeys([answers.end, *eos, *eos_ids]))
+        return cls(tokenizer, answers, ends, int(tokenizer.pad_token_id), max_length, rows)
 
-    def prompt_ids(self, messages: Sequence[Mapping[str, Any]], reserve: int = 0) -> list[int]:
+    @property
+    def plain(self) -> bool:
+        """Whether a response continues a plain text, for want of a chat template or because that was asked for."""
+        return self.answers.plain
+
+    def prompt_ids(self, messages: Conversation, reserve: int = 0) -> list[int]:
         """Ids of a conversation up to where the assistant's answer begins.
 
-        `reserve` tokens must remain free for the answer; `UserError` if they do not.
+        `reserve` tokens must remain free for the answer; `UserError` if they do not, or if the template cannot render
+        the conversation.
         """
-        ids = self.tokenizer.apply_chat_template(
-            [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False
-        )
-        ids = cast("list[int]", ids)
+        found = self._ids_or_refusal(messages, reserve)
+        if isinstance(found, Refusal):
+            raise UserError(f'a prompt {found.reason}: "{opening(messages)}". {found.remedy}.')
+        return found
+
+    def refusals(self, prompts: Sequence[Conversation], reserve: int = 0) -> dict[int, Refusal]:
+        """Why `prompt_ids` would refuse prompts, by their places; empty if it refuses none."""
+        found = ((place, self._ids_or_refusal(messages, reserve)) for place, messages in enumerate(prompts))
+        return {place: refusal for place, refusal in found if isinstance(refusal, Refusal)}
+
+    def _ids_or_refusal(self, messages: Conversation, reserve: int) -> list[int] | Refusal:
+        try:
+            ids = encode(self.tokenizer, render(self.tokenizer, messages, ask=True))
+        except RenderingError as error:
+            return Refusal(f"is refused by the chat template ({error})", "Rewrite or remove it")
+        if max(ids, default=0) >= self.rows:
+            return self._without_row(ids)
         if len(ids) + reserve > self.max_length:
-            start = str(messages[-1]["content"])[:60]
-            raise UserError(
-                f"a prompt is {len(ids)} tokens long, and with {reserve} for the response it exceeds the "
-                f'context of {self.max_length}: "{start}...". Shorten it, or lower max_new_tokens.'
+            return Refusal(
+                f"is {len(ids)} tokens long, and with {reserve} for the response it exceeds the context of "
+                f"{self.max_length}",
+                "Shorten it, or lower max_new_tokens",
             )
         return ids
 
+    def _without_row(self, ids: Ids) -> Refusal:
+        token = self.tokenizer.convert_ids_to_tokens(max(ids))
+        return Refusal(f'contains "{token}", a token that the model does not embed', "Rewrite or remove it")
+
     def response_ids(self, text: str) -> list[int]:
         """Ids of a finished response: its text and the end of the turn."""
-        encoded = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [*cast("list[int]", encoded), self.eos_ids[0]]
+        ids = self.answers.ids(text)
+        if max(ids, default=0) >= self.rows:
+            found = self._without_row(ids)
+            raise UserError(f'a response {found.reason}: "{_start(text)}". {found.remedy}.')
+        return [*ids, self.eos_ids[0]]
 
     def completed(self, response_ids: Ids) -> list[int]:
         """The response with its turn ended, as reward models are trained on and score it.
@@ -74,11 +112,11 @@ class Renderer:
         return [*ids, self.eos_ids[0]]
 
     def text(self, response_ids: Ids) -> str:
-        """The response as a person reads it, without its end of turn."""
+        """The response as a person reads it, without its end of turn; of plain text, with its white space."""
         ids = list(response_ids)
         if ids and ids[-1] in self.eos_ids:
             ids.pop()
-        return cast(str, self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+        return self.answers.text(ids)
 
     def fit(self, prompt_ids: Ids, response_ids: Ids, max_length: int) -> tuple[list[int], list[int], bool]:
         """Cut to `max_length` tokens, oldest prompt tokens first; says whether anything was cut.
@@ -102,6 +140,16 @@ class Renderer:
         return prompt, [self.fit(prompt, response, max_length)[1] for response in responses], was_cut
 
 
+def opening(messages: Conversation) -> str:
+    """The first words of what is asked last, to name a prompt by."""
+    return _start(str(messages[-1].get("content", ""))) if messages else ""
+
+
+def _start(text: str) -> str:
+    line = next(iter(text.strip().splitlines()), "")
+    return line[:60] + ("..." if len(line) > 60 else "")
+
+
 def pad_right(sequences: Sequence[Ids], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Stack sequences of different length: `(input_ids, attention_mask)`, both (batch, longest), int64."""
     return _pad(sequences, pad_id, left=False)
@@ -121,18 +169,3 @@ def _pad(sequences: Sequence[Ids], pad_id: int, *, left: bool) -> tuple[torch.Te
         ids[row, where] = torch.as_tensor(sequence, dtype=torch.long)
         mask[row, where] = 1
     return ids, mask
-
-
-def _end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that the chat template itself puts after an assistant's answer, else the tokenizer's EOS."""
-    turn = [{"role": "user", "content": "prompt"}, {"role": "assistant", "content": _PROBE}]
-    rendered = cast(str, tokenizer.apply_chat_template(turn, tokenize=False))
-    tail = rendered.rsplit(_PROBE, 1)[-1]
-    after = cast("list[int]", tokenizer(tail, add_special_tokens=False)["input_ids"])
-    special = set(tokenizer.all_special_ids)
-    for token in after:
-        if token in special:
-            return token
-    if tokenizer.eos_token_id is None:
-        raise UserError("the tokenizer has no end-of-turn token: set eos_token in its tokenizer_config.json.")
-    return int(tokenizer.eos_token_id)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from backbone.loading.model_name import resolve_model
 from backbone.loading.models import load_tokenizer
+from backbone.templates.plain_text import is_plain
 from foundation.files import read_json
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
@@ -22,10 +23,11 @@ def export_with_card(
     labels, reward_model, tuned = run.record("preferences"), run.record("reward"), run.record("policy")
     assert tuned
     model = resolve_model(config.model)
+    tokenizer = load_tokenizer(model, config.template)
     card = model_card(
         base=model,
         license=config.export.license,
-        snippet=load_snippet(model, (run.folder / "export").as_posix()),
+        snippet=load_snippet(model, (run.folder / "export").as_posix(), plain=is_plain(tokenizer)),
         how=how_tuned(config),
         labels=labels.figures if labels else NO_LABELS,
         evaluation=read_json(evaluation) if evaluation else {},
@@ -38,7 +40,7 @@ def export_with_card(
             "made by": f"rlhf-pipeline {tuned.versions['rlhf-pipeline']}",
         },
     )
-    export_adapter(adapter, load_tokenizer(model), folder, card)
+    export_adapter(adapter, tokenizer, folder, card)
 
 
 def how_tuned(config: Config) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from backbone.sampling_config import SamplingConfig
+from backbone.templates.plain_text import TemplateChoice
 from foundation.errors import UserError
 from labeling_ui.data_model import Message
 from pipeline.config.config import Config
@@ -35,6 +36,7 @@ class _Model(NamedTuple):
     name: str
     dtype: str
     device: str
+    template: TemplateChoice
     sampling: SamplingConfig
 
 
@@ -52,9 +54,15 @@ class LivePolicy:
     """
 
     def __init__(
-        self, model: str, sampling: SamplingConfig, newest: Callable[[], Path | None], dtype: str, device: str
+        self,
+        model: str,
+        sampling: SamplingConfig,
+        newest: Callable[[], Path | None],
+        dtype: str,
+        device: str,
+        template: TemplateChoice = "auto",
     ) -> None:
-        self._model = _Model(model, dtype, device, sampling)
+        self._model = _Model(model, dtype, device, template, sampling)
         self._newest = newest
         self._connection: Connection | None = None
         self._adapter: Path | None = None
@@ -62,7 +70,7 @@ class LivePolicy:
     @property
     def source(self) -> Mapping[str, Any]:
         """What wrote the last responses."""
-        _, _, _, sampling = self._model
+        sampling = self._model.sampling
         adapter = f"{self._adapter.parent.name}/{self._adapter.name}" if self._adapter else None
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
         return {"model": self._model.name, "adapter": adapter, **drawn}
@@ -127,7 +135,7 @@ def live_policy(run: Run, config: Config) -> Iterator[LivePolicy | None]:
         made = [folder for folder in (run.at(number).folder / "policy" for number in run.rounds()) if folder.exists()]
         return made[-1] if made else None
 
-    policy = LivePolicy(config.model, config.collect.sampling, newest, config.dtype, config.device)
+    policy = LivePolicy(config.model, config.collect.sampling, newest, config.dtype, config.device, config.template)
     try:
         yield policy
     finally:
@@ -166,7 +174,7 @@ def _serve(connection: Connection, model: _Model) -> None:
 def _load(model: _Model, adapter: Path | None) -> "SharedBase":
     from backbone.exactness import load_shared_base
 
-    base = load_shared_base(model.name, model.dtype, model.device)
+    base = load_shared_base(model.name, model.dtype, model.device, model.template)
     if adapter is not None:
         base.load_adapter("policy", adapter)
     return base

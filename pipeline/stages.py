@@ -83,7 +83,7 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
     config = apply_label_settings(run, config, console)
     before = run.at(run.round - 1).folder / "policy" if run.round else None
     inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
-    settings = {"model": config.model, **config.collect.model_dump()}
+    settings = {"model": config.model, "template": config.template, **config.collect.model_dump()}
     record = run.stage(
         "collect", "candidates.jsonl", inputs, settings,
         lambda folder: sample_candidates(run, config, console, folder, adapter=before),
@@ -155,7 +155,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
         with steps_shown(console, "reward") as on_step:
             return train_ensemble(
                 config.reward, config.model, rows, folder, seed=config.seed, dtype=config.dtype, device=config.device,
-                on_step=on_step,
+                template=config.template, on_step=on_step,
             )  # fmt: skip
 
     settings = config.with_model(config.reward)

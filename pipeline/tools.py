@@ -4,6 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from foundation.errors import UserError
 from foundation.files import Row, read_jsonl, write_json, write_jsonl
 from pipeline.config.config import Config
 from policy.export import merge as merge_policy
@@ -13,6 +14,7 @@ from reward_model.evaluation.older_model import older_scorer
 from reward_model.labels.reading import read_pairs
 from reward_model.merging import merge_reward
 from reward_model.reward_folder import is_reward_folder
+from reward_model.rewards.texts import messages_of
 
 
 def score(config: Config, console: Console, *, reward_folder: Path, file: Path, out: Path) -> None:
@@ -20,9 +22,13 @@ def score(config: Config, console: Console, *, reward_folder: Path, file: Path, 
     the scores of rated aspects.
     """
     scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device)
-    rows = [row for _, row in read_jsonl(file, {"prompt": list, "response": str})]
+    rows = []
+    for number, row in read_jsonl(file, {"prompt": object, "response": str}):
+        if not isinstance(row["prompt"], str | list):
+            raise UserError(f'{file}, line {number}: the field "prompt" must be a string or a list of messages.')
+        rows.append(row)
     render = scorer.base.renderer
-    prompts = [render.prompt_ids(row["prompt"]) for row in rows]
+    prompts = [render.prompt_ids(messages_of(row["prompt"])) for row in rows]
     responses = [render.response_ids(row["response"]) for row in rows]
     if scorer.unsure:
         scores, stds = scorer.score(prompts, responses, return_std=True)

@@ -154,7 +154,7 @@ def _dpo(task: _Task) -> Sequence[Row]:
 def _base(config: Config, process: Accelerator | PartialState) -> SharedBase:
     """The base on this process's device, or on the configured one."""
     device = str(process.device) if config.device == "auto" else config.device
-    return load_shared_base(config.model, config.dtype, device)
+    return load_shared_base(config.model, config.dtype, device, config.template)
 
 
 def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
@@ -164,7 +164,7 @@ def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
     if not sharded():
         return _base(config, state)
     dtype = str(choose_dtype(config.dtype, state.device)).removeprefix("torch.")
-    return load_shared_base(config.model, dtype, "cpu")
+    return load_shared_base(config.model, dtype, "cpu", config.template)
 
 
 def last_figures(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from backbone.adapter_folder import CONFIG, WEIGHTS, read_adapter
 from backbone.loading.model_name import resolve_model
 from backbone.loading.models import load_base, load_tokenizer
 from backbone.merging import check_new, write_merged
+from backbone.templates.plain_text import saved_choice
 
 CARD = "README.md"
 
@@ -28,4 +29,4 @@ def merge(adapter: Path, folder: Path, model: str | None = None) -> None:
     config, _ = read_adapter(adapter)
     name = resolve_model(model or str(config.base_model_name_or_path))
     base = load_base(name, dtype="float32", device="cpu")
-    write_merged(base, name, adapter, folder, load_tokenizer(name))
+    write_merged(base, name, adapter, folder, load_tokenizer(name, saved_choice(adapter)))

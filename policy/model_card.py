@@ -4,9 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+_ASK_CHAT = """\
+messages = [{"role": "user", "content": "How do I boil an egg?"}]
+ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")"""
+_ASK_PLAIN = """\
+# It holds no conversation: give it the beginning of a text, and it goes on from there.
+ids = tokenizer("Once upon a time", return_tensors="pt")"""
 
-def load_snippet(model: str, adapter: str) -> str:
-    """The lines that load the adapter with nothing but transformers and PEFT."""
+
+def load_snippet(model: str, adapter: str, plain: bool = False) -> str:
+    """The lines that load the adapter with nothing but transformers and PEFT, and prompt it: `plain` with a text."""
+    ask = _ASK_PLAIN if plain else _ASK_CHAT
     return f"""\
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -15,8 +23,7 @@ model = AutoModelForCausalLM.from_pretrained({model!r})
 model = PeftModel.from_pretrained(model, {adapter!r})
 tokenizer = AutoTokenizer.from_pretrained({adapter!r})
 
-messages = [{{"role": "user", "content": "How do I boil an egg?"}}]
-ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")
+{ask}
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=96)[0, ids["input_ids"].shape[1] :]))"""
 
 

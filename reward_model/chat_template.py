@@ -8,14 +8,20 @@ import copy
 
 from transformers import PreTrainedTokenizerBase
 
-from backbone.tokens import Renderer
+from backbone.templates.answers import Answers
 
 
 def closed(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """A copy whose chat template writes a last answer as `Renderer` does: as it stands, behind what asks for it, and
-    followed by nothing but the end of the turn. All else is rendered as before.
+    """A copy whose chat template writes a last answer as `Renderer` does: behind what asks for it, and followed by
+    nothing but the end of the turn. All else is rendered as before.
     """
-    end = str(tokenizer.convert_ids_to_tokens(Renderer.of(tokenizer, 1).eos_ids[0]))
+    answers = Answers.of(tokenizer)
+    end, lead = str(tokenizer.convert_ids_to_tokens(answers.end)), answers.lead
+    text = "scored_answer" if answers.plain else "scored_answer | trim"
+    if opening := lead.split()[:1]:
+        text = f"({text}) if scored_answer.lstrip().startswith({opening[0]!r}) else {lead!r} + ({text})"
+    elif lead:
+        text = f"{lead!r} + ({text})"
     template = tokenizer.get_chat_template().removesuffix("\n")  # which Jinja drops from the end of a template
     answered = (
         "not add_generation_prompt and messages|length > 1 "
@@ -27,6 +33,6 @@ def closed(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
         f"{{% if {answered} %}}{{% set scored_answer = messages[-1]['content'] %}}"
         "{% set messages = messages[:-1] %}{% set add_generation_prompt = true %}{% endif +%}"
         f"{template}"
-        f"{{%+ if scored_answer is defined %}}{{{{ scored_answer + {end!r} }}}}{{% endif %}}"
+        f"{{%+ if scored_answer is defined %}}{{{{ ({text}) + {end!r} }}}}{{% endif %}}"
     )
     return copied

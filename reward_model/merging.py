@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from backbone.adapter_folder import read_adapter, take_head
 from backbone.exactness import load_shared_base
 from backbone.merging import check_new, write_merged
+from backbone.templates.plain_text import saved_choice
 from reward_model.chat_template import closed
 from reward_model.model_card import CARD
 from reward_model.reward_folder import FIGURES, check_reward_folder
@@ -29,7 +30,7 @@ def merge_reward(adapter: Path, folder: Path, model: str | None = None) -> None:
     """
     check_new(folder)
     name = check_reward_folder(adapter)
-    base = load_shared_base(model or name, "float32", "cpu")
+    base = load_shared_base(model or name, "float32", "cpu", saved_choice(adapter))
     tokenizer = closed(base.tokenizer)
     classifier = as_classifier(base, base.base.config)
     if classifier is not None:

@@ -18,6 +18,7 @@ from backbone.adapters import SharedBase
 from backbone.batching import by_length, by_prompt
 from backbone.exactness import load_shared_base
 from backbone.hidden_states import last_states, shares_prompts
+from backbone.templates.plain_text import saved_choice
 from backbone.tokens import Ids, pad_right
 from foundation.errors import UserError
 from foundation.files import read_json
@@ -65,7 +66,7 @@ class RewardScorer:
         """
         folder = Path(folder)
         model = check_reward_folder(folder)
-        base = base or load_shared_base(model, dtype, device)
+        base = base or load_shared_base(model, dtype, device, saved_choice(folder))
         base.load_adapter(name, folder)
         settings = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
         words = BagOfWords.load(folder / WORDS) if (folder / WORDS).is_file() else None

@@ -3,35 +3,52 @@
 The base is frozen: everything that is trained is an adapter (`backbone/adapters.py`).
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
 
-from backbone.loading.demo_model import DEMO_PAD
 from backbone.loading.devices import choose_device, choose_dtype
 from backbone.loading.model_name import resolve_model
+from backbone.loading.vocabulary import check_vocabulary, choose_padding
+from backbone.templates.answers import Answers
+from backbone.templates.plain_text import TemplateChoice, plain_template
 from foundation.errors import UserError
 
 
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, with a chat template and a padding token that never ends a turn.
+def load_tokenizer(model: str, template: TemplateChoice = "auto") -> PreTrainedTokenizerBase:
+    """The tokenizer, with a template and a padding token that never ends a turn and that the model embeds.
 
-    A padding token that is also the end of a turn would make a finished response look unfinished
-    wherever padding is stripped, for instance where a reward head looks for the last real token.
+    `template` is `chat` (the model's own), `plain` (a text and its continuation), or `auto`: plain where the model has
+    none. A padding token that also ends a turn would make a finished response look unfinished wherever padding is
+    stripped. `UserError` if there is no tokenizer, if it belongs to another model, or if its template cannot be used.
     """
+    path = resolve_model(model)
     with _explained(model):
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(resolve_model(model))
-    if tokenizer.chat_template is None:
+        config = AutoConfig.from_pretrained(path)
+    with _explained_tokenizer(model):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
+    if template == "plain" or (template == "auto" and tokenizer.chat_template is None):
+        tokenizer.chat_template = plain_template(tokenizer)
+    elif tokenizer.chat_template is None:
         raise UserError(
-            f'the model "{model}" has no chat template, so it cannot hold a conversation. Use an instruction-tuned '
-            "model, or add a chat_template.jinja to its folder."
+            f'the model "{model}" has no chat template, and template=chat asks for one. Add a chat_template.jinja to '
+            "its folder, or set template=plain to have it continue plain text."
         )
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        tokenizer.pad_token = _spare_token(tokenizer)
+    end = Answers.of(tokenizer).end
+    rows = int(getattr(config.get_text_config(), "vocab_size", 0) or sys.maxsize)
+    check_vocabulary(tokenizer, rows, model)
+    choose_padding(tokenizer, {end, tokenizer.eos_token_id, *_declared_ends(path, config)}, rows)
     tokenizer.padding_side = "right"
     return tokenizer
 
@@ -51,16 +68,13 @@ def load_base(model: str, dtype: str = "auto", device: str = "auto") -> PreTrain
     return base
 
 
-def _spare_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    special = [token for token in tokenizer.all_special_tokens if token != tokenizer.eos_token]
-    preferred = [token for token in special if "pad" in token.lower() or token == DEMO_PAD]
-    others = [token for token in special if token != tokenizer.bos_token]
-    for token in [*preferred, *others, *special]:
-        return str(token)
-    raise UserError(
-        "the tokenizer has no special token but its end of turn, so padding cannot be told from the end of a "
-        'response. Set "pad_token" in its tokenizer_config.json to a token that text never contains.'
-    )
+def _declared_ends(path: str, config: PretrainedConfig) -> list[int]:
+    """The tokens at which the model's own settings stop it."""
+    try:
+        declared = GenerationConfig.from_pretrained(path).eos_token_id
+    except OSError:  # the file is optional
+        declared = getattr(config.get_text_config(), "eos_token_id", None)
+    return declared if isinstance(declared, list) else [] if declared is None else [declared]
 
 
 class _explained:
@@ -78,3 +92,16 @@ class _explained:
             raise UserError(
                 f'cannot load the model "{self.model}": {first} Give a folder, or a hub id that this machine can reach.'
             ) from error
+
+
+@contextmanager
+def _explained_tokenizer(model: str) -> Iterator[None]:
+    """As `_explained`: there is no tokenizer, or its files are damaged, which is told in as many ways as there are."""
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(
+            f'the model "{model}" has no tokenizer that can be loaded ({reason}). Copy the model\'s own tokenizer '
+            "(tokenizer.json and tokenizer_config.json) into its folder."
+        ) from error

@@ -36,7 +36,7 @@ def sample_candidates(
     from backbone.exactness import load_shared_base
     from policy.native.training_state import ADAPTER
 
-    base = load_shared_base(config.model, config.dtype, config.device)
+    base = load_shared_base(config.model, config.dtype, config.device, config.template)
     asked = fitting_prompts(run, config, base, console, TRAIN, config.collect.sampling.max_new_tokens)
     check_later_stages(run, config, base, console)
     if limit := config.collect.limit:  # each round asks the next so many

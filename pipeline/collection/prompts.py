@@ -23,10 +23,12 @@ from reward_model.labels.splits import held_out_prompts
 
 if TYPE_CHECKING:
     from backbone.adapters import SharedBase
+    from backbone.tokens import Renderer
 
 EVERYDAY = Path(__file__).with_name("everyday.jsonl")
 TRAIN, HELD_OUT = "train", "held_out"
 _ROLES = ("user", "assistant", "system")
+_TOLD = 50
 
 
 class Source(NamedTuple):
@@ -88,6 +90,8 @@ def fitting_prompts(
     run: Run, config: Config, base: "SharedBase", console: Console, split: str, new_tokens: int
 ) -> list[Row]:
     """The round's prompts of one split that leave room for so many new tokens; says how many do not."""
+    if base.renderer.plain and config.template == "auto" and split == TRAIN:
+        console.print(f"{config.model} has no chat template: it continues prompts as plain text.", markup=False)
     rows, fit = _fitting(run, config, base, split, new_tokens)
     if len(fit) < len(rows):
         console.print(
@@ -110,8 +114,26 @@ def check_later_stages(run: Run, config: Config, base: "SharedBase", console: Co
 
 
 def _fitting(run: Run, config: Config, base: "SharedBase", split: str, new_tokens: int) -> tuple[list[Row], list[Row]]:
-    rows = [row for row in read_rows(run.folder / "prompts.jsonl") if row["split"] == split]
-    return rows, short_enough(rows, base, config.collect, new_tokens, imported=source_name(run, config) == "labels")
+    every = read_rows(run.folder / "prompts.jsonl")
+    from_labels = source_name(run, config) == "labels"
+    check_prompts(every, base, from_labels)
+    rows = [row for row in every if row["split"] == split]
+    return rows, short_enough(rows, base, config.collect, new_tokens, from_labels)
+
+
+def check_prompts(rows: Sequence[Row], base: "SharedBase", imported: bool) -> None:
+    """Refuse prompts that cannot be rendered or are longer than the context: all of them, each with its reason."""
+    from backbone.tokens import opening
+
+    refused = _renderer(base, imported).refusals([row["prompt"] for row in rows])
+    if not refused:
+        return
+    told = [f'  {rows[at]["id"]} "{opening(rows[at]["prompt"])}" {why.reason}' for at, why in refused.items()]
+    if len(told) > _TOLD:
+        told[_TOLD:] = [f"  and {len(told) - _TOLD} more"]
+    remedies = ". ".join(dict.fromkeys(why.remedy for why in refused.values()))
+    lines = "\n".join(told)
+    raise UserError(f"{len(refused)} of {len(rows)} prompts cannot be used:\n{lines}\n{remedies}.")
 
 
 def tuned_on(run: Run) -> set[str]:
@@ -140,26 +162,35 @@ def more_prompts(run: Run, config: Config, split: str) -> str:
 def short_enough(
     rows: Sequence[Row], base: "SharedBase", config: CollectConfig, new_tokens: int, imported: bool
 ) -> list[Row]:
-    """The prompts that leave room for `new_tokens` and are no longer than the configuration allows.
-
-    A prompt longer than the whole context is a `UserError`, so that its writer mends it, unless it was imported.
-    """
+    """The prompts that leave room for `new_tokens` and are no longer than the configuration allows."""
     longest = min(config.max_prompt_tokens, base.renderer.max_length - new_tokens)
-    context = sys.maxsize if imported else base.renderer.max_length
-    renderer = replace(base.renderer, max_length=context)
+    renderer = _renderer(base, imported)
     return [row for row in rows if len(renderer.prompt_ids(row["prompt"])) <= longest]
+
+
+def _renderer(base: "SharedBase", imported: bool) -> "Renderer":
+    """The base's, without a longest prompt if they were imported: nobody can shorten those, so they are left out."""
+    return replace(base.renderer, max_length=sys.maxsize) if imported else base.renderer
 
 
 def read_prompts(path: Path, held_out: float) -> list[Row]:
     """Rows `{"id", "prompt", "references"?, "split"}` of a prompts file, in its order.
 
+    All its prompts are conversations, or all are strings, each of which becomes one message of the user's.
     Where the file gives no `split`, a hash of the prompt decides, so that it is the same every time. If that would
     leave a split empty, the prompt nearest to the threshold changes sides. `UserError` names line and field of anything
     malformed, a prompt that is in both splits, and a split without a prompt.
     """
     rows: dict[str, Row] = {}
-    for number, row in read_jsonl(path, {"prompt": list}):
+    first: tuple[int, type] | None = None
+    for number, row in read_jsonl(path, {"prompt": object}):
         where = f"{path}, line {number}"
+        first = first or (number, type(row["prompt"]))
+        if type(row["prompt"]) is not first[1]:
+            raise UserError(
+                f'{where}: the field "prompt" is {_called(row["prompt"])}, but that of line {first[0]} is not. '
+                "Write all prompts of a file as strings, or all as lists of messages."
+            )
         references = row.get("references") or []
         if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
             raise UserError(f'{where}: the field "references" must be a list of strings.')
@@ -185,7 +216,15 @@ def prompt_row(prompt: Prompt, split: str) -> Row:
     return row | {"references": list(prompt.references)} if prompt.references else row
 
 
-def _messages(messages: list[Any], where: str) -> Iterator[Any]:
+def _called(prompt: object) -> str:
+    return "a string" if isinstance(prompt, str) else "a list" if isinstance(prompt, list) else repr(prompt)[:40]
+
+
+def _messages(messages: object, where: str) -> Iterator[Any]:
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
+    if not isinstance(messages, list):
+        raise UserError(f'{where}: the field "prompt" must be a string or a list of messages.')
     if not messages or not isinstance(messages[-1], dict) or messages[-1].get("role") != "user":
         raise UserError(f'{where}: the field "prompt" must be a list of messages that ends with a user turn.')
     for message in messages:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from backbone.templates.plain_text import TemplateChoice
 from foundation.settings import Settings
 from labeling_ui.campaign import Campaign
 from pipeline.config import sources
@@ -59,6 +60,10 @@ class Config(Settings):
     """Everything that decides what a run makes."""
 
     model: str = Field("demo", min_length=1, description='"demo", a folder, or a hub id')
+    template: TemplateChoice = Field(
+        "auto",
+        description="chat (the model's own template), plain (it continues a text), or auto: plain if it has none",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="dtype of the frozen base; auto measures what is faster on this machine"
     )
@@ -78,7 +83,7 @@ class Config(Settings):
 
     def with_model(self, settings: Settings) -> dict[str, Any]:
         """What a stage's output depends on: its settings, the model and its dtype."""
-        return {"model": self.model, "dtype": self.dtype, **settings.model_dump(mode="json")}
+        return {"model": self.model, "template": self.template, "dtype": self.dtype, **settings.model_dump(mode="json")}
 
     def with_prompts(self, settings: Settings) -> dict[str, Any]:
         """As `with_model`, for stages that answer prompts: which prompts are too long is a setting as well."""

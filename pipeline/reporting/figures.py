@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from backbone.loading.model_name import resolve_model
+from backbone.templates.plain_text import saved_choice
 from foundation.files import Row, read_json, read_rows
 from labeling_ui.store.store import Store
 from pipeline.config.config import Config
@@ -74,7 +75,7 @@ def table(run: Run, figures: dict[str, Any]) -> Table:
 
 def snippet(run: Run, config: Config) -> str:
     """What loads the exported adapter."""
-    return f"\n{load_snippet(resolve_model(config.model), (run.folder / 'export').as_posix())}\n"
+    return f"\n{_load_snippet(run, config)}\n"
 
 
 def reward_line(figures: dict[str, Any]) -> str:
@@ -110,7 +111,7 @@ def report_data(run: Run, config: Config, store: Store, told: Sequence[str] = ()
             for record in run.manifest().stages.values()
         ),
         adapter=str(exported) if exported.is_dir() else "",
-        load_snippet=load_snippet(resolve_model(config.model), exported.as_posix()) if exported.is_dir() else "",
+        load_snippet=_load_snippet(run, config) if exported.is_dir() else "",
     )  # fmt: skip
 
 
@@ -220,3 +221,8 @@ def _comparison(pair: Row) -> Comparison:
         base_score=scores["base"],
         policy_score=scores["policy"],
     )
+
+
+def _load_snippet(run: Run, config: Config) -> str:
+    exported = run.folder / "export"
+    return load_snippet(resolve_model(config.model), exported.as_posix(), plain=saved_choice(exported) == "plain")

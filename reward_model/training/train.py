@@ -25,6 +25,7 @@ from backbone.cpu.lora_layer import fuse_lora
 from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
 from backbone.exactness import load_shared_base
 from backbone.lora_targets import resolve_targets
+from backbone.templates.plain_text import TemplateChoice
 from backbone.training.activation_checkpointing import checkpointed
 from backbone.training.evaluation_mode import evaluation_mode
 from backbone.training.quiet_libraries import quiet
@@ -67,6 +68,7 @@ def train_reward(
     seed: int = 0,
     dtype: str = "auto",
     device: str = "auto",
+    template: TemplateChoice = "auto",
     held_out: Sequence[Row] | None = None,
     on_step: Callable[[Row], None] = lambda row: None,
 ) -> dict[str, Any]:
@@ -79,10 +81,10 @@ def train_reward(
     """
     began = time.monotonic()
     labels = select(config, rows, seed, held_out)
-    base = load_shared_base(model, dtype, device)
+    base = load_shared_base(model, dtype, device, template)
     longest = min(config.max_length, base.renderer.max_length)
     basis = content_id(
-        config.model_dump(), base.name, seed, str(base.base.dtype), [repr(label) for label in labels.train]
+        config.model_dump(), base.name, template, seed, str(base.base.dtype), [repr(label) for label in labels.train]
     )
     prepare_checkpoints(folder / CHECKPOINTS, basis)
     with quiet():

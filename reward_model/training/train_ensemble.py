@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from backbone.templates.plain_text import TemplateChoice
 from foundation.files import content_id, read_json, write_json
 from reward_model.config import RewardConfig
 from reward_model.ensemble import FILE, joint_figures, load_members, member_folder
@@ -26,6 +27,7 @@ def train_ensemble(
     seed: int = 0,
     dtype: str = "auto",
     device: str = "auto",
+    template: TemplateChoice = "auto",
     on_step: Callable[[Mapping[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
     """Train `config.ensemble` reward models, the first into `folder` itself; returns the first one's figures.
@@ -36,10 +38,12 @@ def train_ensemble(
     count = config.ensemble
     alone = config.model_copy(update={"ensemble": 1})
     if count == 1:
-        return train_reward(alone, model, rows, folder, seed=seed, dtype=dtype, device=device, on_step=on_step)
+        return train_reward(
+            alone, model, rows, folder, seed=seed, dtype=dtype, device=device, template=template, on_step=on_step
+        )
     measured_on = select(alone, rows, seed).test
     train, test = split_by_prompt(rows, config.held_out, seed)  # the same for all, whatever their own seeds
-    basis = content_id(config.model_dump(mode="json"), model, seed, [dict(row) for row in rows])
+    basis = content_id(config.model_dump(mode="json"), model, template, seed, [dict(row) for row in rows])
     if not (folder / FILE).is_file() or read_json(folder / FILE).get("basis") != basis:
         write_json(folder / FILE, {"basis": basis, "finished": 0})
     figures: list[dict[str, Any]] = []
@@ -51,8 +55,9 @@ def train_ensemble(
                 on_step({**row, "step": row["step"] + before * row["steps"], "steps": count * row["steps"]})
 
             train_reward(
-                alone, model, train, path, seed=seed + number, dtype=dtype, device=device, held_out=test, on_step=shown
-            )
+                alone, model, train, path, seed=seed + number, dtype=dtype, device=device, template=template,
+                held_out=test, on_step=shown,
+            )  # fmt: skip
             write_json(folder / FILE, {"basis": basis, "finished": number + 1})
         figures.append(read_json(path / FIGURES))
     found = joint_figures(load_members(folder, count, None, dtype, device), measured_on)
