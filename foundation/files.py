@@ -19,23 +19,24 @@ Row = dict[str, Any]
 _TYPE_NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+def write_text(path: Path, text: str | Iterable[str]) -> None:
+    """Write `text`, or its parts one after the other, to `path`, whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {path}: {error.strerror or error}. Nothing was changed; "
             "free some space or choose another folder, then run the command again."
         ) from error
+    finally:
+        partial.unlink(missing_ok=True)  # what a failure left
 
 
 def write_json(path: Path, value: object) -> None:
@@ -45,9 +46,16 @@ def write_json(path: Path, value: object) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write one JSON object a line, whole or not at all; returns how many."""
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    write_text(path, "".join(f"{line}\n" for line in lines))
-    return len(lines)
+    number = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal number
+        for row in rows:
+            number += 1
+            yield json.dumps(row, ensure_ascii=False) + "\n"
+
+    write_text(path, lines())
+    return number
 
 
 def read_json(path: Path) -> Any:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from foundation.errors import UserError
 from foundation.files import Row, read_rows, write_jsonl
+from labeling_ui.exchange.answer_file import is_answer_file, take_answer_file
 from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.store.store import Counts, Store
 from pipeline.config.config import Config
@@ -21,7 +22,12 @@ def import_judgements(
 ) -> ImportReport:
     """Bring a file's judgements into the run's campaign; `out` is where all that was refused is written."""
     with label_store(run, config) as store:
-        done = import_file(store, format, file, config.label.campaign, gold=gold)
+        if format == "answers" and is_answer_file(file):
+            if gold:
+                raise UserError(f"{file} says itself which of its tasks are gold: import it without --gold.")
+            done = ImportReport(*take_answer_file(store, file))
+        else:
+            done = import_file(store, format, file, config.label.campaign, gold=gold)
     what = "gold tasks" if gold else "judgements"
     console.print(f"import: {done.taken} {what} taken, {done.already_there} were there already.")
     for refusal in done.refused[:_REFUSALS]:

@@ -29,15 +29,21 @@ class Labels:
         return Labels(self.campaigns, tasks, self.annotators, judgements, self.versions)
 
 
+def check_campaign(store: Store, campaign: str | None) -> dict[str, Campaign]:
+    """All campaigns by name; `UserError` if there is none of the name that is asked for."""
+    campaigns = {each.name: each for each in store.campaigns()}
+    if campaign is not None and campaign not in campaigns:
+        there = ", ".join(sorted(campaigns)) or "none"
+        raise UserError(f'there is no campaign "{campaign}" among the labels; there is: {there}. Check the name.')
+    return campaigns
+
+
 def read_labels(store: Store, campaign: str | None = None, simulated: bool | None = None) -> Labels:
     """Read one campaign or all, by all annotators or the simulated or the human ones alone.
 
     `UserError` if there is no such campaign.
     """
-    campaigns = {each.name: each for each in store.campaigns()}
-    if campaign is not None and campaign not in campaigns:
-        there = ", ".join(sorted(campaigns)) or "none"
-        raise UserError(f'there is no campaign "{campaign}" among the labels; there is: {there}. Check the name.')
+    campaigns = check_campaign(store, campaign)
     counted = [each for each in store.annotators() if simulated is None or each.simulated == simulated]
     ids = {each.id for each in counted}
     tasks = {task.id: task for task in store.tasks() if campaign in (None, task.campaign)}

@@ -19,7 +19,8 @@ from foundation.errors import UserError
 from foundation.files import content_id
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Assignment, Candidate, Judgement, Prompt, Task
-from labeling_ui.store import integrity, label_set, progress, tables
+from labeling_ui.store import answer_log, integrity, label_set, progress, tables
+from labeling_ui.store.answer_log import Entry
 from labeling_ui.store.campaigns import Version, add_campaign, campaigns_of, versions_of
 from labeling_ui.store.database import Database, insert_new, rows_in
 from labeling_ui.store.judgements import Outcome, record_judgements, withdraw_newest
@@ -27,7 +28,7 @@ from labeling_ui.store.leases import hand_out, judged_assignment
 from labeling_ui.store.progress import Counts, Progress
 from labeling_ui.store.tasks import add_candidates, add_prompts, add_tasks
 
-__all__ = ["Counts", "Outcome", "Progress", "Store", "Version"]
+__all__ = ["Counts", "Entry", "Outcome", "Progress", "Store", "Version"]
 
 
 class Store:
@@ -220,6 +221,19 @@ class Store:
     def events(self) -> Iterator[Judgement]:
         """Everything that was ever said, in the order of arrival; an undo repeats what it withdraws."""
         return iter(self._judgements(sa.select(tables.events).order_by(tables.events.c.number)))
+
+    def log(self, campaign: str | None = None) -> Iterator[Entry]:
+        """Everything that was ever said (in one campaign), each with all that it is about, from one snapshot."""
+        with self.database.read() as connection:
+            yield from answer_log.entries(connection, campaign)
+
+    def take_log(self, log: Iterable[Entry]) -> list[str]:
+        """Take in the log of another store, all of it or nothing; returns what became of each entry.
+
+        "taken", "repeated" if it was there already, or why it was left out.
+        """
+        with self.database.write() as connection:
+            return list(answer_log.Restoring(connection).take(log))
 
     # How far it is.
 

@@ -179,6 +179,19 @@ def prompt_of(row: sa.Row[Any]) -> Prompt:
     return Prompt(id=row.id, messages=tuple(row.messages), references=tuple(row.references))
 
 
+def prompt_row(prompt: Prompt) -> dict[str, Any]:
+    """A record as a row of `prompts`."""
+    return {"id": prompt.id, "messages": list(prompt.messages), "references": list(prompt.references)}
+
+
+def candidate_row(candidate: Candidate) -> dict[str, Any]:
+    """A record as a row of `candidates`."""
+    return {
+        "id": candidate.id, "prompt_id": candidate.prompt_id, "response": candidate.response,
+        "source": dict(candidate.source),
+    }  # fmt: skip
+
+
 def candidate_of(row: sa.Row[Any]) -> Candidate:
     """A row of `candidates` as a record."""
     return Candidate(id=row.id, prompt_id=row.prompt_id, response=row.response, source=row.source)

@@ -22,15 +22,13 @@ _NOTHING = "Nothing of this step was saved."
 
 def add_prompts(connection: sa.Connection, new: Iterable[Prompt]) -> int:
     """Add prompts; returns how many were new."""
-    rows = [{"id": p.id, "messages": list(p.messages), "references": list(p.references)} for p in new]
-    return insert_new(connection, tables.prompts, rows)
+    return insert_new(connection, tables.prompts, [tables.prompt_row(prompt) for prompt in new])
 
 
 def add_candidates(connection: sa.Connection, new: Iterable[Candidate]) -> int:
     """Add candidates; returns how many were new, `UserError` if a prompt is missing."""
-    rows = [{"id": c.id, "prompt_id": c.prompt_id, "response": c.response, "source": dict(c.source)} for c in new]
     try:
-        return insert_new(connection, tables.candidates, rows)
+        return insert_new(connection, tables.candidates, [tables.candidate_row(candidate) for candidate in new])
     except sa.exc.IntegrityError as error:
         raise UserError(f"{_FIRST} ({error.orig}). {_NOTHING}") from error
 

@@ -12,7 +12,7 @@ import errno
 import json
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from foundation.errors import UserError
 from labeling_ui.data_model import Annotator
-from labeling_ui.exchange.exports.registry import KINDS, export
+from labeling_ui.exchange.exports.registry import KINDS, rows
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.people.sessions import Sessions
 from labeling_ui.people.signing_secret import secret_beside_file, secret_in_database
@@ -107,9 +107,8 @@ def _exports(store: Store) -> APIRouter:
         if kind not in KINDS or kind == name or not known:
             access_control.refused(request, "there is no such export")
             raise HTTPException(404, f"There is no such export. Choose one of {', '.join(KINDS)}.")
-        rows = export(store, kind, campaign)
         return StreamingResponse(
-            _lines(rows),
+            _lines(rows(store, kind, campaign)),
             media_type="application/jsonl",
             headers={"content-disposition": f'attachment; filename="{kind}.jsonl"', "cache-control": "no-store"},
         )
@@ -117,8 +116,8 @@ def _exports(store: Store) -> APIRouter:
     return router
 
 
-def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
-    for row in rows:
+def _lines(found: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for row in found:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 

@@ -42,7 +42,9 @@ def verify(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetO
 
 @labels.command("export")
 def export(
-    file: Annotated[Path | None, typer.Argument(help="JSON Lines file to write.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="File to write: JSON Lines, or a table if it ends in .csv.")
+    ] = None,
     kind: Annotated[str, typer.Option(help=f"What to write: one of {', '.join(KINDS)}.")] = "preferences",
     campaign: Annotated[str | None, typer.Option(help="One campaign only.")] = None,
     push_to_hub: Annotated[
@@ -53,20 +55,19 @@ def export(
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Write judgements as a dataset that TRL reads as it is, to a file or to the hub."""
-    from foundation.files import write_jsonl
-    from labeling_ui.exchange.exports import hub, registry
+    """Write judgements as a dataset that TRL reads as it is, to a file (a .csv is a table) or to the hub."""
+    from labeling_ui.exchange.exports import files, hub, registry
 
     if (file is None) == (push_to_hub is None):
         raise UserError("say where to: a file, as in `rlhf labels export FILE`, or --push-to-hub NAME.")
     with open_store(run, config, set_) as (store, _):
-        rows = registry.export(store, kind, campaign)
-    if not rows:
-        raise UserError(
-            f"the judgements give no {kind}: nothing was written. Choose another --kind, or get more labels."
-        )
-    if file is not None:
-        write_jsonl(file, rows)
-    if push_to_hub is not None:
-        hub.push_to_hub(rows, push_to_hub, private=not public)
-    typer.echo(f"labels: {len(rows)} rows of {kind} to {file or push_to_hub}")
+        rows = registry.rows(store, kind, campaign)
+        if next(iter(rows), None) is None:
+            raise UserError(
+                f"the judgements give no {kind}: nothing was written. Choose another --kind, or get more labels."
+            )
+        if file is not None:
+            number = files.write(file, rows)
+        else:
+            number = hub.push_to_hub(list(rows), push_to_hub or "", private=not public)
+    typer.echo(f"labels: {number} rows of {kind} to {file or push_to_hub}")

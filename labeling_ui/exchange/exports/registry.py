@@ -1,11 +1,11 @@
 """The kinds of export by name; a new one is added here, with a line in `KINDS`.
 
 Listing the kinds imports nothing else: the code of a kind is loaded when it is used. Every function takes the labels
-with their votes (`weighted_votes.py`) and returns rows that all have the same fields. Rows carry annotators' ids, and
-no names.
+with their votes (`weighted_votes.py`) and returns rows that all have the same fields; that of `ANSWERS` takes the
+store, and tells what was said as it was said. Rows carry annotators' ids, and no names.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -14,7 +14,6 @@ from foundation.errors import UserError
 
 if TYPE_CHECKING:
     from foundation.files import Row
-    from labeling_ui.exchange.weighted_votes import VotedLabels
     from labeling_ui.store.store import Store
 
 
@@ -25,13 +24,14 @@ class ExportKind:
     description: str
     code: str
 
-    def load(self) -> "Callable[[VotedLabels], list[Row]]":
+    def load(self) -> "Callable[..., Iterable[Row]]":
         """The function."""
         module, _, function = self.code.partition(":")
-        found: Callable[[VotedLabels], list[Row]] = getattr(import_module(f"{__package__}.{module}"), function)
+        found: Callable[..., Iterable[Row]] = getattr(import_module(f"{__package__}.{module}"), function)
         return found
 
 
+ANSWERS = "answers"
 KINDS: Mapping[str, ExportKind] = {
     "preferences": ExportKind(
         "Decided pairs, for reward models and DPO: prompt, chosen, rejected, weight, p_chosen, margin",
@@ -48,13 +48,25 @@ KINDS: Mapping[str, ExportKind] = {
     "ratings": ExportKind(
         "Ratings by aspect: prompt, response, aspect, score, scale", "rankings_and_ratings:rating_rows"
     ),
+    ANSWERS: ExportKind(
+        "Everything that was said, to be read again: answer, edits, undos, times, settings", "answers:AnswerRows"
+    ),
 }
 
 
 def export(store: "Store", kind: str, campaign: str | None = None) -> "list[Row]":
-    """The rows of one kind, of one campaign or of all."""
+    """The rows of one kind, of one campaign or of all, as a list."""
+    return list(rows(store, kind, campaign))
+
+
+def rows(store: "Store", kind: str, campaign: str | None = None) -> "Iterable[Row]":
+    """The same; answers are not held in memory, but read whenever they are gone through."""
     from labeling_ui.exchange.weighted_votes import read_votes
+    from labeling_ui.quality.label_reader import check_campaign
 
     if kind not in KINDS:
         raise UserError(f'there is no export "{kind}": expected one of {", ".join(KINDS)}.')
+    if kind == ANSWERS:
+        check_campaign(store, campaign)
+        return KINDS[kind].load()(store, campaign)
     return KINDS[kind].load()(read_votes(store, campaign))

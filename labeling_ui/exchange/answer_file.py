@@ -1,0 +1,108 @@
+"""Taking in what `rlhf labels export --kind answers` wrote, whole: every answer, edit and undo, with all around it.
+
+Taken into an empty store, such a file gives the label set that it came from, to the hash; taken in twice, it adds
+nothing. All of it is stored, or nothing. Answers that were written by hand, without versions and settings, are another
+layout (`importers/answers_and_ratings.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from foundation.errors import UserError
+from foundation.files import Row, read_jsonl
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Annotator, Answer, Candidate, Judgement, Prompt, Task
+from labeling_ui.exchange.exports.answers import LAYOUT
+from labeling_ui.exchange.importers.judged_items import Refusal
+from labeling_ui.store.answer_log import check_entry
+from labeling_ui.store.store import Entry, Store, Version
+
+
+def is_answer_file(path: str | Path) -> bool:
+    """Whether the file's first row is one of an answers export."""
+    try:
+        with Path(path).open("rb") as file:
+            return b'"answers":' in file.read(64).partition(b",")[0]
+    except OSError:
+        return False
+
+
+def take_answer_file(store: Store, path: str | Path) -> tuple[int, int, list[Refusal]]:
+    """Take the file in; returns how many rows were taken, how many were there already, and what was left out, by line.
+
+    A row that is malformed or impossible, or a file of a newer layout, raises `UserError` and stores nothing.
+    """
+    lines: list[int] = []
+    outcomes = store.take_log(_entries(Path(path), lines))
+    both = zip(lines, outcomes, strict=True)
+    refused = [Refusal(line, said) for line, said in both if said not in ("taken", "repeated")]
+    return outcomes.count("taken"), outcomes.count("repeated"), refused
+
+
+def _entries(path: Path, lines: list[int]) -> Iterator[Entry]:
+    for line, row in read_jsonl(path):
+        lines.append(line)
+        where = f"{path}, line {line}"
+        if row.get("answers") != LAYOUT:
+            raise UserError(_other_layout(where, row.get("answers")))
+        try:
+            entry = _entry(row)
+        except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
+            missing = f"the field {error} is missing" if isinstance(error, KeyError) else f"it cannot be read ({error})"
+            raise UserError(f"{where}: {missing}. Export the answers again. Nothing was imported.") from error
+        try:
+            check_entry(entry)
+        except UserError as error:
+            raise UserError(f"{where}: {error} Nothing was imported.") from error
+        yield entry
+
+
+def _other_layout(where: str, layout: object) -> str:
+    if isinstance(layout, int) and layout > LAYOUT:
+        return (
+            f"{where}: these answers are in layout {layout}, written by a newer rlhf-pipeline; this one knows up to "
+            f"{LAYOUT}. Upgrade rlhf-pipeline. Nothing was imported."
+        )
+    return f"{where}: it is no row of an answers export, as the rows before it are. Nothing was imported."
+
+
+def _entry(row: Row) -> Entry:
+    campaign = Campaign.model_validate(row["settings"])
+    ids = [str(each) for each in row["ids"]["responses"]]
+    prompt = Prompt(tuple(row["prompt"]), tuple(row["references"]), row["ids"]["prompt"])
+    candidates = tuple(
+        Candidate(prompt.id, text, source, one)
+        for one, text, source in zip(ids, row["responses"], row["sources"], strict=True)
+    )
+    of = row["task"]
+    gold = None if of["gold"] is None else answer_in_ids(of["gold"], ids)
+    task = Task(
+        prompt.id, tuple(ids), row["campaign"], gold, of["repeat_of"], of["reserved_for"], int(row["version"]), of["id"]
+    )
+    annotator = Annotator(row["annotator"], row["program"] or f"imported {row['annotator']}", row["simulated"])
+    if task.campaign != campaign.name or annotator.simulated is not bool(row["program"]):
+        raise ValueError("its parts do not belong together")
+    said = Judgement(
+        task.id, annotator.id, tuple(ids), answer_in_ids(row["answer"], ids), row["seconds"], row["at"], row["key"],
+        row["action"],
+    )  # fmt: skip
+    if said.action not in ("answer", "edit", "undo") or not (said.key and said.created_at):
+        raise ValueError("it does not say what was done, and when")
+    version = Version(campaign, task.version, 0)
+    return Entry(said, bool(row["in_force"]), task, int(of["overlap"]), prompt, candidates, annotator, version)
+
+
+def answer_in_ids(fields: Mapping[str, Any], ids: Sequence[str]) -> Answer:
+    """An answer that names responses by their place as one that names them by their ids: undoes `in_places`."""
+    given = dict(fields)
+    if "winner" in given:
+        given["winner"] = ids[given["winner"]]
+    given["ranking"] = tuple(tuple(ids[place] for place in group) for group in given.get("ranking", ()))
+    given["ratings"] = {
+        name: {one: score for one, score in zip(ids, scores, strict=True) if score is not None}
+        for name, scores in given.get("ratings", {}).items()
+    }
+    return Answer(**given)

@@ -1,0 +1,172 @@
+"""Everything that was said goes from one store to another: the same label set, and the same training rows."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundation.errors import UserError
+from foundation.files import write_jsonl
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer, Assignment
+from labeling_ui.exchange.answer_file import is_answer_file, take_answer_file
+from labeling_ui.exchange.exports.registry import KINDS, export, rows
+from labeling_ui.store.store import Store
+from tests.labeling_ui.filling import fill, fill_with
+
+RATING = Campaign(name="rated", kind="rating", scale=5, aspects=("clear", "kind"), overlap=2, repeat_share=0.2)
+KINDS_OF_ROWS = [kind for kind in KINDS if kind != "answers"]
+
+
+def answer(shown: Assignment, turn: int) -> Answer:
+    """Every kind of answer in turn."""
+    ids = [one.id for one in shown.shown]
+    if turn % 7 == 6:
+        return Answer("skip", reason=f"“no idea” {turn}")
+    if shown.campaign.kind == "ranking":
+        return Answer("ranked", ranking=((ids[2],), (ids[0], ids[1])), rationale="=1+1")
+    if shown.campaign.kind == "rating":
+        given = {
+            aspect: {ids[0]: 1 + (turn + n) % shown.campaign.scale} for n, aspect in enumerate(shown.campaign.aspects)
+        }
+        return Answer("rated", ratings=given, rationale="because" * (turn % 2))
+    said = (
+        Answer("preferred", ids[0], 1 + turn % 3, rationale="better\r\nby far", rewrite="better still" * (turn % 2)),
+        Answer("preferred", ids[1]),
+        Answer("tie"),
+        Answer("both_bad", rationale="✓ none"),
+    )
+    return said[turn % 4]
+
+
+def work(store: Store, name: str, number: int, simulated: bool = False) -> None:
+    """Judge so many tasks, and change one's mind now and then."""
+    who = store.annotator(name, simulated).id
+    for turn in range(number):
+        shown = store.next_assignment(who)
+        if shown is None:
+            return
+        given = shown.judgement(answer(shown, turn), seconds=turn / 8, key=f"{name} {turn} {store.version('rated')}")
+        store.record(given)
+        if turn % 5 == 3:
+            edited = answer(shown, turn + 1)
+            store.record(replace(given, answer=edited, action="edit", key=f"{given.key} edited"))
+        if turn % 11 == 8:
+            store.undo(who, f"{given.key} undone")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store with every kind of judgement, two versions of a campaign, edits, undos, gold, repeats and programs."""
+    store = Store(tmp_path_factory.mktemp("full") / "labels.db")
+    fill(store, 20, 3, campaign=Campaign(name="pairs", gold_share=0.2, repeat_share=0.2, rewrite=True), gold=4)
+    fill_with(store, Campaign(name="a-ranking", kind="ranking", responses=3), 4, 3, 2)
+    fill_with(store, RATING, 5, 1, 2)
+    for name in ("ann", "bob"):
+        work(store, name, 40)
+    work(store, "robot", 25, simulated=True)
+    store.add_campaign(RATING.model_copy(update={"scale": 9, "instructions": "Look twice."}))
+    work(store, "cy", 40)
+    store.add_campaign(Campaign(name="pairs", instructions="Look thrice.", overlap=4, rewrite=True))
+    yield store
+    store.close()
+
+
+def test_a_store_comes_back_whole(full: Store, store_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    number = write_jsonl(file, rows(full, "answers"))
+    events = list(full.events())
+    assert number == len(events)
+    assert {event.action for event in events} == {"answer", "edit", "undo"}
+    copy = Store(store_url)
+    assert take_answer_file(copy, file) == (number, 0, [])
+    assert copy.verify() == []
+    assert list(copy.events()) == events
+    assert list(copy.judgements()) == list(full.judgements())
+    assert copy.label_set_hash() == full.label_set_hash()
+    asked = {task.id for task in full.tasks() if task.id in {event.task_id for event in events}}
+    assert copy.tasks() == [task for task in full.tasks() if task.id in asked]
+    assert any(task.gold for task in copy.tasks())
+    assert any(task.repeat_of for task in copy.tasks())
+    assert {task.version for task in copy.tasks()} == {1, 2}
+    for kind in KINDS_OF_ROWS:
+        assert json.dumps(export(copy, kind)) == json.dumps(export(full, kind)), kind
+    again = tmp_path / "again.jsonl"
+    write_jsonl(again, rows(copy, "answers"))
+    assert again.read_bytes() == file.read_bytes()
+    before = copy.label_set_hash()
+    assert take_answer_file(copy, file) == (0, number, []), "taken in twice, it adds nothing"
+    assert (copy.label_set_hash(), copy.verify()) == (before, [])
+    copy.close()
+
+
+def test_a_row_says_all_that_was_said_and_no_name_of_a_person(full: Store) -> None:
+    found = export(full, "answers")
+    assert not {"ann", "bob", "cy"} & {row["program"] for row in found}
+    assert "robot" in {row["program"] for row in found}
+    row = next(row for row in found if row["answer"]["verdict"] == "preferred" and row["in_force"])
+    texts = {candidate.id: candidate.response for candidate in full.candidates()}
+    assert row["responses"] == [texts[each] for each in row["ids"]["responses"]]
+    assert row["settings"]["name"] == row["campaign"]
+    assert {"seconds", "at", "annotator", "key", "action"} <= row.keys()
+    assert {row["settings"]["scale"] for row in found if row["campaign"] == "rated"} == {5, 9}
+
+
+def test_one_campaign_can_be_moved_alone_and_beside_others(full: Store, tmp_path: Path) -> None:
+    file = tmp_path / "rated.jsonl"
+    write_jsonl(file, rows(full, "answers", "rated"))
+    other = Store(tmp_path / "other.db")
+    fill(other, 2)
+    taken, _, refused = take_answer_file(other, file)
+    assert (taken > 0, refused) == (True, [])
+    assert json.dumps(export(other, "ratings")) == json.dumps(export(full, "ratings"))
+    assert [campaign.name for campaign in other.campaigns()] == ["main", "rated"]
+    assert other.version("rated") == 2
+    other.close()
+
+
+def broken(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return {
+        "newer": {**row, "answers": 2, "news": "?"},
+        "no settings": {key: value for key, value in row.items() if key != "settings"},
+        "an impossible answer": {**row, "answer": {"verdict": "rated", "ratings": {"clear": [6]}}},
+        "no such place": {**row, "answer": {"verdict": "preferred", "winner": 7}},
+        "by hand": {"prompt": "q", "responses": ["a", "b"], "answer": {"verdict": "tie"}},
+        "no time": {**row, "at": ""},
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("newer", "layout 2, written by a newer rlhf-pipeline; this one knows up to 1. Upgrade rlhf-pipeline"),
+        ("no settings", "the field 'settings' is missing"),
+        ("an impossible answer", "expected 1 to 5|expected one of"),
+        ("no such place", "cannot be read"),
+        ("by hand", "no row of an answers export"),
+        ("no time", "does not say what was done, and when"),
+    ],
+)
+def test_what_cannot_be_read_stores_nothing(full: Store, tmp_path: Path, name: str, told: str) -> None:
+    found = export(full, "answers", "rated")
+    file, empty = tmp_path / "answers.jsonl", Store(tmp_path / "empty.db")
+    write_jsonl(file, [*found[:2], broken(found[2], name)])
+    assert is_answer_file(file)
+    with pytest.raises(UserError, match=told) as raised:
+        take_answer_file(empty, file)
+    assert "line 3" in str(raised.value)
+    assert "Nothing was imported" in str(raised.value)
+    assert (empty.campaigns(), empty.prompts()) == ([], [])
+    empty.close()
+
+
+def test_another_campaign_of_that_name_is_not_mixed_with(full: Store, tmp_path: Path) -> None:
+    file, other = tmp_path / "answers.jsonl", Store(tmp_path / "other.db")
+    write_jsonl(file, rows(full, "answers", "rated"))
+    fill_with(other, RATING.model_copy(update={"scale": 3}), 1, 1)
+    with pytest.raises(UserError, match='version 1 of the campaign "rated" is another one here'):
+        take_answer_file(other, file)
+    other.close()
