@@ -21,10 +21,10 @@ from backbone.adapter_folder import WEIGHTS, put_weights, read_adapter, same_bas
 from backbone.cpu.gated_mlp import fuse_mlps
 from backbone.cpu.lora_layer import fuse_lora, unfuse_lora
 from backbone.cpu.rms_norm import fuse_norms
+from backbone.loading.models import renderer_of
 from backbone.lora_targets import resolve_targets
 from backbone.merging import can_merge, merged_layers
 from backbone.own_function import Paths, decoder_of, head_is_linear, own_logits, states_by_length
-from backbone.tokens import Renderer
 from foundation.errors import UserError
 
 _MAGNITUDE = ("lora_magnitude_vector.weight", "lora_magnitude_vector")  # PEFT's module, and its name in the file
@@ -48,13 +48,7 @@ class SharedBase:
             raise UserError(f"{name} ({type(base).__name__}) has no LM head, so it is no causal language model.")
         self.hidden_size = int(head.weight.shape[1])
         self.tokenizer = tokenizer
-        generation = getattr(base, "generation_config", None)  # a model with a score head has none
-        declared = generation.eos_token_id if generation else None
-        eos = declared if isinstance(declared, list) else [declared] if declared is not None else []
-        longest = int(getattr(base.config.get_text_config(), "max_position_embeddings", 0) or 1 << 30)
-        self.renderer = Renderer.of(tokenizer, longest, eos, int(base.config.get_text_config().vocab_size))
-        if generation:  # TRL stops at these, and would know nothing of an end that only the template names
-            generation.eos_token_id = list(self.renderer.eos_ids)
+        self.renderer = renderer_of(base, tokenizer)
         self.heads: dict[str, torch.nn.Linear] = {}
         self.trainable: str | None = None
         self.paths = Paths()  # the plain ways, until `exactness.check` finds faster ones

@@ -23,6 +23,7 @@ from backbone.loading.model_name import resolve_model
 from backbone.loading.vocabulary import check_vocabulary, choose_padding
 from backbone.templates.answers import Answers
 from backbone.templates.plain_text import TemplateChoice, plain_template
+from backbone.tokens import Renderer
 from foundation.errors import UserError
 
 
@@ -66,6 +67,19 @@ def load_base(model: str, dtype: str = "auto", device: str = "auto") -> PreTrain
     base.to(target)  # type: ignore[arg-type]
     base.train(False)
     return base
+
+
+def renderer_of(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Renderer:
+    """The tokenizer's rules with what the model declares: further ends of a turn, its context and vocabulary."""
+    generation = getattr(base, "generation_config", None)  # a model with a score head has none
+    declared = generation.eos_token_id if generation else None
+    eos = declared if isinstance(declared, list) else [declared] if declared is not None else []
+    config = base.config.get_text_config()
+    longest = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+    renderer = Renderer.of(tokenizer, longest, eos, int(config.vocab_size))
+    if generation:  # TRL stops at these, and would know nothing of an end that only the template names
+        generation.eos_token_id = list(renderer.eos_ids)
+    return renderer
 
 
 def _declared_ends(path: str, config: PretrainedConfig) -> list[int]:

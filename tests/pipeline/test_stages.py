@@ -231,7 +231,7 @@ def test_judgements_of_other_pairs_do_not_stand_for_those_that_wait(tiny_setting
 # --- kill -9 ---
 
 KILLS = {
-    "collect": ("pipeline.collection.candidates:sample", 2),
+    "collect": ("backbone.sampling:sample", 2),
     "preferences": ("labeling_ui.store.store:Store.record", 9),
     "reward": ("reward_model.training.label_trainer:ReportSteps.on_step_end", 4),
     "policy": ("policy.native.train:train_step", 4),

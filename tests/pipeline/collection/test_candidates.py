@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from backbone import sampling
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
 from backbone.sampling_config import SamplingConfig
@@ -13,7 +14,6 @@ from foundation.errors import UserError
 from foundation.files import write_jsonl
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Prompt
-from pipeline.collection import candidates as module
 from pipeline.collection.candidates import collect, tasks_of
 from pipeline.collection.prompts import prompt_row, read_prompts, short_enough
 from pipeline.config.collect import CollectConfig
@@ -142,8 +142,8 @@ def test_a_killed_collection_goes_on_to_the_same_bytes(
         sampled.append(len(prompts))
         return original(base, prompts, *positional, **named)
 
-    original = module.sample
-    monkeypatch.setattr(module, "sample", sample)
+    original = sampling.sample
+    monkeypatch.setattr(sampling, "sample", sample)
     run(base, tmp_path / "killed")
     assert (tmp_path / "killed" / "candidates.jsonl").read_bytes() == whole
     assert sum(sampled) == 20 - kept // 3
