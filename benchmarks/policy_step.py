@@ -30,6 +30,7 @@ from benchmarks.crowd.machine import machine
 from benchmarks.steps.rates import floor_of, measured_rates
 from benchmarks.steps.trl import trl_steps
 from benchmarks.steps.work import Setting, everyday_prompts
+from foundation import threads
 from foundation.files import read_json, write_json
 
 NEVER = "<jupyter_output>"  # a token that the demo model does not write: as the end of a turn it never comes
@@ -43,6 +44,7 @@ SETTINGS = {
 
 def main() -> None:
     """Run every setting and write the figures after each."""
+    threads.settle()
     options = _options()
     if options.worker:
         _work(options.worker, Path(options.folder))

@@ -30,6 +30,7 @@ import numpy as np
 from benchmarks.rewards.published import DATA, SETS, Row, parts, published
 from benchmarks.rewards.resampling import interval
 from benchmarks.rewards.runs import Runs
+from foundation import threads
 from foundation.files import read_json, write_json
 from reward_model.bag_of_words import BagOfWords
 from reward_model.evaluation.accuracy import clustered_interval, credit
@@ -43,6 +44,7 @@ WORKERS = ("ours", "trl")
 
 def main() -> None:
     """Run every data set with every seed, and write the figures after each."""
+    threads.settle()
     options = _options()
     if options.worker:
         _work(options.worker, Path(options.folder), options.model)

@@ -11,12 +11,14 @@ from pathlib import Path
 if sys.path[0] in ("", os.getcwd()):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from foundation import threads
 from pipeline.cli.interrupts import end_at_once
 
 
 def main() -> None:
     """Run the command that was typed."""
     end_at_once()
+    threads.settle()
     from pipeline.cli import commands
 
     commands.main()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from foundation import threads
 from pipeline.cli.exit_status import complain
 from pipeline.cli.launched_processes import launched
 
@@ -38,6 +39,8 @@ def open_run(
     from pipeline.runs.disk_space import disk_errors
     from pipeline.runs.folder import Run
 
+    if alone and (asked := threads.number()) > (there := threads.cores()):
+        complain(f"note: {asked} threads on {there} cores wait for one another: unset OMP_NUM_THREADS, or lower it.")
     console = Console()
     config = load_run_config(config_file, path / "config.yaml", overrides or ())
     is_main, barrier = processes(path, config)

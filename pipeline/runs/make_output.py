@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from foundation import threads
 from foundation.files import sha256_of
 from pipeline.runs.disk_space import disk_errors
 from pipeline.runs.fingerprint import basis_of, in_run
@@ -65,7 +66,9 @@ def make(
         started, before = datetime.now(UTC), made.begin(basis) if run.is_main else 0.0
         run.barrier()
         clock = time.monotonic()
-        figures = dict(produce(made.partial))
+        count = made.threads
+        with threads.using(count):
+            figures = dict(produce(made.partial))
         run.barrier()
 
         if run.is_main:
@@ -82,6 +85,7 @@ def make(
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 seconds=round(before + time.monotonic() - clock, 3),
                 figures=figures,
+                threads=count,
             )
             made.publish(record)
         run.barrier()

@@ -20,7 +20,10 @@ _RECORDED_VERSIONS = ("torch", "transformers", "trl", "peft")
 
 
 class StageRecord(BaseModel):
-    """How one output came to be. `output` is relative to the round's folder; times are UTC, `seconds` wall clock."""
+    """How one output came to be. `output` is relative to the round's folder; times are UTC, `seconds` wall clock.
+
+    `threads` are those that computed it: the last bits of results depend on their number.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,6 +35,7 @@ class StageRecord(BaseModel):
     finished: str
     seconds: float
     figures: dict[str, Any]
+    threads: int | None = None
     skipped: bool = False
 
     @property

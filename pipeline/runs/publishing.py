@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from foundation import threads
 from foundation.errors import UserError
 from foundation.files import publish_folder, read_json, sha256_of, sync_folder, write_json
 from pipeline.runs.fingerprint import Basis
@@ -20,15 +21,17 @@ from pipeline.runs.manifest import Manifest, StageRecord
 
 
 class Journal(BaseModel):
-    """What an attempt is making (`basis`, since `began`), and once it has made it, the `record` to be published.
+    """What an attempt is making (`basis`, since `began`, with so many `threads`).
 
-    `aside` is where the old output goes, relative to the round's folder.
+    Once it has made it: the `record` to be published, and `aside`, where the old output goes, relative to the round's
+    folder.
     """
 
     model_config = ConfigDict(frozen=True)
 
     basis: Basis
     began: float
+    threads: int | None = None
     record: StageRecord | None = None
     aside: str | None = None
 
@@ -61,17 +64,24 @@ class Output:
         Returns the seconds that the interrupted attempt is known to have taken.
         """
         journal = self._journal()
-        before = 0.0
+        before, count = 0.0, threads.number()
         if journal is not None and journal.basis.same_as(basis) and self.partial.is_dir():
             before = max(0.0, _latest_change(self.partial) - journal.began)
             self._say(f"{self.name}: going on where it was interrupted.")
+            count = self._kept(journal.threads or count, count)
         else:
             if self.partial.exists():
                 shutil.rmtree(self.partial)
             self._say_why(basis)
-        self._write(Journal(basis=basis, began=time.time() - before))
+        self._write(Journal(basis=basis, began=time.time() - before, threads=count))
         self.partial.mkdir(parents=True, exist_ok=True)
         return before
+
+    @property
+    def threads(self) -> int:
+        """With how many threads the attempt that has begun computes."""
+        journal = self._journal()
+        return (journal and journal.threads) or threads.number()
 
     def publish(self, record: StageRecord) -> None:
         """Publish what was made. From here on, `recover` completes what a crash interrupts."""
@@ -113,6 +123,13 @@ class Output:
         if self.partial.exists():
             shutil.rmtree(self.partial)
         self._journal_path.unlink(missing_ok=True)
+
+    def _kept(self, began_with: int, now: int) -> int:
+        """The number of threads of the interrupted attempt: with another one, its results would be others."""
+        if began_with != now:
+            slow = f" That is more than the {threads.cores()} cores here." if began_with > threads.cores() else ""
+            self._say(f"{self.name}: with {began_with} threads as it began, not {now}: results depend on it.{slow}")
+        return began_with
 
     def _free_place(self) -> str:
         stems = [p.name.partition(".")[0] for p in self.folder.glob(f"superseded/{self.name}-[0-9]*")]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from foundation import threads
 from foundation.errors import UserError
 from foundation.files import sha256_of
 from pipeline.runs.folder import Run
@@ -229,3 +230,22 @@ def test_only_the_main_process_writes_and_all_agree(tmp_path: Path) -> None:
     other.join(timeout=30)
     assert sorted(ran) == [False, True]
     assert records == {True: [False, True], False: [False, True]}
+
+
+def test_a_resumed_stage_keeps_the_threads_that_it_began_with(run: Run, said: list[str]) -> None:
+    used = []
+
+    def produce(partial: Path) -> Mapping[str, Any]:
+        used.append(threads.number())
+        if len(used) == 1:
+            raise KeyboardInterrupt
+        return write_adapter(partial)
+
+    began = threads.number()
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("reward", "reward", [], {}, produce)
+    with threads.using(began + 1):
+        record = run.stage("reward", "reward", [], {}, produce)
+        assert threads.number() == began + 1
+    assert (used, record.threads) == ([began, began], began)
+    assert said[-1].startswith(f"reward: with {began} threads as it began, not {began + 1}: results depend on it.")
