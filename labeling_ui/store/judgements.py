@@ -31,6 +31,7 @@ def record_judgements(
     connection: sa.Connection, judgements: Sequence[Judgement], now: float, time: str
 ) -> list[Outcome]:
     """Store the judgements that are new; returns what became of each. `UserError` if one is impossible."""
+    asked, judgements = len(judgements), [*judgements, *_edits_of_originals(connection, judgements)]
     known = _look_up(connection, judgements)
     said_before = known.skipped.copy()
     sorted_out = [(judgement, _outcome(judgement, known)) for judgement in judgements]
@@ -56,7 +57,7 @@ def record_judgements(
             changed, [{"of": row["task_id"], "by": row["annotator_id"], "to": row["event"]} for row in edited]
         )
         _change_places(connection, new, said_before)
-    return [outcome for _, outcome in sorted_out]
+    return [outcome for _, outcome in sorted_out[:asked]]
 
 
 def withdraw_newest(connection: sa.Connection, annotator_id: str, key: str, now: float, time: str) -> Assignment | None:
@@ -98,6 +99,20 @@ def delete_judgements(connection: sa.Connection, annotator_id: str) -> int:
     connection.execute(sa.delete(tables.events).where(tables.events.c.annotator_id == annotator_id))
     connection.execute(sa.delete(tables.tasks).where(tables.tasks.c.reserved_for == annotator_id))
     return len(given)
+
+
+def _edits_of_originals(connection: sa.Connection, judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Second thoughts on a task that was shown again are also about the first time, which is what is learned from."""
+    edited = {(each.task_id, each.annotator_id): each for each in judgements if each.action == "edit"}
+    rows = rows_in(connection, tables.tasks.c.id, (task_id for task_id, _ in edited)) if edited else ()
+    first = {row.id: row.repeat_of for row in rows if row.repeat_of is not None}
+    there = rows_in(connection, tables.judgements.c.task_id, first.values()) if first else ()
+    in_force = {_pair(row) for row in there}
+    return [
+        replace(each, task_id=first[task_id], shown=each.shown[::-1], key=each.key and f"{each.key}, the first time")
+        for (task_id, annotator_id), each in edited.items()
+        if task_id in first and (first[task_id], annotator_id) in in_force
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,8 +210,13 @@ class Store:
             return withdraw_newest(connection, annotator_id, key, self._clock(), self._time())
 
     def history(self, annotator_id: str, limit: int = 20) -> list[Judgement]:
-        """The annotator's own judgements in force, the newest first."""
-        mine = _IN_FORCE.where(tables.judgements.c.annotator_id == annotator_id)
+        """The annotator's own judgements in force, the newest first; of a task that came again, the later one alone."""
+        again, given = tables.tasks.alias(), tables.judgements.alias()
+        repeated = sa.select(again.c.id).join(given, given.c.task_id == again.c.id)
+        repeated = repeated.where(
+            again.c.reserved_for == annotator_id, again.c.repeat_of == tables.judgements.c.task_id
+        )
+        mine = _IN_FORCE.where(tables.judgements.c.annotator_id == annotator_id, ~repeated.exists())
         return self._judgements(mine.order_by(tables.judgements.c.event.desc()).limit(limit))
 
     def judgements(self) -> Iterator[Judgement]:

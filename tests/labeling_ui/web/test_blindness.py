@@ -1,0 +1,104 @@
+"""Nothing that the page or the API shows, apart from the texts, tells a gold task or a repeat from any other."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from scipy.stats import mannwhitneyu
+
+from labeling_ui.campaign import Campaign
+from labeling_ui.data_model import Answer
+from labeling_ui.store import tables
+from labeling_ui.store.store import Store
+from tests.labeling_ui.filling import TIE, fill
+from tests.labeling_ui.pages import client_of
+from tests.labeling_ui.web.judging import desk, judge
+
+CARDS = 200
+CAMPAIGN = Campaign(gold_share=0.25, repeat_share=0.25, random_share=0.2)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Iterator[Store]:
+    """Tasks with gold ones and repeats among them, and an annotator for whom the same is drawn in every run."""
+    store = Store(tmp_path / "labels.db")
+    fill(store, 400, campaign=CAMPAIGN, gold=150)
+    ann = {"id": "0123456789abcdef", "name": "Ann", "simulated": False, "created_at": "now"}
+    with store.database.write() as connection:
+        connection.execute(sa.insert(tables.annotators), [ann])
+    yield store
+    store.close()
+
+
+def shape(value: Any) -> Any:
+    """What a card looks like, whatever its texts and ids are."""
+    if isinstance(value, dict):
+        return {name: shape(each) for name, each in value.items()}
+    return [shape(each) for each in value] if isinstance(value, list) else type(value).__name__
+
+
+def seen(client: TestClient) -> list[tuple[str, dict[str, float], Any]]:
+    """Each card's task, all numbers that came with it, and its shape: those of the reply that brought it, and after."""
+    found = []
+    reply, waited = desk(client), 0.0
+    for _ in range(CARDS):
+        card, before = reply["cards"][0], reply["progress"]
+        upcoming = reply["cards"][-1]
+        start = time.perf_counter()
+        answered = judge(client, card, {"verdict": "tie"})
+        took = time.perf_counter() - start
+        after = answered["progress"]
+        numbers = {
+            "place": len(found), "parity": len(found) % 7, "id": int(card["id"], 16), "ticket": len(card["ticket"]),
+            "done": before["done"], "total": before["total"], "grown": after["total"] - before["total"],
+            "counted": after["done"] - before["done"], "next id": int(upcoming["id"], 16), "took": took,
+            "waited": waited, "entries": len(client.get("/api/history").json()), "cards": len(answered["cards"]),
+        }  # fmt: skip
+        found.append((card["id"], numbers, shape({**card, "prompt": [], "responses": []})))
+        reply, waited = answered, took
+    return found
+
+
+def test_no_figure_tells_gold_tasks_and_repeats_from_others(mixed: Store) -> None:
+    cards = seen(client_of(mixed))
+    tasks = {task.id: task for task in mixed.tasks()}
+    special = [tasks[each].gold is not None or tasks[each].repeat_of is not None for each, _, _ in cards]
+    assert 60 < sum(special) < 140
+    assert all(looks == cards[0][2] for _, _, looks in cards), "every card has the same fields of the same kinds"
+    for name in cards[0][1]:
+        one, other = ([numbers[name] for (_, numbers, _), is_it in zip(cards, special, strict=True) if is_it is kind]
+                      for kind in (True, False))  # fmt: skip
+        right = mannwhitneyu(one, other).statistic / (len(one) * len(other))
+        # Guessing by this figure is right so often; chance is one half, and four deviations of it are 0.165.
+        assert abs(right - 0.5) < 0.165, (name, right)
+
+
+def test_the_history_shows_a_task_that_came_again_once(mixed: Store) -> None:
+    client = client_of(mixed)
+    cards = seen(client)
+    tasks = {task.id: task for task in mixed.tasks()}
+    again = {tasks[each].repeat_of for each, _, _ in cards} - {None}
+    history = [judgement.task_id for judgement in mixed.history("0123456789abcdef", CARDS)]
+    assert len(history) == CARDS - len(again)
+    assert not again & set(history)
+
+
+def test_second_thoughts_on_a_repeat_are_about_the_first_time_too(mixed: Store) -> None:
+    ann = "0123456789abcdef"
+    while shown := mixed.next_assignment(ann):
+        mixed.record(shown.judgement(TIE))
+        if shown.task.repeat_of:
+            break
+    assert shown is not None
+    seen_again = mixed.assignment(shown.task.id, ann)
+    better = shown.shown[0].id
+    edit = replace(seen_again.judgement(Answer("preferred", better), key="e"), action="edit")
+    assert (mixed.record(edit), mixed.record(edit)) == ("edited", "repeated")
+    said = {judgement.task_id: judgement.answer.winner for judgement in mixed.judgements()}
+    assert (said[shown.task.id], said[shown.task.repeat_of or ""]) == (better, better)
+    assert mixed.verify() == []
