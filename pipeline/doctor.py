@@ -24,6 +24,7 @@ from backbone.loading.model_folder import DEMO_MODEL, check_folder, models_folde
 from foundation import __version__
 from foundation.errors import UserError
 from pipeline.config.config import Config
+from pipeline.preflight import model_report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "gradio")
@@ -82,10 +83,12 @@ def diagnose(config: Config) -> Findings:
     )
 
 
-def show(findings: Findings, console: Console, as_json: bool = False) -> None:
-    """Print the findings as two tables, or as JSON."""
+def show(
+    findings: Findings, console: Console, as_json: bool = False, report: model_report.ModelReport | None = None
+) -> None:
+    """Print the findings, and the report on a model, as tables, or both as JSON (the report as `model_report`)."""
     if as_json:
-        console.print_json(data=asdict(findings))
+        console.print_json(data=asdict(findings) | ({"model_report": asdict(report)} if report else {}))
         return
     offers = Table(title="This machine", title_justify="left", show_header=False)
     gpus = ", ".join(findings.gpus) or "none"
@@ -109,6 +112,8 @@ def show(findings: Findings, console: Console, as_json: bool = False) -> None:
         chosen.add_row(name, choice.value, choice.reason)
     console.print(offers)
     console.print(chosen)
+    if report:
+        model_report.show(report, console)
 
 
 def _bf16_units() -> list[str]:

@@ -17,6 +17,7 @@ from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, source_of, sp
 from pipeline.config.config import Config
 from pipeline.judgements import check_judged, import_judgements, training_rows, write_other_labels, write_preferences
 from pipeline.live_generation import live_policy
+from pipeline.preflight.at_start import base_that_lasts, foreseen, refuse_ahead, told_together
 from pipeline.reporting import cautions, figures
 from pipeline.reporting.report import write_report
 from pipeline.runs.content import content_of
@@ -52,6 +53,10 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
                     f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run this again."
                 )
                 return
+        elif not now.record("policy"):
+            with told_together(now, config):
+                prompts(now, config)
+            refuse_ahead(now, config)
         if people:
             reward(now, config, console)
         for stage in (policy, evaluate, export):
@@ -79,14 +84,17 @@ def prompts(run: Run, config: Config) -> StageRecord:
 
 def collect(run: Run, config: Config, console: Console) -> StageRecord:
     """candidates.jsonl: responses of the base, later of the last round's policy; pairs of them become tasks."""
-    prompts(run, config)
+    with told_together(run, config):
+        prompts(run, config)
     config = apply_label_settings(run, config, console)
     before = run.at(run.round - 1).folder / "policy" if run.round else None
     inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
     settings = {"model": config.model, "template": config.template, **config.collect.model_dump()}
     record = run.stage(
         "collect", "candidates.jsonl", inputs, settings,
-        lambda folder: sample_candidates(run, config, console, folder, adapter=before),
+        lambda folder: sample_candidates(
+            run, config, console, folder, base_that_lasts(run, config, console, before), adapter=before
+        ),
         content=content_of(run, config, split=TRAIN),
     )  # fmt: skip
     add_tasks(run, config, console)
@@ -119,6 +127,8 @@ def import_labels(
         alone = store.counts().prompts == 1 and not gold
     if alone:
         console.print("import: all judgements are of one prompt; training needs another to be measured on.")
+    for reason in foreseen(run, config):
+        console.print(f"import: a later stage would stop: {reason}", markup=False, highlight=False, soft_wrap=True)
     return done
 
 

@@ -3,6 +3,7 @@
 If a field is null, the algorithm's own choice applies; `algorithm_of` fills it in.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -130,47 +131,52 @@ def algorithm_of(config: PolicyConfig) -> Algorithm:
 
 
 def check_config(config: PolicyConfig, prompts: int, processes: int = 1) -> None:
-    """Refuse, before any model is loaded, what cannot work."""
+    """Refuse, before any model is loaded, what cannot work: all of it, a line each."""
+    if wrong := list(_mistakes(config, prompts, processes)):
+        raise UserError("\n".join(wrong))
+
+
+def _mistakes(config: PolicyConfig, prompts: int, processes: int) -> Iterator[str]:
     if config.initial is not None and not config.initial.is_dir():
-        raise UserError(f"policy.initial: there is no folder {config.initial}. Name a PEFT adapter folder.")
+        yield f"policy.initial: there is no folder {config.initial}. Name a PEFT adapter folder."
     if config.algorithm in OFFLINE:
         return
     if config.vllm and config.engine == "native":
-        raise UserError(f"policy.vllm={config.vllm} is for policy.engine=trl; the native loop samples by itself.")
+        yield f"policy.vllm={config.vllm} is for policy.engine=trl; the native loop samples by itself."
     algorithm, n = algorithm_of(config), config.prompts_per_step * config.group
     if algorithm.needs_group and config.group < 2:
-        raise UserError(
+        yield (
             f"policy.algorithm={config.algorithm} compares responses to the same prompt and needs policy.group of at "
             f"least 2; it is {config.group}. Raise it, or use policy.algorithm=reinforce."
         )
     if config.prompts_per_step % processes:
-        raise UserError(
+        yield (
             f"policy.prompts_per_step={config.prompts_per_step} cannot be divided among {processes} processes. "
             f"Use a multiple of {processes}."
         )
     if prompts < config.prompts_per_step:
-        raise UserError(
+        yield (
             f"policy.prompts_per_step={config.prompts_per_step}, but there are only {prompts} prompts to train on. "
             "Add prompts or lower it."
         )
     if n % config.minibatches:
-        raise UserError(
+        yield (
             f"policy.minibatches={config.minibatches} does not divide the {n} responses of a step "
             f"(policy.prompts_per_step={config.prompts_per_step} times policy.group={config.group}). "
             "Use a divisor of them."
         )
     if algorithm.kl_in == "loss" and algorithm.kl_estimator == "k1" and config.kl_coefficient:
-        raise UserError(
+        yield (
             "policy.kl_estimator=k1 in the loss has an expected gradient of zero and does not restrain the policy. "
             "Use policy.kl_estimator=k2, or policy.kl_in=reward."
         )
     if config.value_clip is not None and config.value_network == "head":
-        raise UserError(
+        yield (
             "policy.value_clip limits gradient steps; policy.value_network=head takes none, it is fitted by "
             "least squares. Use policy.value_network=adapter, or leave policy.value_clip out."
         )
     if config.kl_target is not None and not config.kl_coefficient:
-        raise UserError(
+        yield (
             "policy.kl_target adapts policy.kl_coefficient by factors, and it is 0. Give it a value to begin with, "
             "such as 0.05."
         )

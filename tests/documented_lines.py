@@ -55,6 +55,7 @@ LINES = {  # a line, or a pattern of lines
     "make policy RUN=runs/mine CONFIG=mine.yaml ARGS='--set policy.steps=200'": POLICY,
     "rlhf policy --run runs/mine --config mine.yaml --set policy.steps=200": Line(says="policy: already done"),
     "rlhf policy --profile --run runs/mine": Line((*ADAPTER, "*/profile/trace.json.gz"), without=POLICY.without),
+    "rlhf doctor --model demo": Line(says="GiB are free"),
     "rlhf play configs/play/cat_on_the_mat.yaml --set learner.baseline=none --set seed=3": Line(says="writes the"),
     "rlhf users add Ann --role admin --email ann@example.org --run runs/mine": Line(
         ("runs/mine/labels.db",), says="Ann can sign in as admin", answers="correct horse\ncorrect horse\n"

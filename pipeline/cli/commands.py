@@ -231,18 +231,28 @@ def play(
 
 @app.command()
 def doctor(
+    model: Annotated[
+        str | None, typer.Option(help="Try this model as every stage would: a folder, a hub id or demo.")
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell what this machine offers and what will be chosen."""
+    """Tell what this machine offers, what will be chosen, and with --model whether every stage can run on it."""
     from pipeline.config.config import load_config
 
     settings = load_config(config, set_ or ())
     from pipeline.doctor import diagnose, show
 
-    findings = diagnose(settings)
-    show(findings, Console(), as_json=json)
+    if model is None:
+        show(diagnose(settings), Console(), as_json=json)
+        return
+    from pipeline.preflight.model_report import examine
+
+    settings = settings.model_copy(update={"model": model})
+    report = examine(settings)
+    show(diagnose(settings), Console(), as_json=json, report=report)
+    report.refuse()
 
 
 def main() -> None:

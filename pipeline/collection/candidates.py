@@ -13,7 +13,7 @@ from foundation.errors import UserError
 from foundation.files import Row, content_id, read_rows, write_jsonl
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Prompt, Task
-from pipeline.collection.prompts import TRAIN, check_later_stages, fitting_prompts, more_prompts
+from pipeline.collection.prompts import asked_prompts
 from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
@@ -23,34 +23,19 @@ from pipeline.terminal.progress import progress
 if TYPE_CHECKING:
     from backbone.adapters import SharedBase
 
-_CHUNK = 16
+CHUNK = 16
 
 
 def sample_candidates(
-    run: Run, config: Config, console: Console, folder: Path, *, adapter: Path | None
+    run: Run, config: Config, console: Console, folder: Path, base: "SharedBase", *, adapter: Path | None
 ) -> dict[str, Any]:
     """Write `folder/candidates.jsonl` for the round's training prompts; returns figures.
 
-    The responses are the base's, or with `adapter` the last round's policy's.
+    The responses are the base's, or with `adapter`, which it carries as `ADAPTER`, the last round's policy's.
     """
-    from backbone.exactness import load_shared_base
     from policy.native.training_state import ADAPTER
 
-    base = load_shared_base(config.model, config.dtype, config.device, config.template)
-    asked = fitting_prompts(run, config, base, console, TRAIN, config.collect.sampling.max_new_tokens)
-    check_later_stages(run, config, base, console)
-    if limit := config.collect.limit:  # each round asks the next so many
-        first = run.round * limit % len(asked)
-        asked = (asked[first:] + asked[:first])[:limit]
-    if config.learned_reward and len(asked) < 2:
-        raise UserError(
-            "the reward model needs prompts to learn from and others to be measured on, and only one would be asked: "
-            f"{more_prompts(run, config, TRAIN)} (or raise collect.limit)."
-        )
-    if adapter:
-        base.load_adapter(ADAPTER, adapter)
-    elif initial := config.policy.initial:
-        base.load_adapter("initial", initial)  # what does not fit is refused now, before people have judged
+    asked = asked_prompts(run, config, base, console)
     source = {
         "model": config.model,
         "adapter": adapter and adapter.relative_to(run.path).as_posix(),
@@ -107,13 +92,13 @@ def collect(
     from backbone.sampling import sample
 
     path, part = folder / "candidates.jsonl", folder / "candidates.part.jsonl"
-    per_chunk = _CHUNK * config.candidates
+    per_chunk = CHUNK * config.candidates
     done = list(_whole_lines(part))
     done = done[: len(done) // per_chunk * per_chunk]  # a chunk that was cut off is sampled again as it was batched
     write_jsonl(part, done)
     advance(len(done))
-    for start in range(len(done) // config.candidates, len(prompts), _CHUNK):
-        chunk = prompts[start : start + _CHUNK]
+    for start in range(len(done) // config.candidates, len(prompts), CHUNK):
+        chunk = prompts[start : start + CHUNK]
         ids = [base.renderer.prompt_ids(row["prompt"], config.sampling.max_new_tokens) for row in chunk]
         with base.using(adapter):
             drawn = sample(

@@ -87,12 +87,16 @@ def imported(run: Run, config: Config) -> bool:
 
 
 def fitting_prompts(
-    run: Run, config: Config, base: "SharedBase", console: Console, split: str, new_tokens: int
-) -> list[Row]:
-    """The round's prompts of one split that leave room for so many new tokens; says how many do not."""
+    run: Run, config: Config, base: "SharedBase", console: Console, split: str, new_tokens: int,
+    every: Sequence[Row] | None = None,
+) -> list[Row]:  # fmt: skip
+    """The prompts of one split that leave room for so many new tokens; says how many do not.
+
+    `every` are those of both splits, by default the round's.
+    """
     if base.renderer.plain and config.template == "auto" and split == TRAIN:
         console.print(f"{config.model} has no chat template: it continues prompts as plain text.", markup=False)
-    rows, fit = _fitting(run, config, base, split, new_tokens)
+    rows, fit = _fitting(run, config, base, split, new_tokens, every)
     if len(fit) < len(rows):
         console.print(
             f"{len(rows) - len(fit)} of {len(rows)} {split} prompts are longer than collect.max_prompt_tokens="
@@ -113,12 +117,37 @@ def check_later_stages(run: Run, config: Config, base: "SharedBase", console: Co
     check_config(config.policy, len(_fitting(run, config, base, TRAIN, config.policy.max_new_tokens)[1]))
 
 
-def _fitting(run: Run, config: Config, base: "SharedBase", split: str, new_tokens: int) -> tuple[list[Row], list[Row]]:
-    every = read_rows(run.folder / "prompts.jsonl")
+def asked_prompts(
+    run: Run, config: Config, base: "SharedBase", console: Console, every: Sequence[Row] | None = None
+) -> list[Row]:
+    """The training prompts that the round puts before annotators; `UserError` for too few to learn from."""
+    new_tokens, limit = config.collect.sampling.max_new_tokens, config.collect.limit
+    asked = fitting_prompts(run, config, base, console, TRAIN, new_tokens, every)
+    if limit:  # each round asks the next so many
+        first = run.round * limit % len(asked)
+        asked = (asked[first:] + asked[:first])[:limit]
+    if config.learned_reward and len(asked) < 2:
+        raise UserError(
+            "the reward model needs prompts to learn from and others to be measured on, and only one would be asked: "
+            f"{more_prompts(run, config, TRAIN)} (or raise collect.limit)."
+        )
+    return asked
+
+
+def _fitting(
+    run: Run, config: Config, base: "SharedBase", split: str, new_tokens: int, every: Sequence[Row] | None = None
+) -> tuple[list[Row], list[Row]]:
+    every = read_rows(run.folder / "prompts.jsonl") if every is None else every
     from_labels = source_name(run, config) == "labels"
     check_prompts(every, base, from_labels)
     rows = [row for row in every if row["split"] == split]
     return rows, short_enough(rows, base, config.collect, new_tokens, from_labels)
+
+
+def usable(rows: Sequence[Row], base: "SharedBase", imported: bool) -> list[Row]:
+    """Those that `check_prompts` does not refuse."""
+    refused = _renderer(base, imported).refusals([row["prompt"] for row in rows])
+    return [row for place, row in enumerate(rows) if place not in refused]
 
 
 def check_prompts(rows: Sequence[Row], base: "SharedBase", imported: bool) -> None:
@@ -181,6 +210,15 @@ def read_prompts(path: Path, held_out: float) -> list[Row]:
     leave a split empty, the prompt nearest to the threshold changes sides. `UserError` names line and field of anything
     malformed, a prompt that is in both splits, and a split without a prompt.
     """
+    found = parse_prompts(path, held_out)
+    for split, purpose in ((TRAIN, "train on"), (HELD_OUT, "evaluate on")):
+        if not any(row["split"] == split for row in found):
+            raise UserError(f'{path} holds no prompt to {purpose}: add one, or give another line "split": "{split}".')
+    return found
+
+
+def parse_prompts(path: Path, held_out: float) -> list[Row]:
+    """As `read_prompts`, also where a split is left without a prompt."""
     rows: dict[str, Row] = {}
     first: tuple[int, type] | None = None
     for number, row in read_jsonl(path, {"prompt": object}):
@@ -204,9 +242,6 @@ def read_prompts(path: Path, held_out: float) -> list[Row]:
         known["split"] = known["split"] or split
     found = list(rows.values())
     _split(found, held_out)
-    for split, purpose in ((TRAIN, "train on"), (HELD_OUT, "evaluate on")):
-        if not any(row["split"] == split for row in found):
-            raise UserError(f'{path} holds no prompt to {purpose}: add one, or give another line "split": "{split}".')
     return found
 
 

@@ -1,0 +1,1 @@
+"""What later stages will need, asked before the first response is sampled or a label is asked for."""
