@@ -43,24 +43,29 @@ def shape(value: Any) -> Any:
 
 
 def seen(client: TestClient) -> list[tuple[str, dict[str, float], Any]]:
-    """Each card's task, all numbers that came with it, and its shape: those of the reply that brought it, and after."""
+    """Each card's task, all numbers that came with it, and its shape.
+
+    The numbers are those of the reply that brought the card, of the one that followed, and of the one to its answer.
+    """
     found = []
-    reply, waited = desk(client), 0.0
+    reply = desk(client)
+    brought = {card["id"]: {"rose": 0.0, "waited": 0.0} for card in reply["cards"]}
+    grown = 0.0
     for _ in range(CARDS):
         card, before = reply["cards"][0], reply["progress"]
-        upcoming = reply["cards"][-1]
         start = time.perf_counter()
-        answered = judge(client, card, {"verdict": "tie"})
-        took = time.perf_counter() - start
-        after = answered["progress"]
+        reply = judge(client, card, {"verdict": "tie"})
+        took, after = time.perf_counter() - start, reply["progress"]
+        grew, grown = grown, after["total"] - before["total"]
+        for new in reply["cards"]:
+            brought.setdefault(new["id"], {"rose": grown, "waited": took})
         numbers = {
-            "place": len(found), "parity": len(found) % 7, "id": int(card["id"], 16), "ticket": len(card["ticket"]),
-            "done": before["done"], "total": before["total"], "grown": after["total"] - before["total"],
-            "counted": after["done"] - before["done"], "next id": int(upcoming["id"], 16), "took": took,
-            "waited": waited, "entries": len(client.get("/api/history").json()), "cards": len(answered["cards"]),
+            "place": len(found), "rest": len(found) % 7, "id": int(card["id"], 16), "ticket": len(card["ticket"]),
+            "done": before["done"], "total": before["total"], "grew": grew, "grown": grown,
+            "counted": after["done"] - before["done"], "took": took, "cards": len(reply["cards"]),
+            "entries": len(client.get("/api/history").json()), **brought[card["id"]],
         }  # fmt: skip
         found.append((card["id"], numbers, shape({**card, "prompt": [], "responses": []})))
-        reply, waited = answered, took
     return found
 
 
