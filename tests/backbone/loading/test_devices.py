@@ -30,3 +30,12 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     assert devices.choose_device("auto").type == "cpu"
     with pytest.raises(UserError, match="no CUDA GPU"):
         devices.choose_device("cuda:1")
+
+
+def test_time_that_other_processes_take_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    ticks = iter(range(1000))
+    monkeypatch.setattr(devices.time, "thread_time", lambda: next(ticks) / 1000)
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: pytest.fail("a busy machine is slow by this clock"))
+    assert devices._time_matmul(torch.float32) == pytest.approx(0.001)
+    assert torch.get_num_threads() == threads
