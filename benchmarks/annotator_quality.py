@@ -86,7 +86,7 @@ def read(file: Path, checks: bool) -> tuple[list[Choice], dict[Unit, bool]]:
 
 def whole(choices: Sequence[Choice], gold: Mapping[Unit, bool]) -> dict[str, Any]:
     """Agreement, the correlation of skill with accuracy, and both ways to count votes, on everything."""
-    skills = estimate(choices).skills
+    skills = estimate(choices)
     right = defaultdict(list)
     for choice in choices:
         right[choice.annotator].append(choice.first == gold[choice.unit])
@@ -138,11 +138,11 @@ def subsampled(
         generator = random.Random(seed)
         half = set(generator.sample(units, len(units) // 2))
         halves = [[choice for choice in choices if (choice.unit in half) == within] for within in (False, True)]
-        learnt = [skill_weights(estimate(of_half).skills) for of_half in halves]
+        learnt = [skill_weights(estimate(of_half)) for of_half in halves]
         for k in votes:
             drawn = [choice for unit in units for choice in generator.sample(by_unit[unit], k)]
-            here = skill_weights(estimate(drawn).skills)
-            checked = skill_weights(estimate([*drawn, *checks], known).skills)
+            here = skill_weights(estimate(drawn))
+            checked = skill_weights(estimate([*drawn, *checks], known))
             counted = {
                 "majority": [1.0] * len(drawn),
                 "these votes": [here[choice.annotator] for choice in drawn],

@@ -29,7 +29,7 @@ import numpy as np
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
 from foundation.files import read_jsonl, write_json
-from reward_model.evaluation.accuracy import clustered_interval
+from foundation.intervals import clustered_share_interval
 from reward_model.rewards.registry import build
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -97,7 +97,7 @@ def scores(base: SharedBase, pairs: Sequence[Pair]) -> dict[str, list[float]]:
 def measured(differences: Sequence[float], sentences: Sequence[str]) -> dict[str, float]:
     """Share right with its 95% interval (Wilson, over sentences), equal scores one half; and the share that differ."""
     right = np.array([0.5 if d == 0 else float(d > 0) for d in differences])
-    low, high = clustered_interval(right, sentences)
+    low, high = clustered_share_interval(right, sentences)
     return {
         "accuracy": round(float(right.mean()), 4),
         "low": round(low, 4),

@@ -32,8 +32,9 @@ from benchmarks.rewards.resampling import interval
 from benchmarks.rewards.runs import Runs
 from foundation import threads
 from foundation.files import read_json, write_json
+from foundation.intervals import clustered_share_interval
 from reward_model.bag_of_words import BagOfWords
-from reward_model.evaluation.accuracy import clustered_interval, credit
+from reward_model.evaluation.accuracy import credit
 from reward_model.evaluation.baselines import longer_wins
 from reward_model.evaluation.calibration import calibration_error, cross_fitted
 from reward_model.labels.reading import to_pairs
@@ -197,8 +198,8 @@ def _figures(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     differences = {worker: [np.array(one[worker]["differences"]) for one in seeds] for worker in WORKERS}
     right = {worker: credit(np.concatenate(each)) for worker, each in differences.items()}
     words = [BagOfWords.fit(to_pairs(one["train"])).differences(of) for one, of in zip(seeds, pairs, strict=True)]
-    low, high = clustered_interval(right["ours"], prompts)
-    trl_low, trl_high = clustered_interval(right["trl"], prompts)
+    low, high = clustered_share_interval(right["ours"], prompts)
+    trl_low, trl_high = clustered_share_interval(right["trl"], prompts)
     gain_low, gain_high = interval(right["ours"] - right["trl"], prompts)
     seconds = {worker: sum(one[worker]["seconds"] for one in seeds) for worker in WORKERS}
     peak = {worker: max(one[worker]["peak_bytes"] for one in seeds) for worker in WORKERS}

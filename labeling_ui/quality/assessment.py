@@ -8,15 +8,14 @@ skill (a rating chooses between no two responses), and tasks are not told apart 
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
-from scipy.stats import binomtest
+from dataclasses import dataclass, replace
 
 from labeling_ui.data_model import Annotator, Judgement, Task
 from labeling_ui.quality.agreement import Agreement, Category, Kappa, Unit, kappas, krippendorff
 from labeling_ui.quality.answer_comparison import categories, pair_orders, similarity
-from labeling_ui.quality.intervals import Share, Trend, holm, share, trend
+from labeling_ui.quality.doubts import Doubt, corrected, doubts_of
+from labeling_ui.quality.guessing import guessing, margins
+from labeling_ui.quality.intervals import Share, Trend, share, trend
 from labeling_ui.quality.label_reader import Labels, read_labels
 from labeling_ui.quality.skill import Choice, Skill, estimate, skill_weights
 from labeling_ui.store.store import Store
@@ -27,20 +26,19 @@ class AnnotatorQuality:
     """One annotator's figures.
 
     - `judgements`: their number, gold tasks and repeats included
-    - `left`: share of decisive answers to pairs that went to the left; `left_p_value`: two-sided binomial test against
-      one half, Holm-corrected over the annotators of the report; None without decisive answers
+    - `left`: share of decisive answers to pairs that went to the left
     - `gold`: agreement with known answers; `repeats`: with oneself on the same task shown again (both as in
       `answer_comparison.similarity`)
     - `skill`: accuracy estimated from the others' choices and gold answers; None if neither speaks
     - `weight`: what a vote counts, 1 on average
     - `median_seconds`; `hasty`: share of timed answers below the campaign's `shortest_seconds`
     - `drift`: trend of the share of answers that the others and gold answers bear out, in the order of answering
+    - `doubts`: p values that there is no cause to ask (`doubts.py`), corrected for all annotators of the report
     """
 
     annotator: Annotator
     judgements: int
     left: Share
-    left_p_value: float | None
     gold: Share
     repeats: Share
     skill: Skill | None
@@ -48,6 +46,7 @@ class AnnotatorQuality:
     median_seconds: float | None
     hasty: Share
     drift: Trend | None
+    doubts: Mapping[Doubt, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +101,35 @@ def assess_annotators(labels: Labels) -> list[AnnotatorQuality]:
     for judgement in labels.judgements:
         given[judgement.annotator_id].append(judgement)
     judges = [annotator for annotator in labels.annotators if annotator.id in given]
-    lefts = [[judgement.side == "left" for judgement in given[each.id] if judgement.side] for each in judges]
-    p_values = holm([float(binomtest(sum(left), len(left)).pvalue) if left else None for left in lefts])
-    skills, borne_out = _skills(labels)
+    skills, borne_out, guesses = _skills(labels)
     weighted = _weights(labels, skills)
     found = []
-    for annotator, left, p_value in zip(judges, lefts, p_values, strict=True):
+    tests: dict[str, dict[Doubt, float]] = {}
+    for annotator in judges:
         own = given[annotator.id]
         timed = [(each.seconds, labels.campaigns[labels.tasks[each.task_id].campaign]) for each in own]
         seconds = [time for time, _ in timed if time is not None]
+        left = [judgement.side == "left" for judgement in own if judgement.side]
+        hasty = [time < campaign.shortest_seconds for time, campaign in timed if time is not None]
+        drift = trend(borne_out.get(annotator.id, []))
+        tests[annotator.id] = doubts_of(left, hasty, drift, guesses.get(annotator.id))
         found.append(
             AnnotatorQuality(
                 annotator=annotator,
                 judgements=len(own),
                 left=share(left),
-                left_p_value=p_value,
                 gold=share(_gold(own, labels.tasks)),
                 repeats=share(_repeats(own, labels.tasks)),
                 skill=skills.get(annotator.id),
                 weight=weighted[annotator.id],
                 median_seconds=statistics.median(seconds) if seconds else None,
-                hasty=share([time < campaign.shortest_seconds for time, campaign in timed if time is not None]),
-                drift=trend(borne_out.get(annotator.id, [])),
+                hasty=share(hasty),
+                drift=drift,
+                doubts={},
             )
         )
-    return found
+    doubts = corrected(tests)
+    return [replace(each, doubts=doubts[each.annotator.id]) for each in found]
 
 
 def _said(labels: Labels) -> dict[str, dict[Unit, dict[str, Category]]]:
@@ -145,8 +148,9 @@ def _alpha(scale: str, units: Mapping[Unit, Mapping[str, Category]]) -> Agreemen
     return krippendorff(units, "nominal" if scale in ("winner", "ranking") else "ordinal")
 
 
-def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[float]]]:
-    """Skills, and whether the others and gold answers bear out each answer (1, or 0), in order, by annotator.
+def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[bool]], dict[str, float]]:
+    """By annotator: skill; whether the others and gold answers bear out each answer that they are divided on, in order;
+    and the p value of guessing.
 
     People and the simulated are apart: neither says anything of the other.
     """
@@ -158,17 +162,17 @@ def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[float]]]:
         if order != 0
     }
     skills: dict[str, Skill] = {}
-    borne_out: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    guesses: dict[str, float] = {}
+    borne_out: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for simulated in (False, True):
         group = {each.id for each in labels.annotators if each.simulated == simulated}
         choices = [choice for choice in _choices(labels) if choice.annotator in group]
-        found = estimate(choices, known)
-        skills |= found.skills
-        for choice, probability in zip(choices, found.believed, strict=True):
-            if probability is not None:
-                # A rank test would make much of 0.9999 against 0.999: only the side of one half counts.
-                borne_out[choice.annotator][choice.unit[0]].append((1 + np.sign(probability - 0.5)) / 2)
-    return skills, {name: [statistics.fmean(of_task) for of_task in own.values()] for name, own in borne_out.items()}
+        skills |= estimate(choices, known)
+        guesses |= guessing(choices, known)
+        for choice, margin in zip(choices, margins(choices, known), strict=True):
+            borne_out[choice.annotator][choice.unit[0]] += margin
+    hits = {name: [said > 0 for said in own.values() if said != 0] for name, own in borne_out.items()}
+    return skills, hits, guesses
 
 
 def _choices(labels: Labels) -> Iterator[Choice]:

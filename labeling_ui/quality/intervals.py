@@ -3,20 +3,23 @@
 Plain numbers in, plain numbers out; what is counted is decided in `assessment.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-from scipy.stats import kendalltau
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+from scipy.stats import mannwhitneyu
+
+from foundation.intervals import share_interval
 
 _SHORTEST_SEQUENCE = 10
+_EXACT = 200
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`value` is a share of `n` cases, with its 95% Wilson interval; all but `n` are None if there are no cases.
+    """`value` is a share of `n` cases, with its exact 95% interval; all but `n` are None if there are no cases.
 
     A case may count in part (a ranking that agrees in two of its three pairs): n is still the number of cases.
     """
@@ -32,16 +35,16 @@ def share(cases: Sequence[float]) -> Share:
     if not cases:
         return Share(0)
     count = float(sum(cases))
-    low, high = proportion_confint(count, len(cases), method="wilson")
-    return Share(len(cases), count / len(cases), float(low), float(high))
+    low, high = share_interval(count, len(cases))
+    return Share(len(cases), count / len(cases), low, high)
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Whether a quantity rises or falls along a sequence of `n` values: `early` and `late` are means of its halves.
+    """Whether a share falls along a sequence of `n` cases: `early` and `late` are the shares of its halves.
 
-    `p_value` is that of Kendall's rank correlation with the position in the sequence (Mann 1945): of a trend at least
-    as strong if there is none. It assumes nothing of the quantity's distribution or of the trend's shape.
+    `p_value`, one-sided, is of misses coming at least as late as they do if their order is chance: the rank-sum test of
+    their places (Mann and Whitney 1947), exact up to 200 cases.
     """
 
     n: int
@@ -50,17 +53,25 @@ class Trend:
     p_value: float
 
 
-def trend(values: Sequence[float]) -> Trend | None:
-    """The trend of `values` in their order; None for fewer than ten, or if all are the same."""
-    if len(values) < _SHORTEST_SEQUENCE or len(set(values)) < 2:
+def trend(cases: Sequence[bool]) -> Trend | None:
+    """The trend of hits and misses in their order; None for fewer than ten, or if all are the same."""
+    if len(cases) < _SHORTEST_SEQUENCE or len(set(cases)) < 2:
         return None
-    half = len(values) // 2
-    p_value = float(kendalltau(range(len(values)), values).pvalue)
-    return Trend(len(values), float(np.mean(values[:half])), float(np.mean(values[half:])), p_value)
+    places, hit = np.arange(len(cases)), np.array(cases, dtype=bool)
+    method = "exact" if len(cases) <= _EXACT else "asymptotic"
+    p_value = float(mannwhitneyu(places[~hit], places[hit], alternative="greater", method=method).pvalue)
+    half = len(cases) // 2
+    return Trend(len(cases), float(hit[:half].mean()), float(hit[half:].mean()), p_value)
 
 
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p values for how many there are (Holm 1979): the chance of even one false alarm stays what it says."""
-    given = [p for p in p_values if p is not None]
-    corrected = iter(multipletests(given, method="holm")[1] if given else ())
-    return [None if p is None else float(next(corrected)) for p in p_values]
+def holm(p_values: Mapping[Name, float], weights: Mapping[Name, float]) -> dict[Name, float]:
+    """Correct p values for how many there are (Holm 1979): the chance of even one false alarm stays what it says.
+
+    A test with a larger weight gets more of that chance, in proportion.
+    """
+    left, most, corrected = sum(weights[name] for name in p_values), 0.0, {}
+    for name in sorted(p_values, key=lambda name: p_values[name] / weights[name]):
+        most = max(most, min(1.0, p_values[name] * left / weights[name]))
+        corrected[name] = most
+        left -= weights[name]
+    return corrected

@@ -44,7 +44,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Skill:
-    """The probability of preferring the truly better response: posterior mean and 95% interval. 0.5 is guessing.
+    """The probability of preferring the truly better response, 0.5 for a guesser, with its 95% interval.
 
     `choices` counts those that another annotator or a gold answer speaks of.
     """
@@ -55,29 +55,19 @@ class Skill:
     choices: int
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """`skills` by annotator. `believed`: for each choice, the probability that it is right, by the others' choices and
-    gold answers alone; None if nothing else speaks of it.
-    """
-
-    skills: dict[str, Skill]
-    believed: list[float | None]
-
-
-def estimate(choices: Sequence[Choice], known: Mapping[Unit, bool] | None = None) -> Estimate:
+def estimate(choices: Sequence[Choice], known: Mapping[Unit, bool] | None = None) -> dict[str, Skill]:
     """Skills out of choices alone, and of gold answers if some are `known` ({unit: the first is better}).
 
     The posterior of one annotator's accuracy s is Beta(pool) × Π (q s + (1 − q)(1 − s)) over their choices, where q is
     what the others' choices say of that choice (Liu, Peng and Ihler 2012, section 3): agreeing with a doubtful majority
-    proves little. It is conditional on the others' accuracies, which are shrunk towards the pool's as well.
+    proves little. It is conditional on the others' accuracies, which are shrunk towards the pool's as well. The
+    interval leaves the pool's prior out: it is the annotator's own, and wider.
     """
     known = known or {}
     voters = Counter(choice.unit for choice in choices)
-    used = [n for n, choice in enumerate(choices) if choice.unit in known or voters[choice.unit] > 1]
-    if not used:
-        return Estimate({}, [None] * len(choices))
-    spoken = [choices[n] for n in used]
+    spoken = [choice for choice in choices if choice.unit in known or voters[choice.unit] > 1]
+    if not spoken:
+        return {}
     truth = {unit: float(first) for unit, first in known.items()}
     truth |= _truth([choice for choice in spoken if choice.unit not in known])
 
@@ -92,10 +82,7 @@ def estimate(choices: Sequence[Choice], known: Mapping[Unit, bool] | None = None
     for number, name in enumerate(names):
         own = who == number
         skills[str(name)] = _posterior(believed[own], size[own], pool)
-    everywhere: list[float | None] = [None] * len(choices)
-    for n, probability in zip(used, believed, strict=True):
-        everywhere[n] = float(probability)
-    return Estimate(skills, everywhere)
+    return skills
 
 
 def skill_weights(skills: Mapping[str, Skill]) -> dict[str, float]:
@@ -153,10 +140,16 @@ def _by_the_others(choices: Sequence[Choice], known: Mapping[Unit, bool], accura
 
 
 def _posterior(believed: _Array, size: _Array, pool: float) -> Skill:
-    likelihood = np.log(believed[:, None] * _ACCURACIES + (1 - believed[:, None]) * (1 - _ACCURACIES))
-    logs = size @ likelihood + beta.logpdf(_ACCURACIES, PRIOR * pool, PRIOR * (1 - pool))
+    likelihood = size @ np.log(believed[:, None] * _ACCURACIES + (1 - believed[:, None]) * (1 - _ACCURACIES))
+    accuracy = float(_normalised(likelihood + beta.logpdf(_ACCURACIES, PRIOR * pool, PRIOR * (1 - pool))) @ _ACCURACIES)
+    # The interval owes nothing to the pool. With these two priors it is Clopper and Pearson's on known answers.
+    low = np.searchsorted(np.cumsum(_normalised(likelihood - np.log(_ACCURACIES))), 0.025)
+    high = np.searchsorted(np.cumsum(_normalised(likelihood - np.log(1 - _ACCURACIES))), 0.975)
+    return Skill(
+        accuracy, min(float(_ACCURACIES[low]), accuracy), max(float(_ACCURACIES[high]), accuracy), len(believed)
+    )
+
+
+def _normalised(logs: _Array) -> _Array:
     density = np.exp(logs - logs.max())
-    density /= density.sum()
-    below = np.cumsum(density)
-    low, high = _ACCURACIES[np.searchsorted(below, (0.025, 0.975))]
-    return Skill(float(density @ _ACCURACIES), float(low), float(high), len(believed))
+    return np.asarray(density / density.sum())

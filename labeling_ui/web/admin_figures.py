@@ -23,7 +23,6 @@ FRESH_SECONDS = 15.0
 MOST_SHOWN = 50
 MOST_DRAWN = 30
 _SURE = 0.05
-_FEWEST = 20  # judgements before a figure is worth a notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +176,16 @@ def reading(agreement: Agreement) -> str:
 
 
 def notices(quality: AnnotatorQuality) -> list[str]:
-    """What to look at in one annotator's figures; each is mentioned only if chance is an unlikely cause."""
-    found = []
-    left, p_value = quality.left.value, quality.left_p_value
-    if left is not None and p_value is not None and p_value < _SURE:
-        found.append(f"favours the {'left' if left > 0.5 else 'right'}")
-    if quality.hasty.low is not None and quality.hasty.low > 0.1:
-        found.append("often too fast to have read it")
-    if quality.drift is not None and quality.drift.p_value < _SURE and quality.drift.late < quality.drift.early:
-        found.append("getting worse")
-    if quality.skill is not None and quality.skill.choices >= _FEWEST and quality.skill.low <= 0.5:
-        found.append("hardly better than guessing")
-    return found
+    """What to look at in one annotator's figures. In a campaign where all are as good as one another, chance causes any
+    notice at all in one of twenty at most (see `AnnotatorQuality.doubts`).
+    """
+    words = {
+        "side": f"favours the {'left' if (quality.left.value or 0.0) > 0.5 else 'right'}",
+        "fast": "often too fast to have read it",
+        "worse": "getting worse",
+        "guessing": "hardly better than guessing",
+    }
+    return [words[doubt] for doubt, p_value in quality.doubts.items() if p_value < _SURE]
 
 
 def drawings(annotators: Sequence[AnnotatorQuality]) -> list[Drawing]:

@@ -6,6 +6,7 @@ which answers are valid (`assignment/`).
 """
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -100,12 +101,13 @@ def build_router(store: Store, secret: str, generate: Generate | None = None) ->
     @router.post("/api/judgements")
     def take(sent: Sent, person: Person) -> dict[str, Any]:
         ticket = signer.read(sent.ticket, person)
+        dealt_for = max(0.0, time.time() - ticket.issued_at)  # by this clock: the page may say less, and no more
         judgement = Judgement(
             task_id=ticket.task_id,
             annotator_id=person.id,
             shown=ticket.shown,
             answer=sent.answer.answer(ticket.shown),
-            seconds=sent.seconds,
+            seconds=None if sent.seconds is None else min(sent.seconds, dealt_for),
             key=ticket.key,
             action=ticket.action,
         )

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from foundation.files import Row
-from reward_model.evaluation.accuracy import clustered_interval, credit
+from foundation.intervals import clustered_share_interval
+from reward_model.evaluation.accuracy import credit
 
 
 def win_rate(policy: Sequence[float], base: Sequence[float]) -> dict[str, float]:
     """Share of prompts on which the policy scores higher, ties one half; 95% interval over prompts.
 
-    Wilson's interval, which stays honest on few prompts: on one it is nearly everything, and it never has no width.
+    Both answer each prompt, so a case is the pair of them. The interval is exact: on one prompt it is
+    nearly everything.
     """
     wins = credit(np.subtract(policy, base))
-    low, high = clustered_interval(wins, [str(prompt) for prompt in range(len(wins))])
+    low, high = clustered_share_interval(wins, range(len(wins)))
     return {"win_rate": float(wins.mean()), "low": low, "high": high, "n": len(wins)}
 
 

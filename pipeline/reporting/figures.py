@@ -150,7 +150,8 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
         annotators=tuple(
             AnnotatorFigures(
                 name=each.annotator.name, simulated=each.annotator.simulated, judgements=each.judgements,
-                left_share=each.left.value, left_p_value=each.left_p_value, gold=each.gold.value, weight=each.weight,
+                left_share=each.left.value, left_p_value=each.doubts.get("side"), gold=each.gold.value,
+                weight=each.weight,
                 skill=each.skill.accuracy if each.skill else None, skill_low=each.skill.low if each.skill else None,
                 skill_high=each.skill.high if each.skill else None,
             )

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from reward_model.evaluation.accuracy import credit, mean_variance, share
+from foundation.intervals import mean_variance
+from reward_model.evaluation.accuracy import credit, share
 from reward_model.evaluation.annotator_agreement import agreement, position_bias
 from reward_model.evaluation.baselines import longer_wins
 from reward_model.labels.records import Pair, Row

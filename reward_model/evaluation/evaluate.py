@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from reward_model.bag_of_words import BagOfWords
-from reward_model.evaluation.accuracy import clustered_interval, credit
+from reward_model.evaluation.accuracy import credit, share
 from reward_model.evaluation.baselines import cross_validated, longer_wins
 from reward_model.evaluation.breakdown import breakdown, length_bias
 from reward_model.evaluation.calibration import (
@@ -85,13 +85,9 @@ def figures(pairs: Sequence[Pair], differences: np.ndarray, words: BagOfWords | 
     """
     prompts = [pair.prompt_key for pair in pairs]
     right, calibrated = credit(differences), cross_fitted(differences, prompts)
-    low, high = clustered_interval(right, prompts)
     by_words = words.differences(pairs) if words else cross_validated(pairs)
     return {
-        "accuracy": float(right.mean()),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "n": len(pairs),
+        **share(right, prompts),
         "same_score": float((np.abs(differences) < _ROUNDING).mean()),
         "longer_wins": float(credit(longer_wins(pairs)).mean()),
         "bag_of_words": float(credit(by_words).mean()),

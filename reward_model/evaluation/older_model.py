@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from reward_model.evaluation.accuracy import credit, mean_interval
+from foundation.intervals import paired_interval
+from reward_model.evaluation.accuracy import credit
 from reward_model.reward_folder import check_reward_folder
 from reward_model.scorer import RewardScorer
 
@@ -31,7 +32,7 @@ def against(new: np.ndarray, old: np.ndarray, prompts: Sequence[str]) -> dict[st
     root mean squares, new over old: far from 1, the same KL coefficient weighs differently.
     """
     gained = credit(new) - credit(old)
-    low, high = mean_interval(gained, prompts)
+    low, high = paired_interval(gained, prompts)
     varied = len(set(new.tolist())) > 1 and len(set(old.tolist())) > 1
     spread = float(np.sqrt((old**2).mean()))
     return {

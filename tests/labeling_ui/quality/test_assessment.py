@@ -140,8 +140,8 @@ def test_a_side_bias_shows_in_the_binomial_test() -> None:
     said += [judged(given[10], "ann", "t", seconds=5.0), judged(given[11], "ann", "-", seconds=0.5)]
     ann = one(said, *given)
     assert (ann.judgements, ann.left.n, ann.left.value) == (12, 10, 1.0)
-    assert ann.left_p_value == pytest.approx(2 / 2**10), "ten heads or ten tails of a fair coin"
-    assert ann.left.low == pytest.approx(0.7225, abs=1e-4), "Wilson: n / (n + z²) = 10 / 13.8415"
+    assert ann.doubts["side"] == pytest.approx(2 * 2 / 2**10), "ten of one side; two questions, with the time"
+    assert ann.left.low == pytest.approx(0.025**0.1), "exact"
     assert ann.median_seconds == 3.0
     assert (ann.hasty.n, ann.hasty.value) == (12, pytest.approx(1 / 12))
 
@@ -150,13 +150,15 @@ def test_the_side_test_allows_for_the_number_of_annotators() -> None:
     given = tasks(10)
     said = [judged(task, "ann", "a") for task in given]
     said += [judged(task, "bob", s) for task, s in zip(given, "ababababab", strict=True)]
-    assert one(said, *given).left_p_value == pytest.approx(2 * 2 / 2**10)
+    doubts = one(said, *given).doubts
+    assert doubts["side"] == pytest.approx(2 / 2**10 * 16), "three questions of two annotators, of weights 1, 1 and 6"
+    assert "fast" not in doubts
 
 
 def test_an_annotator_without_decisive_verdicts_has_no_side() -> None:
     (task,) = tasks(1)
     ann = one([judged(task, "ann", "t")], task)
-    assert (ann.left.n, ann.left.value, ann.left_p_value, ann.median_seconds) == (0, None, None, None)
+    assert (ann.left.n, ann.left.value, ann.doubts, ann.median_seconds) == (0, None, {}, None)
     assert (ann.gold.n, ann.repeats.n, ann.hasty.n, ann.skill, ann.weight) == (0, 0, 0, None, 1.0)
 
 

@@ -90,7 +90,7 @@ def test_an_annotator_who_favours_a_side_is_told(store: Store) -> None:
     judge(store, "Lefty", 30)
     page = admin_figures.quality_html(admin_figures.read_overview(store))
     assert "favours the left" in page
-    assert "100% (89 to 100)" in page  # Wilson: 30 / (30 + 1.96²)
+    assert "100% (88 to 100)" in page  # exact: 0.025^(1/30)
     assert "<svg" in page
 
 
