@@ -9,7 +9,7 @@ Left out on purpose: cookies (`sessions.py`), what each role may do (`web/access
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -144,8 +144,8 @@ class Accounts:
         with self._database.write() as connection:
             change_and_end_sessions(connection, person.id, disabled=disabled)
 
-    def forget(self, name_or_email: str, judgements: Literal["keep", "delete"] = "keep") -> int:
-        """Remove a person; returns how many judgements of theirs were kept or deleted. See `forgetting.forget`."""
+    def forget(self, name_or_email: str, judgements: forgetting.Fate = "keep") -> forgetting.Forgetting:
+        """Remove a person; returns what was changed. See `forgetting.forget`."""
         return forgetting.forget(self._database, name_or_email, judgements)
 
     def list(self) -> Sequence[Person]:

@@ -173,6 +173,13 @@ judgements = sa.Table(
     sa.Index("judgements_by_annotator", "annotator_id", "event"),
 )
 
+marked_texts = sa.Table(  # that may name somebody who was forgotten
+    "marked_texts",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),  # reason, rationale, rewrite, prompt or response
+    sa.Column("id", sa.Text, primary_key=True),  # of the event, the prompt or the candidate
+)
+
 
 def prompt_of(row: sa.Row[Any]) -> Prompt:
     """A row of `prompts` as a record."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from labeling_ui.data_model import Candidate
+from labeling_ui.people.forgetting import Text, marked
 from labeling_ui.quality.agreement import Agreement
 from labeling_ui.quality.assessment import AnnotatorQuality, QualityReport, assess
 from labeling_ui.quality.intervals import Share
@@ -64,6 +65,7 @@ class Overview:
     report: QualityReport
     flagged: Sequence[Flagged]
     written: Sequence[Written]
+    marked: Sequence[Text]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def read_overview(store: Store, campaign: str | None = None) -> Overview:
             )
             if text
         ][:MOST_SHOWN],
+        marked=marked(store.database),
     )
 
 
@@ -158,7 +161,7 @@ def quality_html(overview: Overview) -> str:
 
 
 def flagged_html(overview: Overview) -> str:
-    """Responses that name their model, and what annotators wrote."""
+    """Responses that name their model, texts that may name somebody who was forgotten, and what annotators wrote."""
     return render("flagged.html", overview=overview, most=MOST_SHOWN)
 
 

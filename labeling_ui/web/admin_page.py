@@ -91,10 +91,13 @@ class AdminActions:
     def forget(self, caller: str | None, name: str, judgements: Literal["keep", "delete"]) -> str:
         """Remove a person; says what became of their judgements."""
         admin = self.authorise(caller, "admin")
-        number = self._accounts.forget(name, judgements)
+        changed = self._accounts.forget(name, judgements)
         log.info("person %s had a person forgotten, judgements: %s", admin.id, judgements)
         fate = "kept without their name" if judgements == "keep" else "deleted"
-        return f"Forgotten. {number} judgements were {fate}. Backups made before still hold the name: delete them too."
+        return (
+            f"Forgotten. {changed.judgements} judgements were {fate}, and {len(changed.texts)} texts that may name "
+            "them are marked under Flagged and written. Backups made before still hold the name: delete them too."
+        )
 
 
 _CHANGES = [
@@ -109,7 +112,8 @@ _INVITING = (
     "a new sign-in link for their account."
 )
 _FORGETTING = (
-    "This cannot be undone. Name and e-mail address are removed from the whole database, also from what others wrote."
+    "This cannot be undone. Name, e-mail address and sign-in are removed. Texts that may name the person are not "
+    "edited, but marked under Flagged and written."
 )
 
 

@@ -1,6 +1,7 @@
 """`rlhf users ...`: parsing, and telling what was done. Accounts are made and ended in `labeling_ui.people`."""
 
 import sys
+from textwrap import shorten
 from typing import Annotated
 
 import typer
@@ -12,6 +13,8 @@ from foundation.errors import UserError
 from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_store
 
 users = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The people who label, and what each may do.")
+
+_SHOWN = 20  # texts that may name a person, before they are forgotten
 
 RoleOption = Annotated[str, typer.Option("--role", help="annotator, reviewer or admin.")]
 
@@ -86,20 +89,32 @@ def forget(
     name: Annotated[str, typer.Argument(help="Name or e-mail address.")],
     judgements: Annotated[str, typer.Option(help="What becomes of what they said: keep (nameless) or delete.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     run: RunOption = DEFAULT_RUN,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
-    """Remove a person for good: name, e-mail address and password."""
-    from labeling_ui.people.accounts import Accounts
+    """Remove a person for good: name, e-mail address and password. What anybody wrote is marked, not edited."""
+    from labeling_ui.people import forgetting
 
     if judgements not in ("keep", "delete"):
         raise UserError(f'--judgements {judgements}: say "keep" (nameless) or "delete".')
+    kept: forgetting.Fate = "keep" if judgements == "keep" else "delete"
+    fate = "kept without a name" if kept == "keep" else "deleted"
     with open_store(run, config, set_) as (store, _):
-        if not yes:
-            fate = "kept without a name" if judgements == "keep" else "deleted"
-            if not typer.confirm(f'Forget "{name}"? Their judgements are {fate}. This cannot be undone.'):
-                typer.echo("users: nothing was changed.")
-                return
-        number = Accounts(store.database).forget(name, "keep" if judgements == "keep" else "delete")
-    typer.echo(f"users: forgotten; {number} judgements {'kept without a name' if judgements == 'keep' else 'deleted'}.")
+        changes = forgetting.preview(store.database, name, kept)
+        said = (
+            f'"{changes.name}": the account and its links go, {changes.judgements} judgements are {fate}, and '
+            f"{len(changes.texts)} texts that may name them are marked for a reviewer, unedited."
+        )
+        typer.echo(f"users: {said}")
+        for text in changes.texts[:_SHOWN]:
+            plain = "".join(letter if letter.isprintable() else " " for letter in text.text)
+            typer.echo(f"  {text.kind} {text.id}: {shorten(plain, 100, placeholder=' ...')}")
+        if len(changes.texts) > _SHOWN:
+            typer.echo(f"  and {len(changes.texts) - _SHOWN} more")
+        if dry_run or not (yes or typer.confirm(f'Forget "{changes.name}"? This cannot be undone.')):
+            typer.echo("users: nothing was changed.")
+            return
+        changes = forgetting.forget(store.database, name, kept)
+    typer.echo(f"users: forgotten; {changes.judgements} judgements {fate}, {len(changes.texts)} texts marked.")

@@ -1,4 +1,4 @@
-"""A person who is forgotten is in no row and in no byte, and nobody else is touched."""
+"""A person who is forgotten is in no row and in no byte but in free text, which is marked and never edited."""
 
 import time
 from pathlib import Path
@@ -10,9 +10,8 @@ import sqlalchemy as sa
 from foundation.errors import UserError
 from labeling_ui.data_model import Answer, Candidate, Judgement, Prompt, Task
 from labeling_ui.people.accounts import Accounts, WrongPassword
-from labeling_ui.people.lockout import (
-    name_key,
-)
+from labeling_ui.people.forgetting import marked, preview
+from labeling_ui.people.lockout import name_key
 from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
@@ -23,24 +22,25 @@ pytestmark = pytest.mark.usefixtures("quick_passwords")
 NAME, EMAIL = "Zacharias Quillfeather", "zacharias@quillfeather.example"
 
 
-def write_about(store: Store, people: Accounts) -> str:
-    """Leave the person's name wherever text can be left; returns their id."""
+def write_about(store: Store, people: Accounts, named: bool = True) -> str:
+    """Leave the person's name, or no name, wherever text can be left; returns their id."""
+    name, email = (NAME, EMAIL) if named else ("somebody", "nobody")
     first, second, _ = fill(store, 3, overlap=3)
     gone, other = people.add(NAME, "reviewer", PASSWORD, EMAIL), people.add("Other", password=PASSWORD)
     for who, task in ((gone, first), (gone, second), (other, first)):
         shown = task.candidates
         answer = Answer(
-            "preferred", winner=shown[0], rationale=f"as {NAME.upper()} said", rewrite=f"Ask {EMAIL}, or ({NAME})."
+            "preferred", winner=shown[0], rationale=f"as {name.upper()} said", rewrite=f"Ask {email}, or ({name})."
         )
         leased = store.assignments(who.id, 3)
         shown = next(tuple(c.id for c in one.shown) for one in leased if one.task.id == task.id)
         store.record(Judgement(task.id, who.id, shown, answer, key=f"{who.id}{task.id}"))
     store.undo(gone.id, "undo")
     mine = store.assignments(gone.id, 3)[0]
-    skip = Answer("skip", reason=f"{NAME} knows the author")
+    skip = Answer("skip", reason=f"{name} knows the author")
     store.record(Judgement(mine.task.id, gone.id, tuple(c.id for c in mine.shown), skip, key="again"))
-    typed = Prompt(({"role": "user", "content": f"I am {NAME}. Who am I?"},))
-    told = [Candidate(typed.id, f"You are {NAME}."), Candidate(typed.id, "I do not know.")]
+    typed = Prompt(({"role": "user", "content": f"I am {name}. Who am I?"},))
+    told = [Candidate(typed.id, f"You are {name}."), Candidate(typed.id, "I do not know.")]
     store.add_prompts([typed])
     store.add_candidates(told)
     store.add_tasks([Task(typed.id, tuple(c.id for c in told), reserved_for=gone.id)], 1)
@@ -69,7 +69,7 @@ def test_a_forgotten_person_is_in_no_row_and_in_no_byte(
     if store.database.file is not None:  # some builds of SQLite overwrite what is deleted; rely on none
         sa.event.listen(store.database.engine, "connect", _keep_deleted_bytes)
         store.database.engine.dispose()
-    gone = write_about(store, people)
+    gone = write_about(store, people, named=False)
     words = [word.casefold() for word in (NAME, "Quillfeather", EMAIL, name_key(NAME))]
     files = [path for path in tmp_path.iterdir() if path.name.startswith("labels.db")]
     assert all(word in everything(store) for word in words)
@@ -77,7 +77,7 @@ def test_a_forgotten_person_is_in_no_row_and_in_no_byte(
     before = {judgement.task_id for judgement in store.judgements() if judgement.annotator_id == gone}
     assert len(before) == 2
 
-    assert people.forget(by, fate) == 2  # type: ignore[arg-type]
+    assert people.forget(by, fate).judgements == 2  # type: ignore[arg-type]
 
     left = everything(store)
     assert not [word for word in words if word in left]
@@ -100,19 +100,59 @@ def _keep_deleted_bytes(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA secure_delete = OFF")
 
 
-def test_forgetting_leaves_other_words_and_other_people(store: Store, people: Accounts) -> None:
+def texts(store: Store) -> list[str]:
+    """Every row of what was asked, answered and said."""
+    with store.database.read() as connection:
+        return [
+            repr(row)
+            for table in (tables.events, tables.judgements, tables.prompts, tables.candidates, tables.tasks)
+            for row in connection.execute(sa.select(table))
+        ]
+
+
+@pytest.mark.parametrize("name", ["Will", "the", "\u660e", "a.*"])
+def test_a_name_that_is_a_word_changes_no_text(store: Store, people: Accounts, name: str) -> None:
     (task,) = fill(store, 1, overlap=2)
-    people.add("Ann", password=PASSWORD)
+    people.add(name, password=PASSWORD)
     bob = people.add("Bob")
     shown = tuple(c.id for c in store.assignments(bob.id)[0].shown)
-    text = "Ann's cannot, Annabel can; ann, \u6211\u662fAnn\u7684 friend"
-    store.record(Judgement(task.id, bob.id, shown, Answer("tie", rationale=text)))
+    rewrite = "This will do: the house a.* Will built, \u660e\u5929\u89c1."
+    store.record(Judgement(task.id, bob.id, shown, Answer("tie", rationale="neither", rewrite=rewrite)))
+    before, hashed = texts(store), store.label_set_hash()
+    found = preview(store.database, name, "keep")
+    assert (found.name, found.judgements, [text.text for text in found.texts]) == (name, 0, [rewrite])
+    assert name in {person.name for person in people.list()}, "a preview changes nothing"
+    assert marked(store.database) == []
+    assert people.forget(name).texts == found.texts
+    assert texts(store) == before
+    assert store.label_set_hash() == hashed
+    assert [text.text for text in marked(store.database)] == [rewrite]
+    assert name not in {person.name for person in people.list()}
+
+
+def test_only_whole_words_are_marked(store: Store, people: Accounts) -> None:
+    first, second = fill(store, 2, overlap=1)
+    people.add("Ann", password=PASSWORD)
+    bob = people.add("Bob")
+    for task, said in ((first, "Annabel cannot"), (second, "ANN's, \u6211\u662fAnn\u7684 friend")):
+        shown = next(tuple(c.id for c in one.shown) for one in store.assignments(bob.id, 2) if one.task.id == task.id)
+        store.record(Judgement(task.id, bob.id, shown, Answer("tie", rationale=said), key=task.id))
     people.forget("Ann")
-    (judgement,) = store.judgements()
-    assert judgement.answer.rationale == (
-        "[removed]'s cannot, Annabel can; [removed], \u6211\u662f[removed]\u7684 friend"
-    )
-    assert {person.name for person in people.list()} >= {"Bob"}
+    assert [text.text for text in marked(store.database)] == ["ANN's, \u6211\u662fAnn\u7684 friend"]
+
+
+@pytest.mark.parametrize("fate", ["keep", "delete"])
+def test_everything_that_may_name_them_is_marked(store: Store, people: Accounts, fate: str) -> None:
+    write_about(store, people)
+    people.forget(NAME, fate)  # type: ignore[arg-type]
+    left = marked(store.database)
+    assert all(NAME.casefold() in text.text.casefold() or EMAIL in text.text for text in left)
+    kinds = {text.kind for text in left}
+    assert kinds == {"rationale", "rewrite", "prompt", "response"} | ({"reason"} if fate == "keep" else set())
+    assert {text.text for text in left if text.kind == "rationale"} >= {f"as {NAME.upper()} said"}
+    people.add(NAME, password=PASSWORD)
+    people.forget(NAME)
+    assert marked(store.database) == left, "marked once"
 
 
 def test_a_file_that_is_being_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

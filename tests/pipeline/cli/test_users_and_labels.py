@@ -106,6 +106,9 @@ def test_forgetting_asks_first(run: Path) -> None:
     rlhf("users", "add", "Ann", "--password-stdin", "--run", run, given="correct horse\n")
     forget = ("users", "forget", "Ann", "--judgements", "delete", "--run", run)
     assert "nothing was changed" in rlhf(*forget, given="n\n")
+    shown = rlhf(*forget, "--dry-run", "--yes")
+    assert "0 judgements are deleted, and 0 texts" in " ".join(shown.split())
+    assert "nothing was changed" in shown
     assert "Ann" in accounts(run)
     rlhf(*forget, "--yes")
     assert "Ann" not in accounts(run)
