@@ -5,8 +5,9 @@ the same probability; "mixed" ones each with their own, spread evenly from 65 to
 accusing if all are honest and any notice is shown; a guesser takes the place of one, and is found if named as such.
 Seconds are never too short, sides are random. What is run is what the admin page runs.
 
-"best" is what no test can exceed that gives the guesser of 20 the whole 5%: the most powerful one (Neyman and Pearson
-1933), told how good the others are and that they are equally good. "told" knows the right answer to every pair, too.
+"best" is what no test of guessing can exceed that gives each of 20 annotators an equal part of the 5%: the most
+powerful one (Neyman and Pearson 1933), told how good the others are and that they are equally good. "told" knows the
+right answer to every pair, too.
 
     python benchmarks/notices.py --campaigns 500
 """
