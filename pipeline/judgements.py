@@ -1,43 +1,12 @@
-"""Judgements in and out of a run's label store: files that are imported, and rows that the trainers learn from."""
+"""Judgements out of a run's label store: the rows that the trainers learn from. `importing.py` brings them in."""
 
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from foundation.errors import UserError
 from foundation.files import Row, read_rows, write_jsonl
-from labeling_ui.exchange.answer_file import is_answer_file, take_answer_file
-from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.store.store import Counts, Store
-from pipeline.config.config import Config
 from pipeline.runs.folder import Run
-from pipeline.runs.label_store import label_store
-
-_REFUSALS = 10  # shown
-
-
-def import_judgements(
-    run: Run, config: Config, console: Console, *, format: str, file: Path, gold: bool, out: Path | None
-) -> ImportReport:
-    """Bring a file's judgements into the run's campaign; `out` is where all that was refused is written."""
-    with label_store(run, config) as store:
-        if format == "answers" and is_answer_file(file):
-            if gold:
-                raise UserError(f"{file} says itself which of its tasks are gold: import it without --gold.")
-            done = ImportReport(*take_answer_file(store, file))
-        else:
-            done = import_file(store, format, file, config.label.campaign, gold=gold)
-    what = "gold tasks" if gold else "judgements"
-    console.print(f"import: {done.taken} {what} taken, {done.already_there} were there already.")
-    for refusal in done.refused[:_REFUSALS]:
-        reason = "".join(letter if letter.isprintable() else "?" for letter in refusal.reason)  # it quotes the file
-        console.print(f"  line {refusal.line}: {reason}", markup=False, soft_wrap=True)
-    if len(done.refused) > _REFUSALS:
-        console.print(f"  ... and {len(done.refused) - _REFUSALS} more refused; `--report FILE` writes them all.")
-    if out:
-        write_jsonl(out, ({"line": refusal.line, "reason": refusal.reason} for refusal in done.refused))
-    return done
 
 
 def write_preferences(store: Store, folder: Path) -> dict[str, Any]:

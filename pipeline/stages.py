@@ -15,7 +15,8 @@ from labeling_ui.exchange.imports import ImportReport
 from pipeline.collection.candidates import add_tasks, sample_candidates
 from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, source_of, splits
 from pipeline.config.config import Config
-from pipeline.judgements import check_judged, import_judgements, training_rows, write_other_labels, write_preferences
+from pipeline.importing import ImportOptions, import_judgements
+from pipeline.judgements import check_judged, training_rows, write_other_labels, write_preferences
 from pipeline.live_generation import live_policy
 from pipeline.preflight.at_start import base_that_lasts, foreseen, refuse_ahead, told_together
 from pipeline.reporting import cautions, figures
@@ -44,9 +45,11 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
     for number in range(latest, max(rounds, latest + 1)):
         now = run.at(number)
         console.rule(f"round {number}")
-        if people and not (number == 0 and imported(run, config)):
-            collect(now, config, console)
-            if simulated:
+        if people:
+            brought = number == 0 and imported(run, config)
+            if not brought:
+                collect(now, config, console)
+            if simulated and not (brought and has_judgements(run, config)):
                 label(now, config, console, simulated=True)
             elif waiting(run, config):
                 console.print(
@@ -118,13 +121,13 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
         serve(location(run, config), config.label.host, config.label.port, generate)
 
 
-def import_labels(
-    run: Run, config: Config, console: Console, *, format: str, file: Path, gold: bool = False, out: Path | None = None
-) -> ImportReport:
-    """Bring existing human judgements, or tasks whose answer is known, into the run's campaign."""
-    done = import_judgements(run, config, console, format=format, file=file, gold=gold, out=out)
+def import_labels(run: Run, config: Config, console: Console, file: str, options: ImportOptions) -> ImportReport:
+    """Bring existing judgements, tasks whose answer is known, or responses to judge into the run's campaign."""
+    done = import_judgements(run, config, console, file, options)
+    if options.dry_run or options.gold:
+        return done
     with label_store(run, config) as store:
-        alone = store.counts().prompts == 1 and not gold
+        alone = store.counts().prompts == 1
     if alone:
         console.print("import: all judgements are of one prompt; training needs another to be measured on.")
     for reason in foreseen(run, config):

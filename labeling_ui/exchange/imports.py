@@ -1,23 +1,29 @@
 """Other people's judgements, brought into the label store.
 
-`importers/` knows how each format is laid out; here their items become prompts, candidates, tasks and judgements of a
-campaign, or, as gold, tasks whose answer is known. A file is read to its end before anything is stored, so that a
-malformed one leaves no trace, and records are named by their content, so that importing a file twice adds nothing.
+`importers/` knows how each format is laid out, `drafts.py` makes tasks of its items. A file is surveyed to its end, and
+what its columns and questions were taken for can be shown, before anything is stored. One that is damaged, or can be
+read in two ways, leaves no trace. Records are named by their content, so that importing a file twice adds nothing. A
+file is read anew for each pass, so that its size does not matter. With gold, its answers become known ones.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from foundation.errors import UserError
 from foundation.files import content_id
-from labeling_ui.assignment.answer_validation import check_judgement, check_task
 from labeling_ui.assignment.display_order import display_order
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Answer, Candidate, Judgement, Prompt, Task
-from labeling_ui.exchange.importers.judged_items import Item, Refusal, Refused, Vote, in_ids, read_items
-from labeling_ui.exchange.importers.registry import FORMATS
+from labeling_ui.data_model import Answer, Judgement, Task
+from labeling_ui.exchange.drafts import Draft, drafts_of
+from labeling_ui.exchange.importers.judged_items import Item, Refusal
+from labeling_ui.exchange.importers.layout import Format, Layout, Wishes, find_layout, read_items
+from labeling_ui.exchange.importers.registry import FORMATS, UNJUDGED
+from labeling_ui.exchange.importers.rows import Source, open_source
+from labeling_ui.store import tables
+from labeling_ui.store.database import rows_in
 from labeling_ui.store.store import Store
 
 _CHUNK = 500  # tasks a transaction
@@ -33,189 +39,127 @@ class ImportReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """A task that a line of the file describes, with all that it needs, and the votes on it."""
+class Survey:
+    """A file and how it will be read: `gold` if its answers are known, `simulated` if a program gave them."""
 
-    line: int
-    prompt: Prompt
-    candidates: tuple[Candidate, ...]
-    task: Task
-    votes: tuple[Vote, ...]
+    format: Format
+    source: Source
+    layout: Layout
+    gold: bool = False
+    simulated: bool = False
+    version: int = 1
+    """Of the campaign."""
+
+    def drafts(self) -> Iterator[Draft | Refusal]:
+        """The tasks and votes of the file, and all that is refused."""
+        return drafts_of(
+            self.format, self.source, self.layout, gold=self.gold, simulated=self.simulated, version=self.version
+        )
+
+    def items(self) -> Iterator[tuple[int, Item] | Refusal]:
+        """The file's items as they stand in it; of responses that nobody has judged, each by itself."""
+        return read_items(self.format, self.source, self.layout)
 
 
-def import_file(
-    store: Store, format: str, path: str | Path, campaign: Campaign | None = None, *, gold: bool = False
-) -> ImportReport:
-    """Bring a file's judgements into a campaign, with the annotators if the data names them.
+def survey_file(
+    format: str, file: str | Path, wishes: Wishes, *, gold: bool = False, simulated: bool = False
+) -> Survey:
+    """Find out what the columns and questions of a file are; stores nothing.
 
-    The formats are those of `importers`. With `gold`, the answers are taken as known ones: each item becomes a gold
-    task, and no judgement is stored. A file that is malformed raises `UserError` and stores nothing.
+    `UserError` if the file is damaged, holds no records, or is not as `wishes` says.
     """
     if format not in FORMATS:
         raise UserError(f'unknown format "{format}": expected one of {", ".join(FORMATS)}.')
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} is not a file. Give the path of a {format} file.")
-    wanted = campaign or Campaign()
+    if format == UNJUDGED and (gold or simulated):
+        raise UserError(f"--gold and --simulated are for judgements, and {format} have none.")
+    reader, source = FORMATS[format].load(), open_source(file)
+    return Survey(reader, source, find_layout(format, reader, source, wishes), gold, simulated)
+
+
+def import_file(
+    store: Store, format: str, file: str | Path, campaign: Campaign | None = None, *, gold: bool = False
+) -> ImportReport:
+    """Bring a file's judgements into a campaign; `take` with a survey of nothing but the file itself."""
+    wishes = Wishes(campaign=campaign_in(store, campaign or Campaign()))
+    return take(store, survey_file(format, file, wishes, gold=gold))
+
+
+def campaign_in(store: Store, wanted: Campaign) -> Campaign:
+    """The campaign of that name as the store has it: what is there keeps its settings."""
     known = {each.name: each for each in store.campaigns()}.get(wanted.name)
-    campaign = known if known and known.kind == wanted.kind else wanted  # what is there keeps its settings
-    refused: list[Refusal] = []
-    items: list[tuple[int, Item]] = []
-    for found in read_items(FORMATS[format].load(), path):
-        if isinstance(found, Refusal):
-            refused.append(found)
-            continue
-        try:
-            items += [(found[0], part) for part in _fitting(found[1], campaign)]
-        except Refused as error:
-            refused.append(Refusal(found[0], str(error)))
-    version = store.version(campaign.name)
-    drafts: list[_Draft] = []
-    for line, item in _joined(items) if campaign.kind == "rating" else items:
-        try:
-            drafts.append(_draft(line, item, campaign, version, format, gold))
-        except (Refused, UserError) as error:
-            refused.append(Refusal(line, str(error)))
-    if not drafts and not refused:
-        raise UserError(f"{path} holds no records.")
-    _check_names(store, drafts)
-    if drafts and campaign != known:
+    return known if known and known.kind == wanted.kind else wanted
+
+
+def take(store: Store, survey: Survey) -> ImportReport:
+    """Store a file's judgements, with the annotators if the data names them.
+
+    With gold, each item becomes a gold task, and no judgement is stored. A file in which a person and a simulated
+    annotator have the same name raises `UserError` and stores nothing.
+    """
+    campaign = survey.layout.wishes.campaign
+    survey = replace(survey, version=store.version(campaign.name))
+    known = {each.name: each for each in store.campaigns()}.get(campaign.name)
+    if _check_names(store, survey) and campaign != known:
         store.add_campaign(campaign)
-    there = {task.id: task.gold for task in store.tasks()}
-    save = _save_gold if gold else _save_votes
+    refused: list[Refusal] = []
+    drafts = _kept(survey, refused)
+    save = _save_gold if survey.gold else _save_votes
     outcomes: Counter[str] = Counter()
-    for start in range(0, len(drafts), _CHUNK):
-        outcomes += save(store, drafts[start : start + _CHUNK], there, refused)
+    while chunk := list(islice(drafts, _CHUNK)):
+        outcomes += save(store, chunk, _there(store, chunk), refused)
     refused.sort(key=lambda refusal: refusal.line)
     return ImportReport(outcomes["taken"], outcomes["repeated"], refused)
 
 
-def _fitting(item: Item, campaign: Campaign) -> Iterable[Item]:
-    """The item as tasks of this campaign; `Refused` if it holds another kind of judgement."""
-    kinds = {_kind(vote.answer) for vote in item.votes} - {None}
-    kind = kinds.pop() if kinds else campaign.kind
-    if kind == "ranking" and campaign.kind == "pairwise" and len(item.responses) == 2:
-        votes = tuple(replace(vote, answer=_as_preference(vote.answer)) for vote in item.votes)
-        return [replace(item, votes=votes)]
-    if kind != campaign.kind:
-        raise Refused(
-            f'it is {kind}, and the campaign "{campaign.name}" is {campaign.kind}: bring it into a campaign of its own '
-            f"kind, as with --set label.name={kind} --set label.kind={kind}"
-        )
-    if kind != "rating":
-        return [item]
-    votes_on = {place: tuple(_on(vote, str(place)) for vote in item.votes) for place in range(len(item.responses))}
-    return [
-        replace(item, responses=(item.responses[place],), votes=tuple(vote for vote in votes if vote))
-        for place, votes in votes_on.items()
-        if any(votes)
-    ]
-
-
-def _kind(answer: Answer) -> str | None:
-    return {"ranked": "ranking", "rated": "rating", "skip": None}.get(answer.verdict, "pairwise")
-
-
-def _as_preference(answer: Answer) -> Answer:
-    if answer.verdict != "ranked":
-        return answer
-    if len(answer.ranking) == 1:
-        return replace(answer, verdict="tie", ranking=())
-    return replace(answer, verdict="preferred", winner=answer.ranking[0][0], ranking=())
-
-
-def _on(vote: Vote, place: str) -> Vote | None:
-    """What a vote says of one response, as a vote on an item of that response alone."""
-    if vote.answer.verdict == "skip":
-        return vote
-    ratings = {aspect: {"0": scores[place]} for aspect, scores in vote.answer.ratings.items() if place in scores}
-    return replace(vote, answer=replace(vote.answer, ratings=ratings)) if ratings else None
-
-
-def _joined(items: Iterable[tuple[int, Item]]) -> list[tuple[int, Item]]:
-    """One annotator's ratings of one response, on lines of their own for each aspect, as one item."""
-    joined: list[tuple[int, Item]] = []
-    places: dict[str, int] = {}
-    for line, item in items:
-        key = content_id(list(item.prompt), item.responses, [vote.annotator for vote in item.votes])
-        before = joined[places[key]] if key in places else None
-        whole = _together(before[1], item) if before else None
-        if before and whole:
-            joined[places[key]] = (before[0], whole)
+def _kept(survey: Survey, refused: list[Refusal]) -> Iterator[Draft]:
+    for each in survey.drafts():
+        if isinstance(each, Refusal):
+            refused.append(each)
         else:
-            places[key] = len(joined)
-            joined.append((line, item))
-    return joined
+            yield each
 
 
-def _together(one: Item, other: Item) -> Item | None:
-    """Both items' ratings as one; None if they rate the same aspect."""
-    votes = []
-    for first, second in zip(one.votes, other.votes, strict=True):
-        if first.answer.ratings.keys() & second.answer.ratings.keys() or not second.answer.ratings:
-            return None
-        ratings = {**first.answer.ratings, **second.answer.ratings}
-        votes.append(replace(first, answer=replace(first.answer, verdict="rated", ratings=ratings)))
-    return replace(one, votes=tuple(votes))
-
-
-def _draft(line: int, item: Item, campaign: Campaign, version: int, format: str, gold: bool) -> _Draft:
-    """The item in the store's records, checked; `Refused` or `UserError` if the campaign cannot hold it."""
-    prompt = Prompt(item.prompt, item.references)
-    candidates = tuple(Candidate(prompt.id, text, {"imported": format}) for text in item.responses)
-    ids = [candidate.id for candidate in candidates]
-    votes = tuple(replace(vote, answer=in_ids(vote.answer, ids)) for vote in item.votes)
-    known = _known(votes) if gold else None
-    task = Task(prompt.id, tuple(ids), campaign.name, gold=known, version=version)
-    check_task(task, campaign)
-    for vote in votes:
-        check_judgement(Judgement(task.id, "", task.candidates, vote.answer), task, campaign)
-    return _Draft(line, prompt, candidates, task, () if gold else votes)
-
-
-def _known(votes: Sequence[Vote]) -> Answer:
-    """The one answer that all votes give, without its strength and the words around it."""
-    answers = {repr(answer): answer for answer in (_bare(vote.answer) for vote in votes) if answer.verdict != "skip"}
-    if len(answers) != 1:
-        raise Refused("it has no known answer" if not answers else "its annotators disagree: no answer is known")
-    return next(iter(answers.values()))
-
-
-def _bare(answer: Answer) -> Answer:
-    return replace(answer, strength=None, reason="", rationale="", rewrite="")
-
-
-def _check_names(store: Store, drafts: Iterable[_Draft]) -> None:
+def _check_names(store: Store, survey: Survey) -> bool:
+    """Whether there is anything to store; `UserError` if a name is a person's and a program's."""
     simulated = {annotator.name: annotator.simulated for annotator in store.annotators()}
-    for draft in drafts:
-        for vote in draft.votes:
-            name = " ".join(vote.annotator.split())
-            if simulated.setdefault(name, vote.simulated) != vote.simulated:
+    found = False
+    for draft in _kept(survey, []):
+        found = True
+        for said in draft.votes:
+            if simulated.setdefault(said.annotator, said.simulated) != said.simulated:
                 raise UserError(
-                    f'line {draft.line}: "{name}" is at once a person and a simulated annotator, in this file or in '
-                    "the store. Give one of them another name. Nothing was imported."
+                    f'line {draft.line}: "{said.annotator}" is at once a person and a simulated annotator, in this '
+                    "file or in the store. Give one of them another name. Nothing was imported."
                 )
+    return found
+
+
+def _there(store: Store, drafts: Sequence[Draft]) -> dict[str, Answer | None]:
+    """The tasks of these that are in the store already, with their known answers."""
+    ids = [draft.task.id for draft in drafts]
+    with store.database.read() as connection:
+        return {row.id: tables.task_of(row).gold for row in rows_in(connection, tables.tasks.c.id, ids)}
 
 
 def _save_votes(
-    store: Store, drafts: Sequence[_Draft], there: Mapping[str, Answer | None], refused: list[Refusal]
+    store: Store, drafts: Sequence[Draft], there: Mapping[str, Answer | None], refused: list[Refusal]
 ) -> Counter[str]:
-    fresh: list[_Draft] = []
+    fresh: list[Draft] = []
     for draft in drafts:
         if there.get(draft.task.id) is None:
             fresh.append(draft)
         else:
             refused.append(Refusal(draft.line, "these responses are a gold task in the store already"))
-    names = {(vote.annotator, vote.simulated) for draft in fresh for vote in draft.votes}
+    names = {(said.annotator, said.simulated) for draft in fresh for said in draft.votes}
     annotator_ids = {name: store.annotator(name, simulated).id for name, simulated in sorted(names)}
-    overlaps: dict[int, list[_Draft]] = defaultdict(list)
+    overlaps: dict[int, list[Draft]] = defaultdict(list)
     for draft in fresh:
-        overlaps[max(1, sum(vote.answer.verdict != "skip" for vote in draft.votes))].append(draft)
+        overlaps[max(1, sum(said.answer.verdict != "skip" for said in draft.votes))].append(draft)
     outcomes: Counter[str] = Counter()
     for overlap, group in overlaps.items():
-        votes = [(draft, vote) for draft in group for vote in draft.votes]
+        votes = [(draft, said) for draft in group for said in draft.votes]
         results = store.record_many(
-            [_judgement(draft.task, annotator_ids[vote.annotator], vote.answer) for draft, vote in votes],
+            [_judgement(draft.task, annotator_ids[said.annotator], said.answer) for draft, said in votes],
             prompts=[draft.prompt for draft in group],
             candidates=[candidate for draft in group for candidate in draft.candidates],
             tasks=[draft.task for draft in group],
@@ -223,8 +167,8 @@ def _save_votes(
         )
         outcomes.update(results)
         refused += [
-            Refusal(draft.line, f'"{vote.annotator}" has judged this task before, and otherwise')
-            for (draft, vote), result in zip(votes, results, strict=True)
+            Refusal(draft.line, f'"{said.annotator}" has judged this task before, and otherwise')
+            for (draft, said), result in zip(votes, results, strict=True)
             if result == "answered"
         ]
     return outcomes
@@ -237,10 +181,10 @@ def _judgement(task: Task, annotator_id: str, answer: Answer) -> Judgement:
 
 
 def _save_gold(
-    store: Store, drafts: Sequence[_Draft], there: dict[str, Answer | None], refused: list[Refusal]
+    store: Store, drafts: Sequence[Draft], there: dict[str, Answer | None], refused: list[Refusal]
 ) -> Counter[str]:
     outcomes: Counter[str] = Counter()
-    fresh: list[_Draft] = []
+    fresh: list[Draft] = []
     for draft in drafts:
         if draft.task.id not in there:
             there[draft.task.id] = draft.task.gold

@@ -88,21 +88,39 @@ def label(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="The judgements.")],
+    file: Annotated[
+        str, typer.Argument(help="JSON, JSON Lines, CSV or Parquet, also gzipped; or hub:OWNER/NAME:SPLIT.")
+    ],
     format: Annotated[str, typer.Option("--format", help=f"One of {', '.join(FORMATS)}.")],
     run: RunOption = DEFAULT_RUN,
     config: ConfigOption = None,
     set_: SetOption = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="FIELD=COLUMN", help="Where a field is, as in prompt=instruction; repeatable."),
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="The question that decides, of an annotation tool's.")] = None,
+    scale: Annotated[int | None, typer.Option(help="The highest rating, if the file does not say it.")] = None,
+    submitted: Annotated[
+        bool, typer.Option("--submitted", help="Answers that carry no status were submitted, not drafts.")
+    ] = False,
+    simulated: Annotated[bool, typer.Option("--simulated", help="A program judged, no people.")] = False,
     gold: Annotated[
         bool, typer.Option("--gold", help="Take the answers as known: tasks that test annotators.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show how the file is read, and store nothing.")] = False,
     report: Annotated[Path | None, typer.Option(help="Where to write what was refused, and why.")] = None,
 ) -> None:
-    """Take in existing human judgements, or tasks whose answer is known."""
+    """Take in existing judgements, tasks whose answer is known, or responses to judge."""
     with open_run(run, config, set_, alone=False) as opened:
         from pipeline import stages
+        from pipeline.importing import ImportOptions, columns_of
 
-        stages.import_labels(*opened, format=format, file=file, gold=gold, out=report)
+        options = ImportOptions(
+            format, columns_of(map_ or ()), question, scale, submitted=submitted, gold=gold, simulated=simulated,
+            dry_run=dry_run, report=report,
+        )  # fmt: skip
+        stages.import_labels(*opened, file, options)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from labeling_ui.data_model import Prompt
 from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
-from pipeline.runs.label_store import has_judgements, label_store
+from pipeline.runs.label_store import has_judgements, has_labels, label_store, waiting
 from policy.config import check_config
 from reward_model.labels.splits import held_out_prompts
 
@@ -82,8 +82,9 @@ def source_name(run: Run, config: Config) -> str:
 
 
 def imported(run: Run, config: Config) -> bool:
-    """Whether the judgements came from elsewhere: there are some, and nothing was collected."""
-    return has_judgements(run, config) and not run.at(0).record("collect")
+    """Whether what is judged came from elsewhere: there are tasks or judgements, and nothing was collected."""
+    there = has_judgements(run, config) or (has_labels(run, config) and waiting(run, config) > 0)
+    return there and not run.at(0).record("collect")
 
 
 def fitting_prompts(

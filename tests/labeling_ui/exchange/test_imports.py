@@ -15,6 +15,7 @@ from labeling_ui.exchange.importers.judged_items import Refusal
 from labeling_ui.exchange.imports import ImportReport, import_file
 from labeling_ui.quality import assessment
 from labeling_ui.store.store import Store
+from tests.labeling_ui.exchange.importers.taking import take_file
 from tests.labeling_ui.filling import fill
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -59,9 +60,13 @@ def test_trl_explicit_and_implicit_text_and_messages_are_read_alike(store: Store
     assert row["margin"] == pytest.approx(2 / 3, abs=1e-4)
 
 
-def test_trl_text_without_a_prompt_is_split_at_the_last_shared_word(store: Store, tmp_path: Path) -> None:
+def test_trl_text_without_a_prompt_is_split_at_the_last_shared_word_if_that_is_said(
+    store: Store, tmp_path: Path
+) -> None:
     rows = [{"chosen": "The sky is blue.", "rejected": "The sky is black."}, {"chosen": "yes", "rejected": "no"}]
-    report = import_file(store, "trl", write(tmp_path / "file.jsonl", rows))
+    path = write(tmp_path / "file.jsonl", rows)
+    assert "--map prompt=chosen" in import_file(store, "trl", path).refused[0].reason
+    report = take_file(store, "trl", path, columns={"prompt": ["chosen"]})
     assert only(store)["prompt"][0]["content"] == "The sky is "
     assert only(store)["chosen"][0]["content"] == "blue."
     assert reasons(report) == [(2, "chosen and rejected share no beginning that could be the prompt")]
@@ -97,7 +102,16 @@ def test_trl_records_without_a_usable_pair_are_refused_by_line(store: Store, tmp
         {"prompt": [system, user, user], "chosen": "x", "rejected": "y"},
     ]
     report = import_file(store, "trl", write(tmp_path / "file.jsonl", rows))
-    expected = ["same", "empty", r"margin 4", "user's turn", "neither system", "one reply", "are text", "surrogate"]
+    expected = [
+        "same",
+        "empty",
+        r"margin 4",
+        "user's turn",
+        "what a tool answers",
+        "one reply",
+        "more than text",
+        "surrogate",
+    ]
     assert [line for line, _ in reasons(report)] == list(range(1, 9))
     for (_, reason), part in zip(reasons(report), expected, strict=True):
         assert part in reason
@@ -199,21 +213,7 @@ def test_pandalm_keeps_its_three_annotators(store: Store, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("format", "text", "message"),
     [
-        ("hh", '{"chosen": "\\n\\nHuman: a\\n\\nAssistant: b", "rejected": 3}', 'line 1: the field "rejected" must be'),
-        ("hh", '{"chosen": "a"}\n', 'line 1: the field "rejected" is missing'),
         ("trl", '{"prompt": "q", "chosen": "a", "rejected": "b"}\n{"prompt"', "line 2: not valid JSON"),
-        ("trl", '{"chosen": "a"}', 'line 1: the field "rejected" is missing'),
-        ("trl", '{"chosen": "a", "rejected": ["b"]}', "line 1: the fields"),
-        ("trl", '{"prompt": 3, "chosen": "a", "rejected": "b"}', 'line 1: the field "prompt" must be'),
-        ("oasst", '{"message_tree_id": "t", "prompt": {"role": "prompter"}}', 'line 1: the field "text" is missing'),
-        ("oasst", '{"context": []}', 'line 1: the field "reply_role" is missing'),
-        ("finegrained", '[{"question": "q"}]', 'record 1: the field "prediction 1" is missing'),
-        ("finegrained", "[3]", "record 1: expected a JSON object"),
-        (
-            "pandalm",
-            '[{"instruction": "i", "input": "", "annotator1": 3}]',
-            'record 1: the field "annotator2" is missing',
-        ),
         ("pandalm", "[{]", "not valid JSON"),
         ("hh", "", "holds no records"),
         ("csv", "", 'unknown format "csv": expected one of trl'),
@@ -227,6 +227,28 @@ def test_a_malformed_file_says_where_and_stores_nothing(
     with pytest.raises(UserError, match=message):
         import_file(store, format, path)
     assert store.counts().prompts == store.counts().judgements == 0
+
+
+@pytest.mark.parametrize(
+    ("format", "row", "reason"),
+    [
+        ("hh", {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": 3}, 'the field "rejected" must be a string'),
+        ("hh", {"chosen": "a"}, 'the field "rejected" is missing'),
+        ("trl", {"chosen": "a"}, 'the field "rejected" is missing'),
+        ("trl", {"prompt": "q", "response_0": "a"}, "tables with other columns are read with --format columns"),
+        ("trl", {"prompt": "q", "chosen": "a", "rejected": ["b"]}, "must both be text, or both be messages"),
+        ("trl", {"prompt": 3, "chosen": "a", "rejected": "b"}, "the prompt is neither text nor a conversation"),
+        ("oasst", {"message_tree_id": "t", "prompt": {"role": "prompter"}}, 'the field "text" is missing'),
+        ("oasst", {"context": []}, 'the field "reply_role" is missing'),
+        ("finegrained", {"question": "q"}, 'the field "prediction 1" is missing'),
+        ("finegrained", 3, "it is no record but 3"),
+        ("pandalm", {"instruction": "i", "input": ""}, "a response is not text"),
+    ],
+)
+def test_an_odd_row_refuses_itself_alone(store: Store, tmp_path: Path, format: str, row: Any, reason: str) -> None:
+    report = import_file(store, format, write(tmp_path / "file.jsonl", [row]))
+    assert (report.taken, len(report.refused)) == (0, 1)
+    assert reason in report.refused[0].reason
 
 
 def test_a_missing_file_is_named(store: Store, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer
-from labeling_ui.exchange.imports import ImportReport, import_file
+from labeling_ui.exchange import imports
+from labeling_ui.exchange.importers.layout import Wishes
+from labeling_ui.exchange.imports import ImportReport, campaign_in, survey_file
 from labeling_ui.store.store import Store
 
 PAIRS = Campaign()
@@ -16,15 +18,25 @@ TWO = {"instruction": "Why?", "response-1": "Rain.", "response-2": "Sun."}
 THREE = {"prompt": "Why?", "response1": "Rain.", "response2": "Sun.", "response3": "Wind."}
 
 
-def take(store: Store, format: str, rows: list[Any], campaign: Campaign = PAIRS, gold: bool = False) -> ImportReport:
+def take(
+    store: Store, format: str, rows: list[Any], campaign: Campaign = PAIRS, gold: bool = False, **wishes: Any
+) -> ImportReport:
     """Import rows, as JSON Lines and then as one JSON array, which must add nothing."""
     path = Path(store.database.name).parent / "file"
     path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
-    report = import_file(store, format, path, campaign, gold=gold)
+    report = take_file(store, format, path, campaign, gold=gold, **wishes)
     path.write_text("\ufeff" + json.dumps(rows, indent=2), encoding="utf-8")
-    again = import_file(store, format, path, campaign, gold=gold)
+    again = take_file(store, format, path, campaign, gold=gold, **wishes)
     assert (again.taken, again.refused) == (0, report.refused)
     return report
+
+
+def take_file(
+    store: Store, format: str, path: Path, campaign: Campaign = PAIRS, gold: bool = False, **wishes: Any
+) -> ImportReport:
+    """Import a file, with what the user says of it."""
+    said = Wishes(campaign_in(store, campaign), **wishes)
+    return imports.take(store, survey_file(format, path, said, gold=gold))
 
 
 def said(store: Store) -> dict[str, Answer]:

@@ -82,7 +82,10 @@ def test_gold_items_are_tasks_with_a_known_answer(store: Store) -> None:
 
 def test_any_format_can_bring_gold(store: Store) -> None:
     assert take(store, "trl", [{"prompt": "Why?", "chosen": "Sun.", "rejected": "Rain."}], gold=True).taken == 1
-    votes = [{"value": "response-1", "user_id": "a"}, {"value": "response-2", "user_id": "b"}]
+    votes = [
+        {"value": value, "user_id": user, "status": "submitted"}
+        for value, user in (("response-1", "a"), ("response-2", "b"))
+    ]
     disputed = {"id": "1", "fields": {**TWO, "instruction": "Who?"}, "responses": {"p": votes}}
     agreed = {"id": "2", "fields": {**TWO, "instruction": "How?"}, "responses": {"p": votes[:1]}}
     report = take(store, "argilla", [disputed, agreed], gold=True)

@@ -11,15 +11,13 @@ from tests.labeling_ui.exchange.importers.taking import RANKING, RATING, THREE, 
 
 def test_argilla_2_labels_name_the_better_response(store: Store) -> None:
     answers = [
-        {"value": "response-2", "user_id": "u1"},
-        {"value": "tie", "user_id": "u2"},
-        {"value": "Both bad", "user_id": "u3"},
-        {"value": "1", "user_id": "u4"},
+        {"value": value, "user_id": user, "status": "submitted"}
+        for value, user in (("response-2", "u1"), ("tie", "u2"), ("Both bad", "u3"), ("1", "u4"))
     ]
     row = {
         "id": "r1", "fields": TWO, "metadata": {"secret": "x"}, "status": "completed", "_server_id": "s",
         "suggestions": {"preference": {"value": "response-1", "agent": "gpt-4"}},
-        "responses": {"preference": answers, "why": [{"value": "It shines.", "user_id": "u1"}]},
+        "responses": {"preference": answers, "why": [{**answers[0], "value": "It shines."}]},
     }  # fmt: skip
     report = take(store, "argilla", [row])
     assert (report.taken, report.refused) == (4, [])
@@ -37,7 +35,7 @@ def test_argilla_2_rankings_come_with_ties_and_in_order(store: Store) -> None:
     ranked = [
         {"value": [{"value": "response2", "rank": 1}, {"value": "response1", "rank": 2},
                    {"value": "response3", "rank": 2}], "user_id": "u1", "status": "submitted"},
-        {"value": ["response3", "response1"], "user_id": "u2"},
+        {"value": ["response3", "response1"], "user_id": "u2", "status": "submitted"},
         {"value": ["response3", "response1", "response2"], "user_id": "u3", "status": "draft"},
         {"value": None, "user_id": "u4", "status": "discarded"},
     ]  # fmt: skip
@@ -80,11 +78,10 @@ def test_argilla_2_flat_and_argilla_1_records_say_the_same(store: Store) -> None
 
 def test_argilla_ratings_are_about_the_response_that_their_question_names(store: Store) -> None:
     responses = {
-        "response1-helpful": [{"value": 5, "user_id": "u"}],
-        "helpful_response2": [{"value": 2, "user_id": "u"}],
-        "response3-rating": [{"value": 1, "user_id": "u"}],
+        question: [{"value": score, "user_id": "u", "status": "submitted"}]
+        for question, score in (("response1-helpful", 5), ("helpful_response2", 2), ("response3-rating", 1))
     }
-    report = take(store, "argilla", [{"id": "r", "fields": THREE, "responses": responses}], RATING)
+    report = take(store, "argilla", [{"id": "r", "fields": THREE, "responses": responses}], RATING, scale=5)
     assert (report.taken, report.refused) == (3, [])
     scores = {(row["response"], row["aspect"]): row["score"] for row in export(store, "ratings")}
     assert scores == {("Rain.", "helpful"): 5, ("Sun.", "helpful"): 2, ("Wind.", "rating"): 1}
@@ -92,28 +89,31 @@ def test_argilla_ratings_are_about_the_response_that_their_question_names(store:
 
 def test_argilla_records_that_cannot_be_told_are_refused_by_line(store: Store) -> None:
     def record(number: int, fields: dict[str, Any], **values: Any) -> dict[str, Any]:
-        answers = {name: [{"value": value, "user_id": "u"}] for name, value in values.items()}
+        answers = {name: [{"value": value, "user_id": "u", "status": "submitted"}] for name, value in values.items()}
         return {"id": str(number), "fields": fields, "responses": answers}
 
     rows = [
         record(1, TWO),
-        record(2, {"text": "x", "other": "y"}, label="good"),
-        record(3, {"prompt": "x", "summary": "y"}, label="good"),
+        record(2, {"text": "x", "other": "y"}, label="response-1"),
+        record(3, {"prompt": "x", "summary": "y"}, label="response-1"),
         record(4, TWO, label="response-7"),
-        record(5, THREE, order=["response1", "response9"]),
-        record(6, THREE, order=["response1", "response2"]),
+        record(5, THREE, label="response1"),
+        record(6, {"query": "x", "input": "y", "response1": "a", "response2": "b"}, label="response1"),
         record(7, TWO, score=3),
         record(7, TWO, label="response-1"),
-        record(8, TWO, label="tie\0"),
+        record(8, TWO, label="response-1", why="\0"),
         {**record(9, TWO, label="response-1"), "fields": {**TWO, "response-1": "Sun."}},
+        record(10, {**TWO, "instruction": "Who?"}, label="response-1"),
     ]
     report = take(store, "argilla", rows)
     expected = [
         (1, "nobody has answered"), (2, "none of its fields is a prompt"), (3, "none of its fields is a response"),
-        (4, "'response-7' names none of the responses (response-1, response-2)"), (5, "the ranking names 'response9'"),
-        (6, "--set label.kind=ranking"), (7, "does not say which of 2 responses it rates"),
-        (8, "the record with id '7' is in the file already, at 7"), (10, "the two responses are the same"),
+        (4, "'response-7' names none of the responses (response-1, response-2)"), (5, "the best of 3 responses"),
+        (6, 'several fields could be the prompt ("query", "input"): name it, as in --map prompt=query'),
+        (7, "say nothing of the responses"), (8, "the record with id '7' is in the file already, at 7"),
+        (9, "cannot be stored"), (10, "the two responses are the same"),
     ]  # fmt: skip
+    assert report.taken == 1
     assert [line for line, _ in reasons(report)] == [line for line, _ in expected]
     for (_, reason), (_, part) in zip(reasons(report), expected, strict=True):
         assert part in reason

@@ -1,23 +1,26 @@
 """FineGrainedRLHF: four predictions a question, and a verdict on each two of them."""
 
-from collections.abc import Iterable
 from itertools import combinations
 
-from foundation.errors import UserError
 from foundation.files import Row
-from labeling_ui.exchange.importers.judged_items import Format, Item, Vote, asked, numbered_verdict, value
+from labeling_ui.exchange.importers.judged_items import Item, Parsed, Refused, Vote, numbered_verdict
+from labeling_ui.exchange.importers.layout import Format, Layout
+from labeling_ui.exchange.importers.messages import asked
+from labeling_ui.exchange.importers.values import listed, text
+
+_PREDICTIONS = tuple(f"prediction {number}" for number in (1, 2, 3, 4))
 
 
-def finegrained(row: Row, where: str) -> Iterable[Item]:
+def finegrained(row: Row, layout: Layout) -> Parsed:
     """FineGrainedRLHF: four predictions a question and six verdicts.
 
     The question alone is the prompt: with its passages it would not fit the context of small models.
     """
-    predictions = [value(row, f"prediction {number}", str, where).strip() for number in (1, 2, 3, 4)]
-    verdicts = value(row, "preference", list, where)
+    predictions = [text(row, name).strip() for name in _PREDICTIONS]
+    verdicts = listed(row, "preference")
     if len(verdicts) != 6 or any(type(verdict) is not int or verdict not in (0, 1, 2) for verdict in verdicts):
-        raise UserError(f'{where}: the field "preference" must hold six verdicts of 0, 1 or 2, found {verdicts}.')
-    prompt = asked(value(row, "question", str, where).strip())
+        raise Refused(f'the field "preference" must hold six verdicts of 0, 1 or 2, found {verdicts}')
+    prompt = asked(text(row, "question").strip())
     gold = row.get("gold")
     references = (gold.strip(),) if isinstance(gold, str) and gold.strip() else ()
     return [
@@ -26,4 +29,4 @@ def finegrained(row: Row, where: str) -> Iterable[Item]:
     ]
 
 
-FORMAT = Format(finegrained)
+FORMAT = Format(finegrained, ("question", *_PREDICTIONS, "preference", "gold"))

@@ -1,0 +1,1 @@
+"""Published sets of human judgements that have a layout of their own: one module a set."""
