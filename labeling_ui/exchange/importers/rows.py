@@ -53,7 +53,7 @@ def open_source(file: str | Path) -> Source:
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix in (".csv", ".tsv"):
         return Source(str(path), lambda: _csv(path))
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[") and not _has_lines(path):
         return Source(str(path), lambda: _json_array(path))
     return Source(str(path), lambda: _json_lines(path))
 
@@ -100,6 +100,19 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 yield number, _json(line, f"{path}, line {number}", " Each line must be one JSON object.")
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether what begins like a JSON array are JSON Lines, the first of which is a list."""
+    with _opened(path) as file:
+        first = file.readline()
+        if not any(line.strip() for line in file):
+            return False
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _json_array(path: Path) -> Iterator[tuple[int, Any]]:

@@ -1,12 +1,16 @@
 """Importing rows into a store twice over, and reading what was said in the words of the responses."""
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer
 from labeling_ui.exchange import imports
+from labeling_ui.exchange.importers.judged_items import Refusal
 from labeling_ui.exchange.importers.layout import Wishes
 from labeling_ui.exchange.imports import ImportReport, campaign_in, survey_file
 from labeling_ui.store.store import Store
@@ -37,6 +41,43 @@ def take_file(
     """Import a file, with what the user says of it."""
     said = Wishes(campaign_in(store, campaign), **wishes)
     return imports.take(store, survey_file(format, path, said, gold=gold))
+
+
+def drafted(
+    format: str, rows: list[Any] | Path, campaign: Campaign = PAIRS, **wishes: Any
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """What a file says, in words, without a store: who says what of the responses, and what is refused."""
+    votes, refused = [], []
+    with written(rows) as path:
+        for each in survey_file(format, path, Wishes(campaign, **wishes)).drafts():
+            if isinstance(each, Refusal):
+                refused.append(f"{each.line}: {each.reason}")
+            else:
+                texts = {candidate.id: candidate.response for candidate in each.candidates}
+                votes += [(vote.annotator, in_words(vote.answer, texts)) for vote in each.votes]
+    return votes, refused
+
+
+@contextmanager
+def written(rows: list[Any] | Path) -> Iterator[Path]:
+    """Rows as JSON Lines, or a file that is there already."""
+    if isinstance(rows, Path):
+        yield rows
+        return
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "file.jsonl"
+        path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+        yield path
+
+
+def in_words(answer: Answer, texts: Mapping[str, str]) -> str:
+    """An answer with the texts of the responses instead of their ids."""
+    words = {"preferred": texts.get(answer.winner or "", ""), "ranked": "", "rated": ""}.get(
+        answer.verdict, answer.verdict
+    )
+    words += " > ".join(" = ".join(sorted(texts[each] for each in group)) for group in answer.ranking)
+    words += ", ".join(f"{name} {score}" for name, given in answer.ratings.items() for score in given.values())
+    return f"{words}{answer.strength or ''}" + (f" ({answer.rationale})" if answer.rationale else "")
 
 
 def said(store: Store) -> dict[str, Answer]:
