@@ -132,21 +132,25 @@ class _Responses:
 
 def _import_responses(run: Run, config: Config, console: Console, survey: Survey, dry_run: bool) -> ImportReport:
     """Make tasks of the responses to each prompt, and let them wait for their judges."""
-    found = _responses(config, survey)
+    campaign, version = survey.layout.wishes.campaign, 1
+    if has_labels(run, config):
+        with label_store(run, config) as store:
+            version = store.version(campaign.name)
+    found = _responses(config, survey, version)
     if dry_run or not found.tasks:
         for line in found.shown():
             _say(console, f"  {line}")
         return ImportReport(len(found.tasks), 0, found.refused)
     asked = {task.prompt_id for task in found.tasks}
     with label_store(run, config) as store:
-        store.add_campaign(survey.layout.wishes.campaign)
+        store.add_campaign(campaign)
         store.add_prompts(prompt for prompt_id, (_, prompt) in found.prompts.items() if prompt_id in asked)
         store.add_candidates(candidate for candidate in found.candidates if candidate.prompt_id in asked)
         fresh = store.add_tasks(found.tasks)
     return ImportReport(fresh, len(found.tasks) - fresh, found.refused)
 
 
-def _responses(config: Config, survey: Survey) -> _Responses:
+def _responses(config: Config, survey: Survey, version: int) -> _Responses:
     refused: list[Refusal] = []
     prompts: dict[str, tuple[int, Prompt]] = {}
     rows: list[Row] = []
@@ -162,7 +166,7 @@ def _responses(config: Config, survey: Survey) -> _Responses:
             for response, source in zip(item.responses, item.sources, strict=True)
         ]
     campaign = survey.layout.wishes.campaign
-    candidates, tasks = tasks_of(rows, config.collect.pairs_per_prompt, config.seed, campaign)
+    candidates, tasks = tasks_of(rows, config.collect.pairs_per_prompt, config.seed, campaign, version)
     without = prompts.keys() - {task.prompt_id for task in tasks}
     refused += [Refusal(prompts[each][0], "there are not two different responses to this prompt") for each in without]
     return _Responses(prompts, candidates, tasks, sorted(refused, key=lambda refusal: refusal.line))

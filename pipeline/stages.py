@@ -45,11 +45,10 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
     for number in range(latest, max(rounds, latest + 1)):
         now = run.at(number)
         console.rule(f"round {number}")
-        if people:
-            brought = number == 0 and imported(run, config)
-            if not brought:
+        if people and not (number == 0 and imported(run, config) and has_judgements(run, config)):
+            if number or not imported(run, config):
                 collect(now, config, console)
-            if simulated and not (brought and has_judgements(run, config)):
+            if simulated:
                 label(now, config, console, simulated=True)
             elif waiting(run, config):
                 console.print(

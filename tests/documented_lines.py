@@ -43,6 +43,7 @@ PAIRS = [
     for topic in ("sea", "sun", "sky", "hill")
 ]
 ANSWERS = [{"prompt": tiny.ask("tell me of the sea"), "response": "the sea sat"}]
+RESPONSES = [{"prompt": row["prompt"], "responses": [f"a {row['chosen']}", "a mat"]} for row in PAIRS]
 ADAPTER = ("*/policy/adapter_model.safetensors", "*/policy/log.jsonl", "*/manifest.json")
 POLICY = Line(left=ADAPTER, without="runs/mine/round-001/policy")
 LAUNCHED = Line(left=ADAPTER, says="2/2", without="runs/mine/round-001/policy")
@@ -72,6 +73,10 @@ LINES = {  # a line, or a pattern of lines
     "rlhf label --run runs/mine --set label.kind=ranking --set label.name=ranking --set label.responses=3": Line(
         ("runs/mine/labels.db",), serves=True
     ),
+    "rlhf import --format trl FILE --map prompt=instruction --dry-run --run runs/mine": Line(
+        says="4 judgements would be taken",
+        given={"FILE": [{**row, "instruction": "why?", "prompt": None} for row in PAIRS]},
+    ),
     "rlhf labels export preferences.jsonl --kind preferences --run runs/mine": Line(("preferences.jsonl",)),
     "rlhf evaluate-reward --reward runs/mine/round-001/reward --against runs/mine/round-000/reward "
     "--pairs fresh.jsonl --json figures.json": Line(("figures.json",), given={"fresh.jsonl": PAIRS}),
@@ -100,6 +105,9 @@ LINES = {  # a line, or a pattern of lines
 
 SPANS = {  # commands that no block shows: they run where a sentence does
     "rlhf import --format trl FILE --run runs/mine": Line(("*/labels.db",), says="4 judgements", given={"FILE": PAIRS}),
+    "rlhf import --format responses FILE --run runs/mine": Line(
+        ("*/labels.db",), says="4 tasks taken", given={"FILE": RESPONSES}
+    ),
     "rlhf merge runs/mine/round-000/export merged": Line(("merged/model.safetensors",)),
     "rlhf users list": Line(says="simulated"),
     "rlhf labels verify --run runs/mine": Line(says="is whole"),

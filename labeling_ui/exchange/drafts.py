@@ -175,7 +175,7 @@ def _drafts(
         answer = in_ids(vote.answer, ids)
         try:
             if vote.scale not in (None, campaign.scale) and answer.verdict == "rated":
-                raise Refused(_OTHER_SCALE.format(vote.scale, campaign.name, campaign.scale, vote.scale))
+                raise Refused(_OTHER_SCALE.format(vote.scale, campaign.name, campaign.scale, vote.scale, vote.scale))
             check_judgement(Judgement(task.id, "", task.candidates, answer), task, campaign)
         except (Refused, UserError) as error:
             yield Refusal(line, str(error))
@@ -187,7 +187,8 @@ def _drafts(
 
 _OTHER_SCALE = (
     'it is on a scale to {}, and that of the campaign "{}" goes to {}: ratings are never re-read on another scale. '
-    "Bring them into a campaign of their own, as with --set label.scale={}"
+    "Bring them into a campaign of their own, as with --set label.name=scale{} --set label.kind=rating --set "
+    "label.scale={}"
 )
 
 

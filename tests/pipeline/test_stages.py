@@ -17,6 +17,7 @@ from labeling_ui.store.store import Store
 from pipeline import stages, tuning
 from pipeline.config.config import Config
 from pipeline.evaluation.judges import SCORE
+from pipeline.importing import ImportOptions
 from pipeline.runs.manifest import Manifest
 from policy.training_log import MACHINE_METRICS
 from reward_model.labels.splits import split_by_prompt
@@ -190,7 +191,7 @@ def hh_file(path: Path, pairs: int = 24) -> Path:
 def test_imported_labels_go_through_without_a_simulated_one(tiny_model: Path, tmp_path: Path) -> None:
     overrides = [*tiny.settings(tiny_model, "auto"), "policy.steps=1", "reward.held_out=0.3"]
     run, config, console = tiny.opened(tmp_path / "run", overrides)
-    stages.import_labels(run, config, console, format="hh", file=hh_file(tmp_path / "hh.jsonl"))
+    stages.import_labels(run, config, console, str(hh_file(tmp_path / "hh.jsonl")), ImportOptions("hh"))
     stages.loop(run, config, console)
     record = run.manifest().stages
     assert set(record) == set(MADE) - {"collect"}
@@ -222,7 +223,7 @@ def test_judgements_of_other_pairs_do_not_stand_for_those_that_wait(tiny_setting
         for n in range(40)
     ]
     (tmp_path / "pandalm.json").write_text(json.dumps(votes))
-    stages.import_labels(run, config, console, format="pandalm", file=tmp_path / "pandalm.json")
+    stages.import_labels(run, config, console, str(tmp_path / "pandalm.json"), ImportOptions("pandalm"))
     stages.collect(run, config, console)
     stages.loop(run, config, console)
     assert "wait for their judges" in tiny.printed(console)

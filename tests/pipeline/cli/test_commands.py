@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from foundation.errors import UserError
 from pipeline import stages, tools
 from pipeline.cli.commands import app
+from pipeline.importing import ImportOptions
 
 STAGES = ["collect", "reward", "policy", "evaluate", "export", "loop", "report"]
 
@@ -70,10 +71,17 @@ def test_options_reach_their_stage(called: dict[str, tuple[Any, ...]], tmp_path:
     assert called["label"][1] == {"simulated": True}
     assert (called["label"][0][1].label.host, called["label"][0][1].label.port) == ("::1", 8001)
     invoke("import", "--run", run, "--format", "hh", "pairs.jsonl")
-    assert called["import_labels"][1] == {"format": "hh", "file": Path("pairs.jsonl"), "gold": False, "out": None}
-    invoke("import", "--run", run, "--format", "arena", "pairs.jsonl", "--gold", "--report", "refused.jsonl")
-    given = {"format": "arena", "file": Path("pairs.jsonl"), "gold": True, "out": Path("refused.jsonl")}
-    assert called["import_labels"][1] == given
+    assert called["import_labels"][0][3:] == ("pairs.jsonl", ImportOptions("hh"))
+    said = ("--gold", "--report", "refused.jsonl", "--map", "prompt=a,b", "--map", "chosen=c", "--question", "better")
+    flags = ("--scale", "5", "--submitted", "--simulated", "--dry-run")
+    invoke("import", "--run", run, "--format", "trl", "hub:org/pairs", *said, *flags)
+    assert called["import_labels"][0][3:] == (
+        "hub:org/pairs",
+        ImportOptions(
+            "trl", {"prompt": ("a", "b"), "chosen": ("c",)}, "better", 5, submitted=True, gold=True, simulated=True,
+            dry_run=True, report=Path("refused.jsonl"),
+        ),
+    )  # fmt: skip
     invoke("score", "rows.jsonl", "--reward", "reward", "--out", "scored.jsonl")
     assert called["score"][1] == {
         "reward_folder": Path("reward"),

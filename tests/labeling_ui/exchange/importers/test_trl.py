@@ -124,7 +124,7 @@ def test_our_own_pairs_bring_the_votes_that_they_sum_up() -> None:
     }  # fmt: skip
     votes = drafted("trl", [row])[0]
     assert votes == [("annotator x", "Rain."), ("annotator y", "tie"), ("annotator z", "Sun.")]
-    for other in ({"origin": "ranking"}, {"votes": None}, {"votes": [1.0, 0.3, 0.0]}):
+    for other in ({"origin": "ranking"}, {"votes": None}, {"votes": [1.0, 0.3, 0.0]}, {"p_both_bad": 0.3}):
         assert "--kind answers" in drafted("trl", [row | other])[1][0]
     unpaired = {"prompt": [USER], "completion": [RAIN], "label": True, "p_label": 0.8}
     assert "--kind answers" in drafted("trl", [unpaired], GOOD_OR_BAD)[1][0]
