@@ -184,7 +184,7 @@ def test_import_reports_what_it_refused(run: Path, tmp_path: Path) -> None:
     rows = [{"prompt": "q", "chosen": "x", "rejected": f" x\x1b[31m{' ' * number}"} for number in range(12)]
     rows = [{**row, "rejected": "x"} for row in rows[:11]] + [{**rows[0], "margin": "\x1b]0;bad"}]
     report = tmp_path / "report.jsonl"
-    output = rlhf("import", "--format", "trl", write(tmp_path / "f", rows), "--run", run, "--report", report)
+    output = rlhf("import", "--format", "trl", write(tmp_path / "f", rows), "--run", run, "--report", report, status=2)
     assert "0 judgements taken" in output
     assert output.count("the two responses are the same") == 10
     assert "... and 2 more refused" in output
@@ -198,7 +198,7 @@ def test_gold_and_rankings_go_where_the_campaign_says(run: Path, tmp_path: Path)
     assert "2 gold tasks taken" in output
     ranked = {"prompt": "q", "responses": ["a", "b", "c"], "answer": {"verdict": "ranked", "ranking": [[0], [2, 1]]}}
     file = write(tmp_path / "ranked", [ranked])
-    assert "--set label.kind=ranking" in rlhf("import", "--format", "answers", file, "--run", run)
+    assert "--set label.kind=ranking" in rlhf("import", "--format", "answers", file, "--run", run, status=2)
     campaign = ("--set", "label.name=order", "--set", "label.kind=ranking")
     assert "1 judgements taken" in rlhf("import", "--format", "answers", file, "--run", run, *campaign)
     rlhf("labels", "export", tmp_path / "rows.jsonl", "--kind", "rankings", "--run", run)
