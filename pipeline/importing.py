@@ -13,9 +13,11 @@ from rich.console import Console
 from foundation.errors import UserError
 from foundation.files import Row, write_jsonl
 from labeling_ui.data_model import Candidate, Prompt, Task
+from labeling_ui.exchange.answer_file import is_answer_file, take_answer_file
 from labeling_ui.exchange.importers.judged_items import Refusal
 from labeling_ui.exchange.importers.layout import Wishes
 from labeling_ui.exchange.importers.registry import UNJUDGED
+from labeling_ui.exchange.importers.rows import open_source
 from labeling_ui.exchange.imports import ImportReport, Survey, campaign_in, survey_file, take
 from labeling_ui.exchange.preview import preview, preview_task
 from pipeline.collection.candidates import tasks_of
@@ -58,16 +60,18 @@ def columns_of(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 def import_judgements(run: Run, config: Config, console: Console, file: str, options: ImportOptions) -> ImportReport:
     """Bring a file's judgements, or unjudged responses, into the run's campaign; `UserError` if nothing is taken."""
-    survey = _survey(run, config, file, options)
-    _say(console, f"import: {survey.layout.file} holds {survey.layout.rows} records.")
-    for line in survey.layout.lines():
-        _say(console, f"  {line}")
-    if options.format == UNJUDGED:
-        what = "tasks"
-        done = _import_responses(run, config, console, survey, options.dry_run)
+    what = "tasks" if options.format == UNJUDGED else "gold tasks" if options.gold else "judgements"
+    if options.format == "answers" and is_answer_file(file):
+        done = _take_answers(run, config, file, options)
     else:
-        what = "gold tasks" if options.gold else "judgements"
-        done = _rehearse(console, survey) if options.dry_run else _take(run, config, survey)
+        survey = _survey(run, config, file, options)
+        _say(console, f"import: {survey.layout.file} holds {survey.layout.rows} records.")
+        for line in survey.layout.lines():
+            _say(console, f"  {line}")
+        if options.format == UNJUDGED:
+            done = _import_responses(run, config, console, survey, options.dry_run)
+        else:
+            done = _rehearse(console, survey) if options.dry_run else _take(run, config, survey)
     there = "would be taken" if options.dry_run else f"taken, {done.already_there} were there already"
     _say(console, f"import: {done.taken} {what} {there}; {len(done.refused)} refused.")
     for refusal in done.refused[:_REFUSALS]:
@@ -81,6 +85,19 @@ def import_judgements(run: Run, config: Config, console: Console, file: str, opt
     if options.dry_run:
         _say(console, "import: nothing was stored, for this is a dry run.")
     return done
+
+
+def _take_answers(run: Run, config: Config, file: str, options: ImportOptions) -> ImportReport:
+    """Take in an export of answers, whole."""
+    if options != ImportOptions(options.format, dry_run=options.dry_run, report=options.report):
+        raise UserError(
+            f"{file} is an export of answers, and says itself what they are: import it without --gold, --map, "
+            "--question, --scale, --submitted and --simulated."
+        )
+    if options.dry_run:
+        return ImportReport(sum(1 for _ in open_source(file).read()), 0, [])
+    with label_store(run, config) as store:
+        return ImportReport(*take_answer_file(store, file))
 
 
 def _survey(run: Run, config: Config, file: str, options: ImportOptions) -> Survey:
