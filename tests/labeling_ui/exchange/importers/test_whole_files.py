@@ -78,6 +78,9 @@ def test_either_database_takes_and_gives_every_kind(store_url: str, tmp_path: Pa
     gold.write_text(json.dumps(own({"verdict": "tie"}, "x", "y")), encoding="utf-8")
     assert import_file(store, "answers", gold, PAIRS, gold=True).taken == 1
     rows = {kind: len(export(store, kind)) for kind in KINDS}
-    assert rows == {"preferences": 4, "rankings": 3, "ties": 0, "orders": 1, "unpaired": 5, "prompts": 1, "ratings": 1}
+    assert rows == {
+        "preferences": 4, "rankings": 3, "ties": 0, "soft": 0, "orders": 1, "unpaired": 5, "prompts": 1, "ratings": 1,
+        "answers": 3,
+    }  # fmt: skip
     assert store.verify() == []
     store.close()
