@@ -165,7 +165,7 @@ def test_what_is_no_adapter_is_refused_before_a_model_is_loaded(
     def load(*args: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(SharedBase, "load", load)
+    monkeypatch.setattr("pipeline.tuning.load_shared_base", load)
     (copied / "empty").mkdir()
     with pytest.raises(UserError, match="empty is not an adapter folder"):
         stages.policy(*tiny.opened(copied, [*tiny_settings, f"policy.initial={copied / 'empty'}"]))
@@ -181,7 +181,7 @@ def test_what_is_no_adapter_is_refused_before_a_model_is_loaded(
 def test_what_trl_cannot_do_is_refused_before_a_model_is_loaded(
     copied: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch, override: str, message: str
 ) -> None:
-    monkeypatch.setattr(SharedBase, "load", lambda *args: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("pipeline.tuning.load_shared_base", lambda *args: pytest.fail("a model was loaded"))
     with pytest.raises(UserError, match=message):
         stages.policy(*tiny.opened(copied, [*tiny_settings, "policy.engine=trl", override]))
 

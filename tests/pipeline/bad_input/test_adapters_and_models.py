@@ -76,7 +76,7 @@ def test_a_policy_is_no_reward_model(finished: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "line"), [("prompt", '{"prompt": "text", "response": "x"}'), ("response", '{"prompt": []}')]
+    ("field", "line"), [("prompt", '{"prompt": 3, "response": "x"}'), ("response", '{"prompt": []}')]
 )
 def test_malformed_rows_to_score_are_named(finished: Path, tmp_path: Path, field: str, line: str) -> None:
     rows = tmp_path / "rows.jsonl"

@@ -7,7 +7,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from backbone.adapters import SharedBase
 from pipeline.cli.commands import app
 from reward_model.scorer import RewardScorer
 from tests.pipeline.bad_input.refusing import hashes, refused
@@ -30,7 +29,7 @@ def test_a_policy_that_cannot_be_trained_is_refused_before_a_model_is_loaded(
     def load(*given: Any, **more: Any) -> None:
         raise AssertionError("a model is loaded")
 
-    monkeypatch.setattr(SharedBase, "load", load)
+    monkeypatch.setattr("pipeline.tuning.load_shared_base", load)
     before = hashes(run)
     assert told in refused("policy", "--run", run, overrides=[*tiny_settings, *overrides])
     assert hashes(run) == before
