@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from foundation.errors import UserError
 
@@ -91,7 +91,27 @@ def put_weights(
     set_peft_model_state_dict(model, lora, adapter_name=name)
 
 
-def same_base(one: str | None, other: str) -> bool:
+def write_weights(folder: Path, weights: dict[str, torch.Tensor], quantization: str | None) -> None:
+    """Write the weights in fp32, and in the file's metadata how the base on which they were trained was quantised."""
+    metadata = {"format": "pt"} | ({"quantization": quantization} if quantization else {})
+    whole = {name: weight.detach().float().contiguous().cpu() for name, weight in weights.items()}
+    save_file(whole, folder / WEIGHTS, metadata=metadata)
+
+
+def other_base(folder: Path, made_for: str | None, base: str, quantization: str | None) -> Iterator[str]:
+    """What to say if the adapter in `folder` was trained on another base than this, or on one quantised otherwise."""
+    if not _same_base(made_for, base):
+        yield f"The adapter in {folder} was made for {made_for}; it is used on {base}."
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        trained_on = (file.metadata() or {}).get("quantization")
+    if trained_on and trained_on != quantization:
+        yield (
+            f"The adapter in {folder} was trained on a base with quantization={trained_on}; it is used on one with "
+            f"quantization={quantization or 'null'}."
+        )
+
+
+def _same_base(one: str | None, other: str) -> bool:
     """Whether two names or folders may be of the same model: a copied folder and a hub id keep their last part."""
     return not one or Path(one).name.lower() == Path(other).name.lower() or Path(one).resolve() == Path(other).resolve()
 

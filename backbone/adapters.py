@@ -14,14 +14,14 @@ from typing import cast
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model_state_dict
 from peft.tuners.lora import LoraModel
-from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from backbone.adapter_folder import WEIGHTS, put_weights, read_adapter, same_base, take_head
+from backbone.adapter_folder import other_base, put_weights, read_adapter, take_head, write_weights
 from backbone.cpu.gated_mlp import fuse_mlps
 from backbone.cpu.lora_layer import fuse_lora, unfuse_lora
 from backbone.cpu.rms_norm import fuse_norms
 from backbone.loading.models import renderer_of
+from backbone.loading.quantization import quantization_of
 from backbone.lora_targets import resolve_targets
 from backbone.merging import can_merge, merged_layers
 from backbone.own_function import Paths, decoder_of, head_is_linear, own_logits, states_by_length
@@ -43,6 +43,7 @@ class SharedBase:
         fuse_mlps(base)
         self.name = name
         self.base = base
+        self.quantization = quantization_of(base)
         head = base.get_output_embeddings()  # type: ignore[no-untyped-call]
         if head is None:
             raise UserError(f"{name} ({type(base).__name__}) has no LM head, so it is no causal language model.")
@@ -100,6 +101,9 @@ class SharedBase:
                     self._peft.add_adapter(name, config, autocast_adapter_dtype=False)
             self._owned.clear()
             fuse_lora(self._peft)
+            if self.quantization:  # PEFT takes the dtype of the layer's weights, which is none to compute in
+                for parameter in self.parameters(name).values():
+                    parameter.data = parameter.data.to(self.base.dtype)
         except (ValueError, TypeError, NotImplementedError) as error:
             raise UserError(f'cannot put the adapter "{name}" on {self.name}: {str(error).splitlines()[0]}') from error
 
@@ -122,8 +126,8 @@ class SharedBase:
         except UserError:
             self.remove_adapter(name)
             raise
-        if not same_base(made_for, self.name):
-            _log.warning("The adapter in %s was made for %s; it is used on %s.", folder, made_for, self.name)
+        for difference in other_base(folder, made_for, self.name, self.quantization):
+            _log.warning(difference)
         if head is not None:
             if head.shape[-1] != self.hidden_size:
                 self.remove_adapter(name)
@@ -141,11 +145,8 @@ class SharedBase:
         """Write the adapter as an ordinary PEFT folder, in fp32; `weights` are master copies to write instead."""
         assert self._peft is not None
         folder.mkdir(parents=True, exist_ok=True)
-        state = {
-            key: (weights or {}).get(key, value).detach().float().contiguous().cpu()
-            for key, value in self._state(name).items()
-        }
-        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+        state = {key: (weights or {}).get(key, value) for key, value in self._state(name).items()}
+        write_weights(folder, state, self.quantization)
         config = self._peft.peft_config[name]
         config.inference_mode = True
         config.save_pretrained(str(folder))

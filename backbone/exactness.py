@@ -18,7 +18,10 @@ from transformers import PreTrainedModel
 from backbone.adapters import SharedBase, lora_config
 from backbone.decoding import attends_to_everything, decoder_for
 from backbone.hidden_states import states_before
+from backbone.loading.devices import choose_device
 from backbone.loading.models import load_base, load_tokenizer
+from backbone.loading.quantization import check_quantization
+from backbone.loading.settings import Quantization
 from backbone.logprobs import response_logprobs
 from backbone.own_function import DECODING, SCORING, Differences, Paths, as_published, decoder_of, in_float32
 from backbone.templates.plain_text import TemplateChoice
@@ -55,14 +58,19 @@ class Tried(NamedTuple):
 
 
 def load_shared_base(
-    model: str, dtype: str = "auto", device: str = "auto", template: TemplateChoice = "auto"
+    model: str,
+    dtype: str = "auto",
+    device: str = "auto",
+    template: TemplateChoice = "auto",
+    quantization: Quantization | None = None,
 ) -> SharedBase:
     """Load base and tokenizer by the rules of `backbone.loading`, and find out how the model may be computed.
 
     That depends on the architecture, not on the weights, and is found out once a process.
     """
+    check_quantization(quantization, choose_device(device))
     tokenizer = load_tokenizer(model, template)
-    base = load_base(model, dtype, device)
+    base = load_base(model, dtype, device, quantization)
     shared = SharedBase(base, tokenizer, str(base.config.name_or_path))
     architecture = (base.config.to_json_string(), base.dtype, base.device, shared.renderer.max_length)
     if architecture not in _checked:
@@ -77,12 +85,12 @@ _checked: dict[Any, Paths] = {}
 def check(base: SharedBase) -> Paths:
     """Find the fastest ways that compute the model's own function, and set `base.paths` to them.
 
-    A small model in 16-bit numbers is first tried in float32. `UserError` if it is no causal language model, or if
-    nothing here computes it.
+    A small model in 16-bit numbers is first tried in float32, if it is not quantised. `UserError` if it is no causal
+    language model, or if nothing here computes it.
     """
     base.paths = Paths("stream", "step") if _stream_possible(base) else Paths()
     small = sum(weight.numel() for weight in base.base.parameters()) <= SMALL
-    with in_float32(base.base) if small else nullcontext(), _random_adapter(base):
+    with in_float32(base.base) if small and not base.quantization else nullcontext(), _random_adapter(base):
         base.paths = _fastest(base)
     with base.using(None):
         base.paths = _fastest(base)
@@ -160,7 +168,7 @@ def _slopes_agree(base: SharedBase, tried: Tried, wanted: Tensor | None) -> bool
         return True
     with torch.enable_grad():
         found = _flat(response_logprobs(base, tried.prompts[-1:], tried.responses[-1:]).logprobs.sum(), base)
-    return bool((found - wanted).norm() <= _SLOPES[base.base.dtype == torch.float32] * wanted.norm())
+    return bool((found - wanted).norm() <= _SLOPES[_precise(base)] * wanted.norm())
 
 
 def _flat(loss: Tensor, base: SharedBase) -> Tensor:
@@ -182,7 +190,7 @@ def _first(
         try:
             with torch.no_grad():
                 found = compute()
-            agrees = found.shape == tried.before.shape and close(found, tried.before) and also()
+            agrees = found.shape == tried.before.shape and close(found, tried.before, _precise(base)) and also()
         except _FAILURES:
             continue
         if agrees:
@@ -206,11 +214,16 @@ def _stream_possible(base: SharedBase) -> bool:
     return base.device.type == "cpu" and attends_to_everything(config) and base.base._can_set_attn_implementation()
 
 
-def close(found: Tensor, wanted: Tensor) -> bool:
-    """Whether states (n, hidden) are equal but for rounding."""
+def _precise(base: SharedBase) -> bool:
+    """Whether all is computed in float32; in int8, activations are rounded too."""
+    return base.base.dtype == torch.float32 and not base.quantization
+
+
+def close(found: Tensor, wanted: Tensor, precise: bool) -> bool:
+    """Whether states (n, hidden) are equal but for rounding, which is small if they are `precise`."""
     size = wanted.float().norm(dim=-1).clamp(min=1e-12)
     error = (found.float() - wanted.float()).norm(dim=-1) / size
-    if wanted.dtype == torch.float32:
+    if precise:
         return bool(error.max() <= _ROUNDING)
     return bool(error.mean() <= _ROUNDING_16_BIT)
 
@@ -289,7 +302,7 @@ def _check_causal(base: SharedBase, tried: Tried) -> None:
     """Refuse a model in which later tokens change what was said of earlier ones, or chance does: rows share prompts."""
     for row in range(0, len(tried.states), 2):
         shared = len(tried.prompts[row])
-        if not close(tried.states[row][:shared], tried.states[row + 1][:shared]):
+        if not close(tried.states[row][:shared], tried.states[row + 1][:shared], _precise(base)):
             raise _refused(base, "its states of earlier tokens change with later ones, or at random")
 
 

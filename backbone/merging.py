@@ -20,6 +20,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from backbone.adapter_folder import put_weights, read_adapter, take_head
 from backbone.cpu.lora_layer import drop_prepacked, is_plain, use_prepacked
+from backbone.loading.quantization import quantization_of
 from foundation.errors import UserError
 from foundation.files import publish_folder
 
@@ -93,6 +94,11 @@ def write_merged(
     It is written in the dtype in which `name` is saved. `what` is what messages call the adapter; its files that are
     named in `beside` are copied, and `finish` may add more before the folder gets its name.
     """
+    if quantization_of(base):
+        raise UserError(
+            f"{name} is saved in quantised form, so the {what} cannot be added to its weights. Name the model that it "
+            "was made from with --model."
+        )
     merged = _merge(base, name, adapter, what)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -33,7 +33,8 @@ def export_with_card(
         evaluation=read_json(evaluation) if evaluation else {},
         told=told,
         reward=reward_model.figures if reward_model else {},
-        settings=config.policy.model_dump(mode="json") | {"seed": config.seed, "round": run.round},
+        settings=config.policy.model_dump(mode="json")
+        | {"quantization": config.quantization, "seed": config.seed, "round": run.round},
         provenance={
             "label set": labels.basis.extra["label_set"] if labels else "none",
             "reward model": reward_model.output_sha256 if reward_model else "none",
@@ -45,6 +46,12 @@ def export_with_card(
 
 def how_tuned(config: Config) -> str:
     """How the policy came about, for its card: "tuned ..."."""
+    if config.quantization:
+        return f"{_by(config)}, on its base quantised to {config.quantization} by bitsandbytes"
+    return _by(config)
+
+
+def _by(config: Config) -> str:
     if config.offline:
         return "by direct preference optimisation on pairwise judgements"
     learned = "a reward model of pairwise judgements" if config.learned_reward else ""

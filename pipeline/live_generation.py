@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from backbone.loading.settings import Quantization
 from backbone.sampling_config import SamplingConfig
 from backbone.templates.plain_text import TemplateChoice
 from foundation.errors import UserError
@@ -37,6 +38,7 @@ class _Model(NamedTuple):
     dtype: str
     device: str
     template: TemplateChoice
+    quantization: Quantization | None
     sampling: SamplingConfig
 
 
@@ -61,8 +63,9 @@ class LivePolicy:
         dtype: str,
         device: str,
         template: TemplateChoice = "auto",
+        quantization: Quantization | None = None,
     ) -> None:
-        self._model = _Model(model, dtype, device, template, sampling)
+        self._model = _Model(model, dtype, device, template, quantization, sampling)
         self._newest = newest
         self._connection: Connection | None = None
         self._adapter: Path | None = None
@@ -135,7 +138,9 @@ def live_policy(run: Run, config: Config) -> Iterator[LivePolicy | None]:
         made = [folder for folder in (run.at(number).folder / "policy" for number in run.rounds()) if folder.exists()]
         return made[-1] if made else None
 
-    policy = LivePolicy(config.model, config.collect.sampling, newest, config.dtype, config.device, config.template)
+    policy = LivePolicy(
+        config.model, config.collect.sampling, newest, config.dtype, config.device, config.template, config.quantization
+    )
     try:
         yield policy
     finally:
@@ -174,7 +179,7 @@ def _serve(connection: Connection, model: _Model) -> None:
 def _load(model: _Model, adapter: Path | None) -> "SharedBase":
     from backbone.exactness import load_shared_base
 
-    base = load_shared_base(model.name, model.dtype, model.device, model.template)
+    base = load_shared_base(model.name, model.dtype, model.device, model.template, model.quantization)
     if adapter is not None:
         base.load_adapter("policy", adapter)
     return base

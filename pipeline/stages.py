@@ -91,7 +91,7 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
     config = apply_label_settings(run, config, console)
     before = run.at(run.round - 1).folder / "policy" if run.round else None
     inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
-    settings = {"model": config.model, "template": config.template, **config.collect.model_dump()}
+    settings = {**config.base, **config.collect.model_dump()}
     record = run.stage(
         "collect", "candidates.jsonl", inputs, settings,
         lambda folder: sample_candidates(
@@ -167,7 +167,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
         with steps_shown(console, "reward") as on_step:
             return train_ensemble(
                 config.reward, config.model, rows, folder, seed=config.seed, dtype=config.dtype, device=config.device,
-                template=config.template, on_step=on_step,
+                template=config.template, quantization=config.quantization, on_step=on_step,
             )  # fmt: skip
 
     settings = config.with_model(config.reward)

@@ -21,7 +21,7 @@ def score(config: Config, console: Console, *, reward_folder: Path, file: Path, 
     """Add to `{"prompt", "response"}` rows their score, and where the reward model has them its standard deviation and
     the scores of rated aspects.
     """
-    scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device)
+    scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device, quantization=config.quantization)
     rows = []
     for number, row in read_jsonl(file, {"prompt": object, "response": str}):
         if not isinstance(row["prompt"], str | list):
@@ -47,9 +47,9 @@ def evaluate_reward(
 ) -> Row:
     """How good a reward model is on pairs that it was not trained on, and what has changed since an `older` one."""
     rows, left_out = read_pairs(pairs)
-    scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device)
+    scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device, quantization=config.quantization)
     first = scorer.members[0] if isinstance(scorer, Ensemble) else scorer
-    figures = measure_reward(first, rows, older=older_scorer(first, older) if older else None)
+    figures = measure_reward(first, rows, older=older_scorer(first, older, config.quantization) if older else None)
     if isinstance(scorer, Ensemble):
         figures["ensemble_accuracy"] = scorer.accuracy(rows)
     if out:

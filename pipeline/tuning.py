@@ -17,6 +17,7 @@ from backbone.adapter_folder import read_adapter
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
 from backbone.loading.devices import choose_device, choose_dtype
+from foundation.errors import UserError
 from foundation.files import Row, read_rows
 from pipeline.collection.prompts import HELD_OUT, TRAIN, check_later_stages, fitting_prompts
 from pipeline.config.config import Config
@@ -128,6 +129,7 @@ def _trl(task: _Task) -> Sequence[Row]:
     state = process_state(choose_device(config.device))
     check_config(config.policy, len(task.prompts()), state.num_processes)
     check_trl(config.policy)
+    config.check_vllm()
     base = _base_for_trl(config, state)
     rows = task.fitting_prompts(base)
     scorer = policy_scorer(config.rewards, base, rows, task.learned)
@@ -154,7 +156,7 @@ def _dpo(task: _Task) -> Sequence[Row]:
 def _base(config: Config, process: Accelerator | PartialState) -> SharedBase:
     """The base on this process's device, or on the configured one."""
     device = str(process.device) if config.device == "auto" else config.device
-    return load_shared_base(config.model, config.dtype, device, config.template)
+    return load_shared_base(config.model, config.dtype, device, config.template, config.quantization)
 
 
 def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
@@ -163,6 +165,11 @@ def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
 
     if not sharded():
         return _base(config, state)
+    if config.quantization:
+        raise UserError(
+            f"quantization={config.quantization} and weights sharded by FSDP or DeepSpeed do not go together. Leave "
+            "one of them out: configs/accelerate/ddp.yaml shares the work, with the whole quantised base on each GPU."
+        )
     dtype = str(choose_dtype(config.dtype, state.device)).removeprefix("torch.")
     return load_shared_base(config.model, dtype, "cpu", config.template)
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from backbone.adapters import SharedBase
+from backbone.loading.settings import Quantization
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.files import read_json
@@ -76,17 +77,22 @@ class Ensemble:
 
 
 def load_scorer(
-    folder: Path | str, base: SharedBase | None = None, *, dtype: str = "auto", device: str = "auto"
+    folder: Path | str,
+    base: SharedBase | None = None,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    quantization: Quantization | None = None,
 ) -> RewardScorer | Ensemble:
     """What a reward folder holds: one reward model, or several."""
     folder = Path(folder)
     if not (folder / FILE).is_file():
-        return RewardScorer.load(folder, base, dtype=dtype, device=device)
+        return RewardScorer.load(folder, base, dtype=dtype, device=device, quantization=quantization)
     try:
         centres = tuple(float(centre) for centre in read_json(folder / FILE)["centres"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / FILE} is damaged ({error!r}). Train the reward model again.") from error
-    return Ensemble(load_members(folder, len(centres), base, dtype, device), centres)
+    return Ensemble(load_members(folder, len(centres), base, dtype, device, quantization), centres)
 
 
 def joint_figures(members: Sequence[RewardScorer], pairs: Sequence[Pair]) -> dict[str, Any]:
@@ -97,10 +103,10 @@ def joint_figures(members: Sequence[RewardScorer], pairs: Sequence[Pair]) -> dic
 
 
 def load_members(
-    folder: Path, count: int, base: SharedBase | None, dtype: str, device: str
+    folder: Path, count: int, base: SharedBase | None, dtype: str, device: str, quantization: Quantization | None
 ) -> tuple[RewardScorer, ...]:
     """The `count` members of a reward folder, on one base."""
-    first = RewardScorer.load(folder, base, dtype=dtype, device=device)
+    first = RewardScorer.load(folder, base, dtype=dtype, device=device, quantization=quantization)
     others = (RewardScorer.load(member_folder(folder, n), first.base, name=f"{ADAPTER}-{n}") for n in range(1, count))
     return first, *others
 

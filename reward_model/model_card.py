@@ -94,21 +94,32 @@ def write_card(
     figures: Mapping[str, Any],
     settings: Mapping[str, Any],
     simulated: int = 0,
+    quantization: str | None = None,
 ) -> None:
     """Write the card of the reward model in `folder`; `simulated` of its labels are programmed. For `decoder`, see
-    `load_snippet`.
+    `load_snippet`; `quantization` is that of the base in training.
     """
-    write_text(folder / CARD, model_card(base, decoder, figures, settings, simulated))
+    write_text(folder / CARD, model_card(base, decoder, figures, settings, simulated, quantization))
 
 
 def model_card(
-    base: str, decoder: str | None, figures: Mapping[str, Any], settings: Mapping[str, Any], simulated: int = 0
+    base: str,
+    decoder: str | None,
+    figures: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    simulated: int = 0,
+    quantization: str | None = None,
 ) -> str:
     """The card as text."""
     notice = (
         f"> **{simulated} of the labels came from simulated annotators** with a known, programmed preference. Figures "
         "drawn from them say nothing about what people prefer.\n\n"
         if simulated
+        else ""
+    )
+    quantised = (
+        f" It was trained and measured on that base quantised to {quantization} by bitsandbytes."
+        if quantization
         else ""
     )
     interval = (
@@ -132,7 +143,7 @@ tags:
 # Reward model
 
 A LoRA adapter with a score head for `{_cell(base)}`. The score of a response is the head's output on the last token of
-the conversation, which is the end of the response's turn.
+the conversation, which is the end of the response's turn.{quantised}
 
 {notice}## Load it
 

@@ -11,7 +11,9 @@ from peft import PeftModel, TaskType
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from backbone.adapter_folder import WEIGHTS, write_weights
 from backbone.adapters import SharedBase
+from backbone.loading.quantization import quantization_of
 from foundation.errors import UserError
 from reward_model.labels.records import OVERALL
 
@@ -40,6 +42,7 @@ def save_adapter_and_heads(model: PeftModel, folder: Path, heads: dict[str, torc
     model.peft_config["default"].task_type = task
     cast(Any, model.base_model.model).score.modules_to_save["default"].weight.data.copy_(heads[OVERALL])
     model.save_pretrained(str(folder), save_embedding_layers=False)
+    write_weights(folder, load_file(folder / WEIGHTS), quantization_of(model))
     aspects = {name: head.contiguous() for name, head in heads.items() if name != OVERALL}
     if aspects:
         save_file(aspects, folder / ASPECTS)

@@ -18,6 +18,7 @@ from backbone.adapters import SharedBase
 from backbone.batching import by_length, by_prompt
 from backbone.exactness import load_shared_base
 from backbone.hidden_states import last_states, shares_prompts
+from backbone.loading.settings import Quantization
 from backbone.templates.plain_text import saved_choice
 from backbone.tokens import Ids, pad_right
 from foundation.errors import UserError
@@ -57,16 +58,17 @@ class RewardScorer:
         *,
         dtype: str = "auto",
         device: str = "auto",
+        quantization: Quantization | None = None,
         name: str = ADAPTER,
     ) -> RewardScorer:
         """Load a reward folder, onto `base` if one is given, else onto a base of its own.
 
-        `dtype` and `device` are for a base of its own. `UserError` if the folder is missing or damaged, is not
-        a reward model, was made for another base, or has a head that was never trained.
+        `dtype`, `device` and `quantization` are for a base of its own. `UserError` if the folder is missing or damaged,
+        is not a reward model, was made for another base, or has a head that was never trained.
         """
         folder = Path(folder)
         model = check_reward_folder(folder)
-        base = base or load_shared_base(model, dtype, device, saved_choice(folder))
+        base = base or load_shared_base(model, dtype, device, saved_choice(folder), quantization)
         base.load_adapter(name, folder)
         settings = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
         words = BagOfWords.load(folder / WORDS) if (folder / WORDS).is_file() else None

@@ -7,17 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from backbone.loading.settings import Quantization
 from reward_model.rewards.interface import Reward
 from reward_model.rewards.texts import Text, messages_of, text_of
 from reward_model.scorer import RewardScorer
 
 
-def reward_function(reward: RewardScorer | Path | str, *, dtype: str = "auto", device: str = "auto") -> Reward:
+def reward_function(
+    reward: RewardScorer | Path | str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    quantization: Quantization | None = None,
+) -> Reward:
     """The reward model, or the folder of one, as a function with TRL's `reward_funcs` signature.
 
     Texts are tokenised as in training, so that the policy may have another tokenizer; completions count as finished.
     """
-    scorer = reward if isinstance(reward, RewardScorer) else RewardScorer.load(reward, dtype=dtype, device=device)
+    if not isinstance(reward, RewardScorer):
+        reward = RewardScorer.load(reward, dtype=dtype, device=device, quantization=quantization)
+    scorer = reward
     renderer = scorer.base.renderer
 
     def learned(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:

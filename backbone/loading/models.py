@@ -20,6 +20,8 @@ from transformers.utils import logging as transformers_logging
 
 from backbone.loading.devices import choose_device, choose_dtype
 from backbone.loading.model_name import resolve_model
+from backbone.loading.quantization import check_quantization, loading_arguments, settle
+from backbone.loading.settings import Quantization
 from backbone.loading.vocabulary import check_vocabulary, choose_padding
 from backbone.templates.answers import Answers
 from backbone.templates.plain_text import TemplateChoice, plain_template
@@ -54,17 +56,25 @@ def load_tokenizer(model: str, template: TemplateChoice = "auto") -> PreTrainedT
     return tokenizer
 
 
-def load_base(model: str, dtype: str = "auto", device: str = "auto") -> PreTrainedModel:
+def load_base(
+    model: str, dtype: str = "auto", device: str = "auto", quantization: Quantization | None = None
+) -> PreTrainedModel:
     """The causal language model, frozen and in evaluation mode.
 
-    `dtype` is `auto`, `float32`, `bfloat16` or `float16`; `device` is `auto`, `cpu`, `cuda` or `cuda:1`.
+    `dtype` is `auto`, `float32`, `bfloat16` or `float16`; `device` is `auto`, `cpu`, `cuda` or `cuda:1`;
+    `quantization` is None, `int8` or `nf4`.
     """
     target = choose_device(device)
-    path = resolve_model(model)
+    check_quantization(quantization, target)
+    path, chosen = resolve_model(model), choose_dtype(dtype, target)
     with _explained(model):
-        base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=choose_dtype(dtype, target))
+        quantised = loading_arguments(quantization, AutoConfig.from_pretrained(path), chosen, target)
+        base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(path, dtype=chosen, **quantised)
     base.requires_grad_(False)
-    base.to(target)  # type: ignore[arg-type]
+    if quantised:
+        settle(base)
+    else:
+        base.to(target)  # type: ignore[arg-type]
     base.train(False)
     return base
 

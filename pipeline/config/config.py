@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
+from backbone.loading.settings import Quantization
 from backbone.templates.plain_text import TemplateChoice
+from foundation.errors import UserError
 from foundation.settings import Settings
 from labeling_ui.campaign import Campaign
 from pipeline.config import sources
@@ -67,6 +69,9 @@ class Config(Settings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="dtype of the frozen base; auto measures what is faster on this machine"
     )
+    quantization: Quantization | None = Field(
+        None, description="int8 or nf4 keeps the frozen base in 8 or 4 bits, by bitsandbytes (docs/scaling.md)"
+    )
     device: str = Field("auto", min_length=1, description='"auto", "cpu", "cuda" or "cuda:1"')
     seed: int = Field(0, ge=0, lt=2**32, description="where all randomness of a run begins")
     collect: CollectConfig = CollectConfig()
@@ -81,13 +86,27 @@ class Config(Settings):
     evaluate: EvaluateConfig = EvaluateConfig()
     export: ExportConfig = ExportConfig()
 
+    @property
+    def base(self) -> dict[str, Any]:
+        """The model, its template, and how its weights are quantised, if they are."""
+        quantised = {"quantization": self.quantization} if self.quantization else {}
+        return {"model": self.model, "template": self.template, **quantised}
+
     def with_model(self, settings: Settings) -> dict[str, Any]:
         """What a stage's output depends on: its settings, the model and its dtype."""
-        return {"model": self.model, "template": self.template, "dtype": self.dtype, **settings.model_dump(mode="json")}
+        return {**self.base, "dtype": self.dtype, **settings.model_dump(mode="json")}
 
     def with_prompts(self, settings: Settings) -> dict[str, Any]:
         """As `with_model`, for stages that answer prompts: which prompts are too long is a setting as well."""
         return {**self.with_model(settings), "max_prompt_tokens": self.collect.max_prompt_tokens}
+
+    def check_vllm(self) -> None:
+        """Refuse vLLM with a quantised base."""
+        if self.policy.vllm and self.quantization:
+            raise UserError(
+                "policy.vllm merges the adapter into the base at each step, which a quantised base cannot take. Leave "
+                "out quantization or policy.vllm."
+            )
 
     @property
     def learned_reward(self) -> bool:

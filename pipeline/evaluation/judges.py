@@ -34,7 +34,7 @@ def compare_with_base(
 
     `reward` is the reward model's folder, or None if the programmatic rewards judge.
     """
-    base = load_shared_base(config.model, config.dtype, config.device, config.template)
+    base = load_shared_base(config.model, config.dtype, config.device, config.template, config.quantization)
     base.load_adapter(ADAPTER, adapter)
     asked = _unseen(run, config, base, console)[: config.evaluate.prompts]
     scorer = load_scorer(reward, base) if reward else programmed_judge(config.rewards, base, asked)

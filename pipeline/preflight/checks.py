@@ -17,8 +17,10 @@ from torch import Tensor
 from backbone.adapter_folder import read_adapter
 from backbone.adapters import SharedBase, lora_config
 from backbone.exactness import load_shared_base
+from backbone.loading.devices import choose_device
 from backbone.loading.models import load_tokenizer
 from backbone.loading.outline import outline
+from backbone.loading.quantization import check_quantization
 from backbone.training.activation_checkpointing import layers_to_recompute
 from foundation.errors import UserError
 from foundation.files import Row, read_rows
@@ -88,6 +90,10 @@ def check(config: Config, rows: Sequence[Row], run: Run | None = None, *, found:
     """
     found = found or Findings()
     with found.gathering():
+        check_quantization(config.quantization, choose_device(config.device))
+    with found.gathering("policy"):
+        config.check_vllm()
+    with found.gathering():
         tokenizer = load_tokenizer(config.model, config.template)
         model = outline(config.model, config.dtype, config.device)
         found.model = SharedBase(model, tokenizer, config.model)
@@ -135,7 +141,7 @@ def load_checked(run: Run, config: Config, console: Console, adapter: Path | Non
 
 def loaded(config: Config) -> SharedBase:
     """The base with its weights, as every stage loads it."""
-    return load_shared_base(config.model, config.dtype, config.device, config.template)
+    return load_shared_base(config.model, config.dtype, config.device, config.template, config.quantization)
 
 
 def _check_prompts(

@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from backbone.loading.devices import choose_device
+from backbone.loading.quantization import base_bytes
 from backbone.logprobs import CHUNK_BYTES
 from pipeline.collection.candidates import CHUNK
 from pipeline.config.config import Config
@@ -40,11 +41,6 @@ def available(device: str = "auto") -> tuple[int, int]:
     return memory.available, memory.total
 
 
-def weights_of(model: PreTrainedModel) -> int:
-    """Bytes of the base's own weights."""
-    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
-
-
 def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], prompt_tokens: int) -> dict[str, int]:
     """Bytes by stage at its peak; `adapters` holds the number of weights of the reward and the policy adapter."""
     text, size = model.config.get_text_config(), model.dtype.itemsize
@@ -54,7 +50,7 @@ def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], p
     inner = int(getattr(text, "intermediate_size", 0) or 4 * hidden)
     head_size = int(getattr(text, "head_dim", 0) or hidden // heads)
     cached = 2 * int(getattr(text, "num_key_value_heads", 0) or heads) * head_size
-    base = weights_of(model)
+    base = base_bytes(model, config.quantization)
 
     def sampling(rows: int, new_tokens: int) -> int:
         cache = rows * (prompt_tokens + new_tokens) * layers * cached * size
@@ -92,12 +88,12 @@ def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], p
 
 def too_large(config: Config, model: PreTrainedModel) -> str | None:
     """Why the base by itself cannot fit on this machine, if so."""
-    needed, (_, total) = weights_of(model), available(config.device)
+    needed, (_, total) = base_bytes(model, config.quantization), available(config.device)
     if needed <= total:
         return None
     return (
         f"the weights of {config.model} take {needed / GIB:.1f} GiB, and {choose_device(config.device)} has "
-        f"{total / GIB:.1f} GiB. Use a smaller model, or a machine with more memory."
+        f"{total / GIB:.1f} GiB. Use a smaller model, quantization=nf4, or a machine with more memory."
     )
 
 

@@ -6,6 +6,7 @@ made, when, how long it took, and its figures.
 
 import platform
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -82,4 +83,5 @@ class Manifest(BaseModel):
 def versions() -> dict[str, str]:
     """The versions that a result may depend on."""
     found = {"python": platform.python_version(), "rlhf-pipeline": __version__}
-    return found | {name: metadata.version(name) for name in _RECORDED_VERSIONS}
+    found |= {name: metadata.version(name) for name in _RECORDED_VERSIONS}
+    return found | ({"bitsandbytes": metadata.version("bitsandbytes")} if find_spec("bitsandbytes") else {})

@@ -43,11 +43,17 @@ _MIXTURE = "mixture.json"
 
 
 class AdapterTrainer:
-    """A mixin placed before a TRL trainer: only the adapter is saved, and the learning rate follows `config`."""
+    """A mixin placed before a TRL trainer: the adapter alone is saved, and the learning rate follows `config`."""
 
     config: PolicyConfig
     updates: int
     """Updates of the adapter per step, that is per batch of responses."""
+
+    def __init__(self, *, model: Any, **kwargs: Any) -> None:
+        trained = [(each, each.data) for each in model.parameters() if each.requires_grad]
+        super().__init__(model=model, **kwargs)  # type: ignore[call-arg]
+        for each, data in trained:  # on a quantised base, TRL has rounded them to bf16
+            each.data = data
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
         """As in the native loop: rising over `warmup_steps` steps, then constant."""

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from backbone.loading.settings import Quantization
 from foundation.intervals import paired_interval
 from reward_model.evaluation.accuracy import credit
 from reward_model.reward_folder import check_reward_folder
 from reward_model.scorer import RewardScorer
 
 
-def older_scorer(scorer: RewardScorer, folder: Path) -> RewardScorer:
+def older_scorer(scorer: RewardScorer, folder: Path, quantization: Quantization | None = None) -> RewardScorer:
     """The reward model of another folder, on the same base in memory if it was made for it."""
     same = check_reward_folder(folder) == scorer.base.name
     return RewardScorer.load(
@@ -20,6 +21,7 @@ def older_scorer(scorer: RewardScorer, folder: Path) -> RewardScorer:
         scorer.base if same else None,
         dtype=str(scorer.base.base.dtype).removeprefix("torch."),
         device=str(scorer.base.device),
+        quantization=quantization,
         name="older",
     )
 

@@ -24,6 +24,7 @@ from backbone.cpu.attention import use_attention
 from backbone.cpu.lora_layer import fuse_lora
 from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
 from backbone.exactness import load_shared_base
+from backbone.loading.settings import Quantization
 from backbone.lora_targets import resolve_targets
 from backbone.templates.plain_text import TemplateChoice
 from backbone.training.activation_checkpointing import checkpointed
@@ -69,6 +70,7 @@ def train_reward(
     dtype: str = "auto",
     device: str = "auto",
     template: TemplateChoice = "auto",
+    quantization: Quantization | None = None,
     held_out: Sequence[Row] | None = None,
     on_step: Callable[[Row], None] = lambda row: None,
 ) -> dict[str, Any]:
@@ -81,10 +83,11 @@ def train_reward(
     """
     began = time.monotonic()
     labels = select(config, rows, seed, held_out)
-    base = load_shared_base(model, dtype, device, template)
+    base = load_shared_base(model, dtype, device, template, quantization)
     longest = min(config.max_length, base.renderer.max_length)
+    computed = (str(base.base.dtype), quantization)
     basis = content_id(
-        config.model_dump(), base.name, template, seed, str(base.base.dtype), [repr(label) for label in labels.train]
+        config.model_dump(), base.name, template, seed, computed, [repr(label) for label in labels.train]
     )
     prepare_checkpoints(folder / CHECKPOINTS, basis)
     with quiet():
@@ -97,7 +100,8 @@ def train_reward(
     seconds = time.monotonic() - began
 
     gc.collect()  # the trainer and its model refer to each other: without, two bases are in memory from here on
-    scorer = replace(RewardScorer.load(folder, dtype=dtype, device=device), max_length=longest)
+    scorer = RewardScorer.load(folder, dtype=dtype, device=device, quantization=quantization)
+    scorer = replace(scorer, max_length=longest)
     posterior = fit_posterior(scorer, labels.pairs)
     posterior.save(folder)
     scorer = replace(scorer, posterior=posterior)
@@ -115,12 +119,13 @@ def train_reward(
     }
     write_json(
         folder / FIGURES,
-        {**result, "max_length": longest, "dtype": trained_in, "seed": seed,
+        {**result, "max_length": longest, "dtype": trained_in, "quantization": quantization, "seed": seed,
          "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
          **reliabilities(labels.test, measured.differences), "log": fitted.log},
     )  # fmt: skip
     simulated = sum(bool(row.get("simulated")) for row in rows)
-    write_card(folder, name, fitted.decoder, result, config.model_dump(mode="json") | {"seed": seed}, simulated)
+    settings = config.model_dump(mode="json") | {"seed": seed}
+    write_card(folder, name, fitted.decoder, result, settings, simulated, quantization)
     shutil.rmtree(folder / CHECKPOINTS)
     return result
 

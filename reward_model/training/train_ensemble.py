@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from backbone.loading.settings import Quantization
 from backbone.templates.plain_text import TemplateChoice
 from foundation.files import content_id, read_json, write_json
 from reward_model.config import RewardConfig
@@ -28,6 +29,7 @@ def train_ensemble(
     dtype: str = "auto",
     device: str = "auto",
     template: TemplateChoice = "auto",
+    quantization: Quantization | None = None,
     on_step: Callable[[Mapping[str, Any]], None] = lambda row: None,
 ) -> dict[str, Any]:
     """Train `config.ensemble` reward models, the first into `folder` itself; returns the first one's figures.
@@ -39,8 +41,9 @@ def train_ensemble(
     alone = config.model_copy(update={"ensemble": 1})
     if count == 1:
         return train_reward(
-            alone, model, rows, folder, seed=seed, dtype=dtype, device=device, template=template, on_step=on_step
-        )
+            alone, model, rows, folder, seed=seed, dtype=dtype, device=device, template=template,
+            quantization=quantization, on_step=on_step,
+        )  # fmt: skip
     measured_on = select(alone, rows, seed).test
     train, test = split_by_prompt(rows, config.held_out, seed)  # the same for all, whatever their own seeds
     basis = content_id(config.model_dump(mode="json"), model, template, seed, [dict(row) for row in rows])
@@ -56,11 +59,12 @@ def train_ensemble(
 
             train_reward(
                 alone, model, train, path, seed=seed + number, dtype=dtype, device=device, template=template,
+                quantization=quantization,
                 held_out=test, on_step=shown,
             )  # fmt: skip
             write_json(folder / FILE, {"basis": basis, "finished": number + 1})
         figures.append(read_json(path / FIGURES))
-    found = joint_figures(load_members(folder, count, None, dtype, device), measured_on)
+    found = joint_figures(load_members(folder, count, None, dtype, device, quantization), measured_on)
     write_json(folder / FILE, {"basis": basis, "finished": count, "centres": found["centres"]})
     result = {
         **figures[0],
