@@ -9,6 +9,7 @@ import random
 import re
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -19,7 +20,7 @@ from benchmarks.rewards.published import SETS, Row
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Message, Prompt, Task
 from labeling_ui.exchange.exports.registry import export
-from labeling_ui.exchange.weighted_votes import majority, read_votes, votes_of
+from labeling_ui.exchange.weighted_votes import read_votes, votes_of
 from labeling_ui.store.store import Store
 from pipeline.simulation.annotators import SimulatedAnnotator, simulate
 from pipeline.simulation.hidden_preference import hidden_preference
@@ -92,8 +93,9 @@ def pair_rows(
     alike: list[Row] = []
     for task in labels.tasks:
         for (one, other), votes in votes_of(labels, task).items():
-            winner = majority(votes, one, other)
-            if winner is not None:
+            counted = Counter(vote.winner for vote in votes)
+            if counted[one] != counted[other]:
+                winner = max(one, other, key=counted.__getitem__)
                 loser = other if winner == one else one
                 tied = sum(vote.winner is None for vote in votes) / len(votes)
                 won = sum(vote.winner == winner for vote in votes) / len(votes)

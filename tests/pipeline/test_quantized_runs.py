@@ -21,6 +21,8 @@ from pipeline.tuning import _base_for_trl
 from tests.pipeline import tiny
 from tests.pipeline.bad_input.refusing import refused
 
+pytest.importorskip("bitsandbytes", reason="the extra 'quantized' is not installed")
+
 NF4 = ["quantization=nf4", "reward.ensemble=2", "policy.algorithm=ppo", "policy.value_network=adapter"]
 
 

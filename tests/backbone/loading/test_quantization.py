@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import bitsandbytes
 import pytest
 import torch
 from peft import PeftModel
@@ -27,6 +26,8 @@ from backbone.sampling import SamplingConfig, sample
 from foundation.errors import UserError
 from policy.export import merge
 from tests.shared_base import add_random_adapter
+
+bitsandbytes = pytest.importorskip("bitsandbytes", reason="the extra 'quantized' is not installed")
 
 PROMPT = [1, 5, 6, 7]
 KINDS = ["nf4", "int8"]

@@ -273,7 +273,7 @@ def test_a_missing_file_is_named(store: Store, tmp_path: Path) -> None:
             2511,
             304,
             {"empty": 54, "not text": 6, "before": 2},
-            775,
+            760,
         ),
     ],
 )

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-from backbone.adapters import WEIGHTS
+from backbone.adapter_folder import WEIGHTS
 from foundation.errors import UserError
 from pipeline import stages
 from pipeline.cli import launched_processes as launched

@@ -82,8 +82,8 @@ def test_exactly_the_agreed_figures():
     pairs = [pair("p", "one two", "one"), pair("q", "one", "one two")]
     assert figures(pairs, np.array([1.0, -1.0]))["longer_wins"] == 0.5
     assert list(figures(pairs, np.array([1.0, -1.0]))) == [
-        "accuracy", "accuracy_low", "accuracy_high", "n", "same_score", "longer_wins", "bag_of_words", "ece", "ece_after",
-        "brier", "brier_after", "temperature",
+        "accuracy", "accuracy_low", "accuracy_high", "n", "same_score", "longer_wins", "bag_of_words", "ece",
+        "ece_after", "brier", "brier_after", "temperature",
     ]  # fmt: skip
 
 
