@@ -73,7 +73,7 @@ LINES = {  # a line, or a pattern of lines
     "rlhf label --run runs/mine --set label.kind=ranking --set label.name=ranking --set label.responses=3": Line(
         ("runs/mine/labels.db",), serves=True
     ),
-    "rlhf import --format trl FILE --map prompt=instruction --dry-run --run runs/mine": Line(
+    "rlhf import --format trl FILE --map prompt=instruction --dry-run --run runs/imported": Line(
         says="4 judgements would be taken",
         given={"FILE": [{**row, "instruction": "why?", "prompt": None} for row in PAIRS]},
     ),
