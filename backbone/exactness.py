@@ -288,9 +288,8 @@ def _own_forward(base: SharedBase, ids: Ids) -> tuple[Tensor, Tensor]:
     try:
         logits = base.base(input_ids=row, use_cache=False).logits
     except _FAILURES as error:
-        raise _refused(
-            base, f"its own forward pass on token ids fails ({str(error).strip().splitlines()[0]})"
-        ) from error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise _refused(base, f"its own forward pass on token ids fails ({reason})") from error
     finally:
         hook.remove()
     if len(kept) != 1 or kept[0].dim() != 3 or kept[0].shape[1] != len(ids):

@@ -101,3 +101,14 @@ def test_a_way_that_computes_something_else_is_not_taken(
     monkeypatch.setattr("backbone.hidden_states._stream_states", lambda base, stream: torch.zeros(64, 64))
     base = _base("llama", tokenizer)
     assert base.paths.scoring == "padded"
+
+
+def test_a_forward_pass_that_fails_without_a_word_is_named(tokenizer: PreTrainedTokenizerBase) -> None:
+    base = SharedBase(tiny_model("llama"), tokenizer, "silent")
+
+    def fail(*args: Any, **options: Any) -> Any:
+        raise NotImplementedError
+
+    base.base.forward = fail
+    with pytest.raises(UserError, match=r"fails \(NotImplementedError\)"):
+        check(base)
