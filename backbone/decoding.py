@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedConfig
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicLayer
 
 from backbone.adapters import SharedBase
@@ -122,6 +122,35 @@ class RecomputingDecoder:
 def attends_to_everything(config: PreTrainedConfig) -> bool:
     """Whether every layer keeps keys and values of all tokens: no sliding window, no state of another kind."""
     return all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+
+
+def longest_window(model: PreTrainedModel, up_to: int) -> int:
+    """The longest sliding window of `model` that is no longer than `up_to`; 0 if there is none."""
+    config = model.config.get_text_config(decoder=True)
+    names = ("sliding_window", "attention_window", "attention_chunk_size", "window_size", "local_attention")
+    found = [getattr(config, name, None) for name in names]
+    return max((size for size in found if isinstance(size, int) and size <= up_to), default=0)
+
+
+def forced_states(base: SharedBase, prompts: Sequence[Ids], responses: Sequence[Ids]) -> Tensor:
+    """The states that predict each token of given responses, two to each prompt: (response tokens, hidden).
+
+    They are decoded as sampled ones are: one token at a time, and shorter ones leave the batch.
+    """
+    longest = max(map(len, responses))
+    decoder = decoder_for(base, prompts, 2, longest)
+    found: list[list[Tensor]] = [[] for _ in responses]
+    going = list(range(len(responses)))
+    for step in range(longest):
+        for place, row in enumerate(going):
+            found[row].append(decoder.states[place])
+        places = [place for place, row in enumerate(going) if len(responses[row]) > step + 1]
+        if not places:
+            break
+        decoder.keep(places)
+        going = [going[place] for place in places]
+        decoder.feed(torch.tensor([responses[row][step] for row in going], device=base.device))
+    return torch.stack([state for row in found for state in row])
 
 
 class _GrowingCache(DynamicCache):

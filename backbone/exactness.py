@@ -13,10 +13,9 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from backbone.adapters import SharedBase, lora_config
-from backbone.decoding import attends_to_everything, decoder_for
+from backbone.decoding import attends_to_everything, forced_states, longest_window
 from backbone.hidden_states import states_before
 from backbone.loading.devices import choose_device
 from backbone.loading.models import load_base, load_tokenizer
@@ -232,26 +231,8 @@ def _decoded(base: SharedBase, tried: Tried) -> Tensor:
     """The states that predict each token of the responses, one token at a time; shorter ones leave the batch."""
     groups = range(0, len(tried.prompts), 2)
     if base.paths.decoding == "cached_alone":
-        return torch.cat([_forced(base, [tried.prompts[row]], tried.responses[row : row + 2]) for row in groups])
-    return _forced(base, [tried.prompts[row] for row in groups], tried.responses)
-
-
-def _forced(base: SharedBase, prompts: Sequence[Ids], responses: Sequence[Ids]) -> Tensor:
-    """As `_decoded`, for two responses to each of these prompts in one batch."""
-    longest = max(map(len, responses))
-    decoder = decoder_for(base, prompts, 2, longest)
-    found: list[list[Tensor]] = [[] for _ in responses]
-    going = list(range(len(responses)))
-    for step in range(longest):
-        for place, row in enumerate(going):
-            found[row].append(decoder.states[place])
-        places = [place for place, row in enumerate(going) if len(responses[row]) > step + 1]
-        if not places:
-            break
-        decoder.keep(places)
-        going = [going[place] for place in places]
-        decoder.feed(torch.tensor([responses[row][step] for row in going], device=base.device))
-    return torch.stack([state for row in found for state in row])
+        return torch.cat([forced_states(base, [tried.prompts[row]], tried.responses[row : row + 2]) for row in groups])
+    return forced_states(base, [tried.prompts[row] for row in groups], tried.responses)
 
 
 def _rows(base: SharedBase) -> tuple[list[list[int]], list[list[int]]]:
@@ -259,7 +240,7 @@ def _rows(base: SharedBase) -> tuple[list[list[int]], list[list[int]]]:
     model = base.base
     table = cast(Any, model.get_input_embeddings()).weight
     generator = torch.Generator().manual_seed(0)
-    window = _window(model)
+    window = longest_window(model, up_to=LONGEST_WINDOW)
     longest = min(max(11, window - 3), max(8, base.renderer.max_length // 2))
     lengths = [(6, (1, 3)), (longest, (5, 4))]
 
@@ -271,13 +252,6 @@ def _rows(base: SharedBase) -> tuple[list[list[int]], list[list[int]]]:
         [prompt for prompt in prompts for _ in range(2)],
         [draw(length) for _, pair in lengths for length in pair],
     )
-
-
-def _window(model: PreTrainedModel) -> int:
-    config = model.config.get_text_config(decoder=True)
-    names = ("sliding_window", "attention_window", "attention_chunk_size", "window_size", "local_attention")
-    found = [getattr(config, name, None) for name in names]
-    return max((size for size in found if isinstance(size, int) and size <= LONGEST_WINDOW), default=0)
 
 
 def _own_forward(base: SharedBase, ids: Ids) -> tuple[Tensor, Tensor]:
