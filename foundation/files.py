@@ -8,6 +8,7 @@ errors that name the line and the field. Which files exist, and when, only `pipe
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from foundation.errors import UserError
 
 Row = dict[str, Any]
 
+_LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _TYPE_NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
 
 
@@ -44,6 +46,19 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
 
 
+def json_line(value: object) -> str:
+    """`value` as one line of JSON for every reader of lines.
+
+    JSON lets U+0085, U+2028 and U+2029 stand as they are, and many readers (`str.splitlines`, httpx's `iter_lines`) end
+    a line there: they are escaped.
+    """
+    line = json.dumps(value, ensure_ascii=False)
+    if not line.isascii():
+        for character, escaped in _LINE_ENDS.items():
+            line = line.replace(character, escaped)
+    return line + "\n"
+
+
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write one JSON object a line, whole or not at all; returns how many."""
     number = 0
@@ -52,7 +67,7 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
         nonlocal number
         for row in rows:
             number += 1
-            yield json.dumps(row, ensure_ascii=False) + "\n"
+            yield json_line(row)
 
     write_text(path, lines())
     return number
@@ -144,10 +159,26 @@ def sync_folder(path: Path) -> None:
 
 
 def publish_folder(partial: Path, final: Path) -> None:
-    """Give a finished folder its final name in one step, after syncing what is in it."""
+    """Give a finished folder its final name in one step, after syncing what is in it.
+
+    Its files get the permissions of any file that this process makes: libraries write some through temporary files,
+    which nobody else can read.
+    """
+    mode = _mode_of_new_files(partial)
     for file in partial.rglob("*"):
         if file.is_file():
+            file.chmod(mode)
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
     partial.rename(final)
     sync_folder(final.parent)
+
+
+def _mode_of_new_files(folder: Path) -> int:
+    """What the umask leaves: tried on a file, because a process cannot ask for its umask without changing it."""
+    probe = folder / f".{os.getpid()}.mode"
+    probe.touch()
+    try:
+        return stat.S_IMODE(probe.stat().st_mode)
+    finally:
+        probe.unlink()

@@ -14,10 +14,11 @@ Interval = tuple[float, float]
 _UPPER = 0.975
 
 
-def share_interval(successes: float, n: float) -> Interval:
+def share_interval(successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Of a share, `successes` of `n` independent cases: exact (Clopper and Pearson 1934). Parts of a case count."""
-    low = float(betaincinv(successes, n - successes + 1, 1 - _UPPER)) if successes > 0 else 0.0
-    high = float(betaincinv(successes + 1, n - successes, _UPPER)) if successes < n else 1.0
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
     return low, high
 
 

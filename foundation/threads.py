@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-SPINS = 1000
+SPINS = 3000
 """Rounds that a thread spins before it sleeps; libgomp's own are 300,000 where there are no more threads than cores."""
 
 _CPUS, _CGROUPS, _OWN_CGROUPS = Path("/sys/devices/system/cpu"), Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
