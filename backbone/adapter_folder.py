@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +16,13 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from backbone.loading.base_identity import BASE_SHA256, check_base, recorded, weights_sha256
+from backbone.loading.saved_weights import WEIGHTS, is_head
 from foundation.errors import UserError
 
-WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 HEADS = ("score", "classifier")  # PEFT names both for every sequence classifier; the score head is read apart
 
@@ -75,6 +75,7 @@ def put_weights(
             lora = convert_peft_adapter_state_dict_for_transformers(model, config, lora, name)
         # Left to itself, PEFT asks the hub whether the vocabulary was changed.
         own = get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+    heads = {key: own.pop(key) for key in list(own) if is_head(key)}  # read apart
     wrong = [key for key in own if key not in lora or lora[key].shape != own[key].shape]
     extra = [key for key in lora if key not in own]
     if wrong or extra:
@@ -88,22 +89,24 @@ def put_weights(
             f'the adapter in {folder} carries weights of its base that are not those of {base}: "{changed}" (a larger '
             f"vocabulary, or whole layers that were trained). {_MERGE_IT}"
         )
-    set_peft_model_state_dict(model, lora, adapter_name=name)
+    set_peft_model_state_dict(model, lora | heads, adapter_name=name)
 
 
-def write_weights(folder: Path, weights: dict[str, torch.Tensor], quantization: str | None) -> None:
-    """Write the weights in fp32, and in the file's metadata how the base on which they were trained was quantised."""
-    metadata = {"format": "pt"} | ({"quantization": quantization} if quantization else {})
+def write_weights(folder: Path, weights: dict[str, torch.Tensor], quantization: str | None, base: str) -> None:
+    """Write the weights in fp32; the file's metadata say what `base` they were trained on, and how it was quantised."""
+    metadata = {"format": "pt", "quantization": quantization, BASE_SHA256: weights_sha256(base)}
     whole = {name: weight.detach().float().contiguous().cpu() for name, weight in weights.items()}
-    save_file(whole, folder / WEIGHTS, metadata=metadata)
+    save_file(whole, folder / WEIGHTS, metadata={key: value for key, value in metadata.items() if value})
 
 
 def other_base(folder: Path, made_for: str | None, base: str, quantization: str | None) -> Iterator[str]:
-    """What to say if the adapter in `folder` was trained on another base than this, or on one quantised otherwise."""
-    if not _same_base(made_for, base):
-        yield f"The adapter in {folder} was made for {made_for}; it is used on {base}."
-    with safe_open(folder / WEIGHTS, framework="pt") as file:
-        trained_on = (file.metadata() or {}).get("quantization")
+    """What to say if the adapter in `folder` was trained on another base than this, or on one quantised otherwise.
+
+    Raises `UserError` if the base was changed since training.
+    """
+    if difference := check_base(folder, made_for, base):
+        yield difference
+    trained_on = recorded(folder).get("quantization")
     if trained_on and trained_on != quantization:
         yield (
             f"The adapter in {folder} was trained on a base with quantization={trained_on}; it is used on one with "
@@ -111,24 +114,9 @@ def other_base(folder: Path, made_for: str | None, base: str, quantization: str 
         )
 
 
-def _same_base(one: str | None, other: str) -> bool:
-    """Whether two names or folders may be of the same model: a copied folder and a hub id keep their last part."""
-    return not one or Path(one).name.lower() == Path(other).name.lower() or Path(one).resolve() == Path(other).resolve()
-
-
 def take_head(weights: dict[str, torch.Tensor]) -> torch.Tensor | None:
     """Take the score head (1, hidden) of a reward model out of the weights read, if there is one."""
-    return next((weights.pop(key) for key in list(weights) if _is_head(key)), None)
-
-
-def changes_nothing(folder: Path) -> bool:
-    """Whether this adapter computes exactly what its base does: in every layer A or B is zero, and nothing else is set.
-
-    DoRA's magnitudes cannot be told from the base's without it, so they count as a change; a score head does not.
-    """
-    with safe_open(folder / WEIGHTS, framework="pt") as file:
-        zero = {key: not file.get_tensor(key).any() for key in file.keys() if not _is_head(key)}  # noqa: SIM118
-    return all(nothing or zero.get(_partner(key), False) for key, nothing in zero.items())
+    return next((weights.pop(key) for key in list(weights) if is_head(key)), None)
 
 
 def _beyond_lora(config: LoraConfig, settings: dict[str, object]) -> str | None:
@@ -177,13 +165,3 @@ def _changed(model: PeftModel, weights: dict[str, torch.Tensor]) -> Iterator[str
         there = own.get(key, own.get(key.removesuffix("weight") + "base_layer.weight"))
         if there is None or there.shape != value.shape or not torch.equal(there, value.to(there)):
             yield key
-
-
-def _is_head(key: str) -> bool:
-    return key in ("base_model.model.score.weight", "base_model.model.score.modules_to_save.weight")
-
-
-def _partner(key: str) -> str:
-    """The weight that this one is multiplied by."""
-    pattern = r"(?<=\.lora_)((?:embedding_)?)([AB])(?=(\.weight)?$)"
-    return re.sub(pattern, lambda match: match[1] + {"A": "B", "B": "A"}[match[2]], key)

@@ -20,6 +20,7 @@ from backbone.adapter_folder import other_base, put_weights, read_adapter, take_
 from backbone.cpu.gated_mlp import fuse_mlps
 from backbone.cpu.lora_layer import fuse_lora, unfuse_lora
 from backbone.cpu.rms_norm import fuse_norms
+from backbone.loading.base_identity import published_name, revision_of
 from backbone.loading.models import renderer_of
 from backbone.loading.quantization import quantization_of
 from backbone.lora_targets import resolve_targets
@@ -91,7 +92,7 @@ class SharedBase:
 
     def _add(self, name: str, config: LoraConfig) -> None:
         config.task_type = TaskType.CAUSAL_LM
-        config.base_model_name_or_path = self.name
+        config.base_model_name_or_path, config.revision = published_name(self.name), revision_of(self.name)
         try:
             with warnings.catch_warnings(action="ignore"):  # Conv1D's layout, tied embeddings: both are handled here
                 if self._peft is None:
@@ -123,11 +124,11 @@ class SharedBase:
                 parameter.data = parameter.data.float()
         try:
             put_weights(self._peft, name, weights, folder, self.name, made_for)
+            for difference in other_base(folder, made_for, self.name, self.quantization):
+                _log.warning(difference)
         except UserError:
             self.remove_adapter(name)
             raise
-        for difference in other_base(folder, made_for, self.name, self.quantization):
-            _log.warning(difference)
         if head is not None:
             if head.shape[-1] != self.hidden_size:
                 self.remove_adapter(name)
@@ -146,7 +147,7 @@ class SharedBase:
         assert self._peft is not None
         folder.mkdir(parents=True, exist_ok=True)
         state = {key: (weights or {}).get(key, value) for key, value in self._state(name).items()}
-        write_weights(folder, state, self.quantization)
+        write_weights(folder, state, self.quantization, self.name)
         config = self._peft.peft_config[name]
         config.inference_mode = True
         config.save_pretrained(str(folder))

@@ -15,6 +15,7 @@ from backbone.hidden_states import states_before
 from backbone.tokens import Ids
 
 CHUNK_BYTES = 24 << 20
+_RESPONSES = 16  # at a time, where nothing is kept for gradients
 
 
 class TokenLogprobs(NamedTuple):
@@ -26,6 +27,26 @@ class TokenLogprobs(NamedTuple):
     logprobs: torch.Tensor
     entropy: torch.Tensor
     mask: torch.Tensor
+
+
+@torch.no_grad()
+def response_kl(
+    base: SharedBase, adapter: str, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], temperature: float = 1.0
+) -> torch.Tensor:
+    """KL(policy || base) of whole responses, estimated on responses that the policy drew: (n,), nats, on the CPU.
+
+    Of each, sum_t log pi(token_t) - log pi_base(token_t) at the sampling temperature: Schulman 2020, k1. Under top-p
+    sampling it is that of the untruncated distributions on the responses that were drawn.
+    """
+    found = []
+    for start in range(0, len(response_ids), _RESPONSES):
+        rows = slice(start, start + _RESPONSES)
+        with base.using(adapter):
+            policy = response_logprobs(base, prompt_ids[rows], response_ids[rows], temperature).logprobs
+        with base.using(None):
+            reference = response_logprobs(base, prompt_ids[rows], response_ids[rows], temperature).logprobs
+        found.append((policy - reference).sum(1).cpu())
+    return torch.cat(found)
 
 
 def response_logprobs(

@@ -9,9 +9,13 @@ import re
 import warnings
 from collections.abc import Iterable
 
+import torch
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+from peft.utils.transformers_weight_conversion import (
+    convert_peft_adapter_state_dict_for_transformers,
+    convert_peft_config_for_transformers,
+)
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -28,7 +32,9 @@ _ROUTER_NAME = re.compile(r"(^|\.)(gate|\w*router\w*|\w*expert_gate)$")
 def resolve_targets(model: PreTrainedModel, config: LoraConfig) -> None:
     """Put the names of the layers in place of `all-linear`; `UserError` for names that the model has no layer of."""
     if config.target_modules == ALL_LINEAR:
-        config.target_modules = list(_shortest(_not_experts(model, linear_layers(model)), model))
+        linear = linear_layers(model)
+        found = set(linear) - renamed_by_peft(model, linear)
+        config.target_modules = list(_shortest(_not_experts(model, found), model))
     elif config.target_modules and not isinstance(config.target_modules, str):
         paths = tuple(f".{path}" for path, _ in _layers(model))
         names = _not_experts(model, config.target_modules)
@@ -38,6 +44,25 @@ def resolve_targets(model: PreTrainedModel, config: LoraConfig) -> None:
                 f'lora_targets: this model has no layer named "{unknown[0]}". Name some of {", ".join(have)}, or '
                 f'"{ALL_LINEAR}".'
             )
+        named = [path for path, _ in _layers(model) if any(f".{path}".endswith(f".{name}") for name in names)]
+        if lost := sorted(renamed_by_peft(model, named)):
+            raise UserError(
+                f'lora_targets: PEFT would not find the adapter of "{lost[0]}" again when it loads it, for it takes '
+                f'the name for that of an older checkpoint. Leave it out, or use "{ALL_LINEAR}".'
+            )
+
+
+def renamed_by_peft(model: PreTrainedModel, paths: Iterable[str]) -> set[str]:
+    """Those of these layers under another name than which PEFT would look for their adapter when it loads one.
+
+    PEFT renames saved weights as transformers does those of older checkpoints, and some of its patterns match names
+    that are new already: what they are renamed to is not there, and such an adapter would be random after loading.
+    """
+    saved = {f"base_model.model.{path}.lora_A.weight": path for path in paths}
+    weights = {name: torch.zeros(1, 1) for name in saved}
+    with warnings.catch_warnings(action="ignore"):
+        found = convert_peft_adapter_state_dict_for_transformers(model, LoraConfig(), weights)
+    return {path for name, path in saved.items() if name not in found}
 
 
 def linear_layers(model: PreTrainedModel) -> list[str]:

@@ -4,6 +4,7 @@ What would not be the adapter's own function is not merged: in memory, only laye
 merged model is compared with the adapter before it is written.
 """
 
+import logging
 import shutil
 import warnings
 from collections import Counter
@@ -15,16 +16,19 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from backbone.adapter_folder import put_weights, read_adapter, take_head
 from backbone.cpu.lora_layer import drop_prepacked, is_plain, use_prepacked
+from backbone.loading.base_identity import check_base
 from backbone.loading.quantization import quantization_of
 from foundation.errors import UserError
 from foundation.files import publish_folder
 
 _IDS = 16  # tokens on which a merged model is compared
+_log = logging.getLogger(__name__)
 
 
 def layers_of(model: nn.Module, name: str) -> list[Any]:
@@ -86,13 +90,14 @@ def write_merged(
     tokenizer: PreTrainedTokenizerBase,
     *,
     what: str = "adapter",
+    dtype: str | None = None,
     beside: Sequence[str] = (),
     finish: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """Merge the adapter into `base`, a float32 copy of the model `name`, and write the sum to `folder`.
 
-    It is written in the dtype in which `name` is saved. `what` is what messages call the adapter; its files that are
-    named in `beside` are copied, and `finish` may add more before the folder gets its name.
+    It is written in `dtype`, by default the one in which `name` is saved. `what` is what messages call the adapter; its
+    files that are named in `beside` are copied, and `finish` may add more before the folder gets its name.
     """
     if quantization_of(base):
         raise UserError(
@@ -102,19 +107,33 @@ def write_merged(
     merged = _merge(base, name, adapter, what)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    merged.to(dtype=AutoConfig.from_pretrained(name).dtype or torch.float32).save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    for file in beside:
-        if (adapter / file).is_file():
-            shutil.copyfile(adapter / file, partial / file)
-    finish(partial)
-    publish_folder(partial, folder)
+    try:
+        merged.to(dtype=getattr(torch, dtype or saved_dtype(name))).save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        for file in beside:
+            if (adapter / file).is_file():
+                shutil.copyfile(adapter / file, partial / file)
+        finish(partial)
+        publish_folder(partial, folder)
+    except (OSError, SafetensorError) as error:  # safetensors tells of a full disk in its own way
+        raise UserError(
+            f"cannot write {folder}: {error}. Nothing was written; free some space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def saved_dtype(name: str) -> str:
+    """The dtype in which the model is saved, as in "bfloat16"."""
+    return str(AutoConfig.from_pretrained(name).dtype or torch.float32).removeprefix("torch.")
 
 
 @torch.no_grad()
 def _merge(base: PreTrainedModel, name: str, adapter: Path, what: str) -> Any:
     config, weights = read_adapter(adapter)
     head, made_for = take_head(weights), config.base_model_name_or_path
+    if difference := check_base(adapter, made_for, name):
+        _log.warning(difference)
     with warnings.catch_warnings(action="ignore"):  # about tied embeddings, for instance, which `_untie` sees to
         try:
             if head is not None and hasattr(base, "score"):

