@@ -1,5 +1,6 @@
 """The reward stage's settings."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -25,6 +26,9 @@ class RewardConfig(Settings):
     batch_size: int = Field(8, ge=1, description="labels in a step, a multiple of micro_batch")
     micro_batch: int = Field(1, ge=1, description="prompts in one forward and backward pass; the rest accumulates")
     max_length: int = Field(512, ge=8, description="tokens of prompt and response; the oldest of the prompt is cut")
+    initial: Path | None = Field(
+        None, description="a reward adapter of this base to start from, with its own head, rank and layers"
+    )
     lora_rank: int = Field(16, ge=1, description="rank of the adapter")
     lora_alpha: float = Field(32, gt=0, description="scale of the adapter, times its rank")
     lora_targets: str | tuple[str, ...] = Field(
@@ -57,4 +61,6 @@ class RewardConfig(Settings):
     def _batches_divide(self) -> Self:
         if self.batch_size % min(self.micro_batch, self.batch_size):
             raise ValueError(f"batch_size={self.batch_size} must be a multiple of micro_batch={self.micro_batch}")
+        if self.initial and self.ensemble > 1:
+            raise ValueError("members of an ensemble begin differently: leave out initial, or set ensemble to 1")
         return self

@@ -12,21 +12,23 @@ from safetensors.torch import save_file
 
 from backbone.adapter_folder import read_adapter, take_head
 from backbone.exactness import load_shared_base
-from backbone.merging import check_new, write_merged
+from backbone.loading.base_identity import published_name
+from backbone.merging import check_new, saved_dtype, write_merged
+from backbone.publishing.cards import write_merged_card
 from backbone.templates.plain_text import saved_choice
 from reward_model.chat_template import closed
-from reward_model.model_card import CARD
+from reward_model.model_card import merged_snippet
 from reward_model.reward_folder import FIGURES, check_reward_folder
-from reward_model.sequence_classification import as_classifier
+from reward_model.sequence_classification import as_classifier, decoder_path
 
 HEAD = "score.safetensors"
 
 
-def merge_reward(adapter: Path, folder: Path, model: str | None = None) -> None:
+def merge_reward(adapter: Path, folder: Path, model: str | None = None, dtype: str | None = None) -> None:
     """Write base, adapter and head as one sequence-classification model; `model` stands in for the adapter's base.
 
-    Weights get the base's own dtype. In a 16-bit one, scores move a little. Where transformers has no sequence
-    classification that gives the scores, the causal model is written, and the head in a file beside it.
+    Weights get `dtype`, or the base's own. In a 16-bit one, scores move a little (docs/commands.md). Where transformers
+    has no sequence classification that gives the scores, the causal model is written, and the head in a file beside it.
     """
     check_new(folder)
     name = check_reward_folder(adapter)
@@ -36,12 +38,16 @@ def merge_reward(adapter: Path, folder: Path, model: str | None = None) -> None:
     if classifier is not None:
         classifier.config.problem_type = "regression"  # a pipeline then gives the score itself, not its sigmoid
 
-    def add_head(merged: Path) -> None:
+    def add_head_and_card(merged: Path) -> None:
         head = take_head(read_adapter(adapter)[1])
         if classifier is None and head is not None:
             save_file({"score": head.float()}, merged / HEAD)
+        snippet = merged_snippet("path/to/this/folder", decoder_path(base) if classifier is None else None)
+        task = "text-generation" if classifier is None else "text-classification"
+        name = published_name(base.name)
+        write_merged_card(merged, adapter, name, snippet, dtype or saved_dtype(base.name), task)
 
     write_merged(
         classifier or base.base, base.name, adapter, folder, tokenizer,
-        what="reward model", beside=(FIGURES, CARD), finish=add_head,
+        what="reward model", dtype=dtype, beside=(FIGURES,), finish=add_head_and_card,
     )  # fmt: skip

@@ -3,14 +3,15 @@
 Written from the figures that training measured on held-out prompts; what was not measured is said to be so.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from backbone.loading.base_identity import note_of, provenance_of, published_name
+from backbone.publishing.cards import CARD, front_matter, model_index
 from foundation.files import write_text
 
-CARD = "README.md"
 _FIGURES = {
     "accuracy": "accuracy, a tie one half",
     "longer_wins": "baseline: the longer response wins",
@@ -31,6 +32,12 @@ _CALIBRATION = {
 _MADE_FROM = ("training_pairs", "training_ties", "training_rankings", "training_ratings", "contradictions", "cut_pairs")
 
 
+_ASK = """\
+messages = [
+    {"role": "user", "content": "How long do I boil an egg?"},
+    {"role": "assistant", "content": "Six minutes."},
+]
+inputs = tokenizer.apply_chat_template(messages, return_dict=True, return_tensors="pt")"""
 _WITH_TRL = """\
 The tokenizer in this folder ends a conversation where scores are read. That of the base may go on with a line break,
 and it is the one that TRL takes for an adapter. With TRL, name this one:
@@ -79,11 +86,30 @@ tokenizer = AutoTokenizer.from_pretrained({folder!r})
 {load}
 model = PeftModel.from_pretrained(model, {folder!r}).eval()
 
-messages = [
-    {{"role": "user", "content": "How long do I boil an egg?"}},
-    {{"role": "assistant", "content": "Six minutes."}},
-]
-inputs = tokenizer.apply_chat_template(messages, return_dict=True, return_tensors="pt")
+{_ASK}
+{score}"""
+
+
+def merged_snippet(folder: str, decoder: str | None = None) -> str:
+    """The lines that score a response with a merged reward model; for `decoder`, see `load_snippet`."""
+    if decoder is None:
+        load = f"model = AutoModelForSequenceClassification.from_pretrained({folder!r}).eval()"
+        auto, torch, score = "AutoModelForSequenceClassification", "", "print(model(**inputs).logits.item())"
+    else:
+        auto, torch = "AutoModelForCausalLM", "from safetensors.torch import load_file\n"
+        load = f"""\
+model = AutoModelForCausalLM.from_pretrained({folder!r}).eval()
+head = load_file({folder!r} + "/score.safetensors")["score"]"""
+        score = f"""\
+states = model.{decoder}(**inputs).last_hidden_state
+print((head @ states[0, -1].float()).item())"""
+    return f"""\
+{torch}from transformers import {auto}, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({folder!r})
+{load}
+
+{_ASK}
 {score}"""
 
 
@@ -97,9 +123,10 @@ def write_card(
     quantization: str | None = None,
 ) -> None:
     """Write the card of the reward model in `folder`; `simulated` of its labels are programmed. For `decoder`, see
-    `load_snippet`; `quantization` is that of the base in training.
+    `load_snippet`; `base` is what it was trained on, as transformers loads it, and `quantization` how.
     """
-    write_text(folder / CARD, model_card(base, decoder, figures, settings, simulated, quantization))
+    name, note, provenance = published_name(base), note_of(base), provenance_of(base)
+    write_text(folder / CARD, model_card(name, decoder, figures, settings, simulated, quantization, note, provenance))
 
 
 def model_card(
@@ -109,8 +136,10 @@ def model_card(
     settings: Mapping[str, Any],
     simulated: int = 0,
     quantization: str | None = None,
+    note: str = "",
+    provenance: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """The card as text."""
+    """The card as text; `note` goes on from what it was trained on, `provenance` says where that is from."""
     notice = (
         f"> **{simulated} of the labels came from simulated annotators** with a known, programmed preference. Figures "
         "drawn from them say nothing about what people prefer.\n\n"
@@ -129,21 +158,21 @@ def model_card(
     )
     made_from = {name.replace("_", " "): figures[name] for name in _MADE_FROM if figures.get(name) is not None}
     fence = "```"
+    accuracy = figures.get("accuracy")
+    measured = [("accuracy", "accuracy on held-out pairs, a tie one half", accuracy)] if accuracy is not None else []
+    head = front_matter(
+        base,
+        library_name="peft",
+        pipeline_tag="text-classification",
+        tags=["lora", "reward-model", "rlhf"],
+        **model_index("reward model", "text-classification", measured),
+    )
     return f"""\
----
-base_model: {json.dumps(base)}
-library_name: peft
-pipeline_tag: text-classification
-tags:
-- lora
-- reward-model
-- rlhf
----
-
+{head}
 # Reward model
 
 A LoRA adapter with a score head for `{_cell(base)}`. The score of a response is the head's output on the last token of
-the conversation, which is the end of the response's turn.{quantised}
+the conversation, which is the end of the response's turn.{quantised}{note}
 
 {notice}## Load it
 
@@ -176,7 +205,7 @@ which it is less reliable the further the policy has moved.
 
 | | |
 |---|---|
-{_rows(made_from)}
+{_rows({**made_from, **provenance})}
 | setting | value |
 |---|---|
 {_rows(settings)}"""

@@ -9,7 +9,9 @@ from pathlib import Path
 from peft import PeftConfig
 from safetensors import SafetensorError, safe_open
 
-from backbone.adapter_folder import CONFIG, WEIGHTS
+from backbone.adapter_folder import CONFIG
+from backbone.loading.base_identity import base_beside
+from backbone.loading.saved_weights import WEIGHTS
 from foundation.errors import UserError
 
 FIGURES = "reward.json"
@@ -18,7 +20,7 @@ WORDS = "bag_of_words.json"
 
 
 def check_reward_folder(folder: Path) -> str:
-    """Refuse what is not a trained reward model; returns the base model that it was made for."""
+    """Refuse what is not a trained reward model; returns what to load for the base that it was made for."""
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(
             f"{folder} holds no reward model: it needs {CONFIG} and {WEIGHTS}. "
@@ -43,7 +45,7 @@ def check_reward_folder(folder: Path) -> str:
         raise UserError(f"the score head in {folder} is newly initialised, not trained: every score would be zero.")
     if not config.base_model_name_or_path:
         raise UserError(f'{folder / CONFIG} does not name the model it was made for: add "base_model_name_or_path".')
-    return str(config.base_model_name_or_path)
+    return base_beside(folder, str(config.base_model_name_or_path))
 
 
 def is_reward_folder(folder: Path) -> bool:

@@ -11,9 +11,11 @@ from peft import PeftModel, TaskType
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from backbone.adapter_folder import WEIGHTS, write_weights
+from backbone.adapter_folder import write_weights
 from backbone.adapters import SharedBase
+from backbone.loading.base_identity import published_name, revision_of
 from backbone.loading.quantization import quantization_of
+from backbone.loading.saved_weights import WEIGHTS
 from foundation.errors import UserError
 from reward_model.labels.records import OVERALL
 
@@ -34,15 +36,20 @@ def head_weight(model: PeftModel) -> torch.Tensor:
     return cast(torch.Tensor, score.weight.detach().float().cpu().squeeze(0).clone())
 
 
-def save_adapter_and_heads(model: PeftModel, folder: Path, heads: dict[str, torch.Tensor], task: TaskType) -> None:
+def save_adapter_and_heads(
+    model: PeftModel, folder: Path, heads: dict[str, torch.Tensor], task: TaskType, base: str
+) -> None:
     """Adapter and overall head as PEFT has them; the heads of aspects, if there are any, in a file beside them.
 
-    `task` says which of transformers' classes the folder is for. PEFT's own loaders refuse another.
+    `task` says which of transformers' classes the folder is for. PEFT's own loaders refuse another. `base` is what the
+    adapter was trained on.
     """
-    model.peft_config["default"].task_type = task
+    config: Any = model.peft_config["default"]
+    config.task_type, config.modules_to_save = task, ["score"]  # PEFT has added the heads of every classifier
+    config.base_model_name_or_path, config.revision = published_name(base), revision_of(base)
     cast(Any, model.base_model.model).score.modules_to_save["default"].weight.data.copy_(heads[OVERALL])
     model.save_pretrained(str(folder), save_embedding_layers=False)
-    write_weights(folder, load_file(folder / WEIGHTS), quantization_of(model))
+    write_weights(folder, load_file(folder / WEIGHTS), quantization_of(model), base)
     aspects = {name: head.contiguous() for name, head in heads.items() if name != OVERALL}
     if aspects:
         save_file(aspects, folder / ASPECTS)

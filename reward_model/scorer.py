@@ -7,7 +7,7 @@ it knows neither how it was trained nor what the scores are for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, overload
@@ -38,16 +38,17 @@ class RewardScorer:
     `bag_of_words` is the baseline that was fitted on the same training pairs, `posterior` says how sure the head is;
     each is None if it was not saved. A score difference over `temperature` is the log-odds of a preference
     (`calibration.py`); scores are never divided by it. `aspects` are the heads (d,) of what annotators rated apart from
-    the whole.
+    the whole. `on_batch` is told the number of responses of each batch that is done.
     """
 
     base: SharedBase
-    name: str = ADAPTER
+    name: str | None = ADAPTER
     max_length: int | None = None
     batch_tokens: int = 2048
     bag_of_words: BagOfWords | None = None
     posterior: Laplace | None = None
     temperature: float | None = None
+    on_batch: Callable[[int], None] = lambda responses: None
     aspects: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -140,6 +141,7 @@ class RewardScorer:
                 states = self.base.hidden_states(ids.to(device), mask.to(device))
                 last = states[torch.arange(len(batch), device=device), mask.sum(1).to(device) - 1]
                 found[batch] = last.float().cpu()
+                self.on_batch(len(batch))
         return found
 
     @torch.no_grad()
@@ -153,6 +155,7 @@ class RewardScorer:
             for rows in by_prompt(prompts, responses, max(1, self.batch_tokens // longest)):
                 states = last_states(self.base, [prompts[i] for i in rows], [responses[i] for i in rows])
                 found[rows] = states.float().cpu()
+                self.on_batch(len(rows))
         return found
 
     @property
@@ -163,6 +166,7 @@ class RewardScorer:
     @property
     def head(self) -> torch.Tensor:
         """The head's weights: (d,), float32 on the CPU."""
+        assert self.name is not None
         return self.base.heads[self.name].weight.detach().float().cpu().squeeze(0)
 
     def scores(self, features: torch.Tensor) -> torch.Tensor:

@@ -5,7 +5,7 @@ uncertainty is worth, and where it is right (`breakdown.py`). Nothing is trained
 pairs are held out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ from reward_model.evaluation.calibration import (
     reliability,
 )
 from reward_model.evaluation.older_model import against
-from reward_model.evaluation.score_differences import Measured, decided, measure, score_differences
+from reward_model.evaluation.score_differences import Measured, decided, measure
 from reward_model.labels.records import Pair, Row
 from reward_model.scorer import RewardScorer
 from reward_model.uncertainty import preference_probability
+
+Differences = Callable[[Sequence[Pair]], np.ndarray]
+"""What a reward model says of pairs: score of chosen less score of rejected (pairs,)."""
 
 _DRAWS = 500  # heads
 _FIFTHS = 5
@@ -37,13 +40,13 @@ _ROUNDING = 1e-6
 
 
 def evaluate_reward(
-    reward: RewardScorer | Path | str, rows: Sequence[Row], older: RewardScorer | None = None
+    reward: RewardScorer | Path | str, rows: Sequence[Row], other: Differences | None = None
 ) -> dict[str, Any]:
     """Figures of a reward model (or the folder of one) on `rows`: all that docs/metrics.md lists.
 
     A tie of the model counts one half everywhere; rows that people found equal say nothing and are left out. The bag
     of words is the one saved beside the reward model at training; without one, it is fitted on `rows` by
-    cross-validation over prompts. With an `older` reward model, the figures have `against`: what has changed since.
+    cross-validation over prompts. Beside an `other` reward model, the figures have `against`: what is different.
     """
     rows, pairs = decided(rows)
     scorer = reward if isinstance(reward, RewardScorer) else RewardScorer.load(Path(reward))
@@ -54,8 +57,8 @@ def evaluate_reward(
     if scorer.temperature is not None:
         found["ece_as_saved"] = calibration_error(differences / scorer.temperature)
     found |= breakdown(rows, pairs, differences)
-    if older is not None:
-        found["against"] = against(differences, score_differences(older, pairs), prompts)
+    if other is not None:
+        found["against"] = against(differences, other(pairs), prompts)
     return found | reliabilities(pairs, differences)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from backbone.loading.base_identity import published_name
+from backbone.loading.model_name import resolve_model
 from backbone.loading.settings import Quantization
 from foundation.intervals import paired_interval
 from reward_model.evaluation.accuracy import credit
@@ -15,7 +17,7 @@ from reward_model.scorer import RewardScorer
 
 def older_scorer(scorer: RewardScorer, folder: Path, quantization: Quantization | None = None) -> RewardScorer:
     """The reward model of another folder, on the same base in memory if it was made for it."""
-    same = check_reward_folder(folder) == scorer.base.name
+    same = published_name(resolve_model(check_reward_folder(folder))) == published_name(scorer.base.name)
     return RewardScorer.load(
         folder,
         scorer.base if same else None,

@@ -41,6 +41,10 @@ class Kind(Settings, ABC):
     def make(self, given: Given) -> Reward:
         """The reward function with these parameters."""
 
+    def columns(self) -> Sequence[str]:
+        """The further fields of a row without which it has no value."""
+        return ()
+
     def reads(self) -> Mapping[str, Sequence[Path]]:
         """The files that its values depend on, by the parameter that names them; what is not there is left out."""
         return {}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reward_model.labels.encoding import PAIR, RANKING, RATING
 from reward_model.training.batch_layouts import Layout, lay_out, padded
+from reward_model.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -19,16 +20,21 @@ class LabelCollator:
     `input_ids` (rows, length) and how they are laid out: see `batch_layouts.lay_out`. `group` (responses,): of which
     sequence a response is; `log_length` (responses,): of its tokens. Then the labels: `pairs` (n, 2), places among the
     responses, with `pair_values` (n, 3), p_chosen, p_tie, margin; `rankings` and `ranks` (n, k); `rated`, `ratings`,
-    `raters` (n,); each kind with `KIND_weights`, `KIND_heads` (n,).
+    `raters` (n,); each kind with `KIND_weights`, `KIND_heads` (n,). `mine` (sequences of the whole batch,): which of
+    them are here, where several processes share it; none if the one that is here counts for nothing.
     """
 
     pad_id: int
     layout: Layout = "rows"
+    processes: Processes = field(default_factory=Processes)
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Build the batch."""
+        mine = self.processes.share(examples)
+        whole, examples = len(examples), [examples[place] for place in mine or [0]]
         responses = [(number, ids) for number, example in enumerate(examples) for ids in example["response_ids"]]
         return {
+            "mine": torch.zeros(whole, dtype=torch.bool).index_fill(0, torch.tensor(mine, dtype=torch.long), True),
             **lay_out(examples, self.layout, self.pad_id),
             "group": torch.tensor([number for number, _ in responses]),
             "log_length": torch.tensor([math.log(len(ids)) for _, ids in responses]),

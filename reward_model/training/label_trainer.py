@@ -17,6 +17,8 @@ from reward_model.labels.label_model import LabelModel
 from reward_model.labels.records import Row
 from reward_model.training.batch_layouts import last_states_of
 from reward_model.training.checkpoints import not_finite
+from reward_model.training.early_stopping import trained_weights
+from reward_model.training.processes import Processes
 
 
 class LabelTrainer(RewardTrainer):
@@ -25,14 +27,17 @@ class LabelTrainer(RewardTrainer):
     The model is that of `base`, a causal one with a score head, which reads its final states.
     """
 
-    def __init__(self, base: SharedBase, **kwargs: Any) -> None:
+    def __init__(self, base: SharedBase, processes: Processes, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.base = base
+        self.base, self.processes = base, processes
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Negative log-likelihood of the labels and, in training, centring: in nats a sequence."""
+        """Negative log-likelihood of the labels and, in training, centring: in nats a sequence.
+
+        In training it is this process's part of it, in evaluation that of all.
+        """
         whole = self.accelerator.unwrap_model(model)
         head = whole.base_model.model.score.modules_to_save["default"]
         labels = cast(LabelModel, whole.label_model)
@@ -46,20 +51,33 @@ class LabelTrainer(RewardTrainer):
                 groups = int(inputs["group"].max()) + 1
                 centre = sum(centring(column, inputs["group"], groups) for column in scores.unbind(1))
                 loss = loss + coefficient * centre
+            loss = loss * inputs["mine"].float().mean()
         if not torch.isfinite(loss):
             raise not_finite("the loss", self.state.global_step + 1)
         self._remember(scores.detach(), inputs, "train" if model.training else "eval")
+        if not model.training:
+            loss = self.processes.total(loss.detach()[None])[0]
         return (loss, {"scores": scores}) if return_outputs else loss
 
     def _remember(self, scores: Tensor, inputs: Any, mode: str) -> None:
         """Figures for the log, by the names that TRL gives them."""
-        if "pairs" in inputs:
+        margins = scores.new_zeros(0)
+        if "pairs" in inputs and inputs["mine"].any():
             first, second = (scores[one, inputs["pair_heads"]] for one in inputs["pairs"].unbind(1))
             sign = torch.sign(inputs["pair_values"][:, 0] - 0.5)
-            if sign.any():
-                margins = (sign * (first - second))[sign != 0]
-                self._metrics[mode]["accuracy"].append((margins > 0).float().mean().item())
-                self._metrics[mode]["margin"].append(margins.mean().item())
+            margins = (sign * (first - second))[sign != 0]
+        sums = torch.stack([(margins > 0).float().sum(), margins.sum(), margins.new_tensor(len(margins))])
+        right, margin, count = self.processes.total(sums).tolist()
+        if count:
+            self._metrics[mode]["accuracy"].append(right / count)
+            self._metrics[mode]["margin"].append(margin / count)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """The loss of a batch; its gradients are added up over processes when the step's last one is done."""
+        loss = cast(Tensor, super().training_step(model, inputs, num_items_in_batch))  # type: ignore[no-untyped-call]
+        if self.accelerator.sync_gradients:
+            self.processes.add_gradients(trained_weights(model).values())
+        return self.processes.total(loss[None])[0].to(loss)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Checkpoints need no card."""

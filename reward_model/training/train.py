@@ -32,12 +32,15 @@ from backbone.training.evaluation_mode import evaluation_mode
 from backbone.training.quiet_libraries import quiet
 from backbone.training.whole_checkpoints import last_whole_checkpoint
 from foundation.errors import UserError
-from foundation.files import content_id, write_json
+from foundation.files import content_id, sha256_of, write_json
 from reward_model.bag_of_words import BagOfWords
 from reward_model.chat_template import closed
 from reward_model.config import RewardConfig
 from reward_model.evaluation.evaluate import held_out_figures, reliabilities
+from reward_model.evaluation.gate import frozen_differences, gate, of_first_prompts
+from reward_model.evaluation.learning_curve import LearningCurve, half_labels
 from reward_model.evaluation.score_differences import measure
+from reward_model.held_out_judge import fit_held_out_judge
 from reward_model.labels.encoding import LabelEncoding
 from reward_model.labels.label_model import LabelModel
 from reward_model.labels.records import OVERALL, Row
@@ -51,13 +54,16 @@ from reward_model.training.batch_layouts import best_layout
 from reward_model.training.checkpoints import CompleteCheckpoints, SameOrder, prepare_checkpoints
 from reward_model.training.collator import LabelCollator
 from reward_model.training.early_stopping import KeepBest
+from reward_model.training.initial import InitialReward
 from reward_model.training.label_trainer import LabelTrainer, ReportSteps
 from reward_model.training.length_effect import debiased_length_effect
 from reward_model.training.posterior import fit_posterior
+from reward_model.training.processes import Processes
 from reward_model.training.sequences import to_sequences
 from reward_model.training.trl_arguments import trl_arguments
 
 CHECKPOINTS = "checkpoints"
+_MOST = 400  # held-out pairs, and others, of which the frozen base's states are computed
 
 
 def train_reward(
@@ -80,18 +86,29 @@ def train_reward(
     the same call then resumes from the last whole one. `held_out` rows replace the split by prompt. `on_step` is told
     `step`, `steps` and `loss`. `UserError` if there is nothing to learn from or to measure on, or if the loss is not a
     number.
+
+    Several processes of one launcher train together (`processes.py`); what follows is the main one's, and the others
+    return no figures.
     """
+    processes = Processes.launched()
+    if processes.device is not None and device == "auto":
+        device = str(processes.device)
     began = time.monotonic()
     labels = select(config, rows, seed, held_out)
+    initial = InitialReward.read(config.initial) if config.initial else None
     base = load_shared_base(model, dtype, device, template, quantization)
     longest = min(config.max_length, base.renderer.max_length)
     computed = (str(base.base.dtype), quantization)
     basis = content_id(
-        config.model_dump(), base.name, template, seed, computed, [repr(label) for label in labels.train]
-    )
-    prepare_checkpoints(folder / CHECKPOINTS, basis)
-    with quiet():
-        fitted = _fit(config, base, longest, labels, folder, seed, on_step)
+        config.model_dump(mode="json"), initial and sha256_of(initial.folder), base.name, template, seed, computed,
+        [repr(label) for label in labels.train],
+    )  # fmt: skip
+    if processes.is_main:
+        prepare_checkpoints(folder / CHECKPOINTS, basis)
+    with quiet(), processes.each_alone():
+        fitted = _fit(config, base, longest, labels, folder, seed, on_step, processes, initial)
+    if not processes.is_main:
+        return {}
     closed(base.tokenizer).save_pretrained(folder)
     name, trained_in = base.name, str(base.base.dtype).removeprefix("torch.")
     del base
@@ -102,13 +119,20 @@ def train_reward(
     gc.collect()  # the trainer and its model refer to each other: without, two bases are in memory from here on
     scorer = RewardScorer.load(folder, dtype=dtype, device=device, quantization=quantization)
     scorer = replace(scorer, max_length=longest)
+    asked = {(pair.prompt_key, text) for pair in labels.pairs for text in pair.responses}
+    scorer = replace(scorer, on_batch=_measuring(on_step, len(asked) + 2 * len(labels.test)))
     posterior = fit_posterior(scorer, labels.pairs)
     posterior.save(folder)
     scorer = replace(scorer, posterior=posterior)
     uncertainty_seconds = time.monotonic() - began - seconds
     measured = measure(scorer, labels.test)
+    judging, learned = (of_first_prompts(pairs, _MOST) for pairs in (labels.test, labels.pairs))
+    frozen = frozen_differences(scorer.base, [*judging, *learned], longest)
+    halves = half_labels(frozen, [pair.prompt_key for pair in (*judging, *learned)])
     result = {
         **held_out_figures(scorer, labels.test, measured, words),
+        **gate(scorer.base, longest, labels.pairs, labels.test, measured.differences, words),
+        **fit_held_out_judge(judging, learned, frozen, folder),
         **labels.counts(),
         "cut_pairs": fitted.cut,
         "margins": any(pair.margin for pair in labels.pairs),
@@ -117,10 +141,15 @@ def train_reward(
         "seconds": round(seconds, 1),
         "uncertainty_seconds": round(uncertainty_seconds, 1),
     }
+    if halves:
+        halves["pairs"] = len(labels.pairs)
+        curve = LearningCurve.of_model(halves["half"], result["accuracy"], result["n"], halves["pairs"])
+        result["doubled"] = [round(each, 4) for each in curve.accuracy(2 * halves["pairs"])]
     write_json(
         folder / FIGURES,
         {**result, "max_length": longest, "dtype": trained_in, "quantization": quantization, "seed": seed,
          "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
+         "learning_curve": halves,
          **reliabilities(labels.test, measured.differences), "log": fitted.log},
     )  # fmt: skip
     simulated = sum(bool(row.get("simulated")) for row in rows)
@@ -128,6 +157,18 @@ def train_reward(
     write_card(folder, name, fitted.decoder, result, settings, simulated, quantization)
     shutil.rmtree(folder / CHECKPOINTS)
     return result
+
+
+def _measuring(on_step: Callable[[Row], None], responses: int) -> Callable[[int], None]:
+    """Tell how many of the responses have been scored by the trained model: minutes, with many labels."""
+    done = 0
+
+    def on_batch(count: int) -> None:
+        nonlocal done
+        done = min(done + count, responses)
+        on_step({"phase": "measure", "step": done, "steps": responses})
+
+    return on_batch
 
 
 @dataclass(frozen=True)
@@ -154,8 +195,14 @@ def _fit(
     folder: Path,
     seed: int,
     on_step: Callable[[Row], None],
+    processes: Processes,
+    initial: InitialReward | None,
 ) -> _Fitted:
     """Train from the last whole checkpoint on, and write the adapter."""
+    if processes.is_main:
+        last_whole_checkpoint(folder / CHECKPOINTS)  # removes what is not whole
+    processes.wait()
+    before = last_whole_checkpoint(folder / CHECKPOINTS, remove_partial=False)
     renderer = base.renderer
     encoding = LabelEncoding.of([*labels.train, *labels.validation])
     data = to_sequences(labels.train, encoding, renderer, longest)
@@ -167,17 +214,21 @@ def _fit(
     add_score_head(base)
     plain = base.base
     plain.set_output_embeddings(None)  # type: ignore[no-untyped-call]  # unused here, and gigabytes in a large model
-    lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
+    lora = initial.lora if initial else lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
     try:
-        resolve_targets(plain, lora)
+        if not initial:
+            resolve_targets(plain, lora)
         model = get_peft_model(plain, lora)  # adapters and head in float32, whatever the base is in
     except ValueError as error:
         raise UserError(f"cannot put the reward adapter on {base.name}: {str(error).splitlines()[0]}") from error
     fuse_lora(model)
     label_model = LabelModel(encoding, labels.train, base.hidden_size, effect).to(base.device)
     model.label_model = label_model
-    arguments = trl_arguments(config, data, plain.dtype, base.device, folder / CHECKPOINTS, seed)
+    if initial:
+        initial.put_on(model, base)
+        initial.put_aspects(label_model, base.hidden_size)
+    arguments = trl_arguments(config, data, plain.dtype, base.device, folder / CHECKPOINTS, seed, processes)
     best = None
     if config.patience is not None:
         per_epoch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
@@ -186,18 +237,18 @@ def _fit(
     keep = CompleteCheckpoints(model, best)
     trainer = LabelTrainer(
         base,
+        processes,
         model=model,
         args=arguments,
         train_dataset=data.dataset,
         eval_dataset=to_sequences(labels.validation, encoding, renderer, longest).dataset if best else None,
         processing_class=renderer.tokenizer,
-        data_collator=LabelCollator(renderer.pad_id, layout),
+        data_collator=LabelCollator(renderer.pad_id, layout, processes),
         callbacks=[ReportSteps(on_step), SameOrder(), *([best] if best else []), keep],
     )
     trainer.remove_callback(PrinterCallback)
     # Autocast brings inputs and float32 adapters to the base's dtype; PEFT's own cast would widen every input first.
     narrow = disable_input_dtype_casting(model) if plain.dtype != torch.float32 else contextlib.nullcontext()
-    before = last_whole_checkpoint(folder / CHECKPOINTS)
     if before:
         keep.restore(before)
     # For as long as training lasts: where activations are recomputed, attention runs in the backward pass as well.
@@ -207,7 +258,8 @@ def _fit(
     if best:
         best.put_back()
     heads = label_model.heads(head_weight(model))
-    save_adapter_and_heads(model, folder, heads, TaskType.SEQ_CLS if standard else TaskType.CAUSAL_LM)
+    if processes.is_main:
+        save_adapter_and_heads(model, folder, heads, TaskType.SEQ_CLS if standard else TaskType.CAUSAL_LM, base.name)
     kept = ("step", "loss", "accuracy", "margin", "learning_rate", "grad_norm")
     steps = trainer.state.global_step
     return _Fitted(

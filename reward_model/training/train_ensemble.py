@@ -16,6 +16,7 @@ from reward_model.labels.records import Row
 from reward_model.labels.selection import select
 from reward_model.labels.splits import split_by_prompt
 from reward_model.reward_folder import FIGURES
+from reward_model.training.processes import Processes
 from reward_model.training.train import train_reward
 
 
@@ -47,14 +48,20 @@ def train_ensemble(
     measured_on = select(alone, rows, seed).test
     train, test = split_by_prompt(rows, config.held_out, seed)  # the same for all, whatever their own seeds
     basis = content_id(config.model_dump(mode="json"), model, template, seed, [dict(row) for row in rows])
-    if not (folder / FILE).is_file() or read_json(folder / FILE).get("basis") != basis:
+    processes = Processes.launched()
+    if processes.is_main and (not (folder / FILE).is_file() or read_json(folder / FILE).get("basis") != basis):
         write_json(folder / FILE, {"basis": basis, "finished": 0})
+    processes.wait()
+    finished = read_json(folder / FILE)["finished"]
     figures: list[dict[str, Any]] = []
     for number in range(count):
         path = member_folder(folder, number)
-        if number >= read_json(folder / FILE)["finished"]:
+        if number >= finished:
 
             def shown(row: Mapping[str, Any], before: int = number) -> None:
+                if "phase" in row:
+                    on_step({**row, "phase": f"{row['phase']} {before + 1}"})
+                    return
                 on_step({**row, "step": row["step"] + before * row["steps"], "steps": count * row["steps"]})
 
             train_reward(
@@ -62,8 +69,12 @@ def train_ensemble(
                 quantization=quantization,
                 held_out=test, on_step=shown,
             )  # fmt: skip
-            write_json(folder / FILE, {"basis": basis, "finished": number + 1})
-        figures.append(read_json(path / FIGURES))
+            if processes.is_main:
+                write_json(folder / FILE, {"basis": basis, "finished": number + 1})
+        if processes.is_main:
+            figures.append(read_json(path / FIGURES))
+    if not processes.is_main:
+        return {}
     found = joint_figures(load_members(folder, count, None, dtype, device, quantization), measured_on)
     write_json(folder / FILE, {"basis": basis, "finished": count, "centres": found["centres"]})
     result = {

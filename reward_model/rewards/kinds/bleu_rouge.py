@@ -5,6 +5,7 @@ library's command line prints. Which tokenizer is used depends on the references
 choose how it is measured.
 """
 
+from abc import ABC
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -32,7 +33,15 @@ def against_references(
     return [value(text_of(completion), texts) for completion, texts in zip(completions, several, strict=True)]
 
 
-class Bleu(Kind):
+class Reference(Kind, ABC):
+    """A reward that compares with the texts in the column `references`."""
+
+    def columns(self) -> Sequence[str]:
+        """See `Kind`."""
+        return ("references",)
+
+
+class Bleu(Reference):
     """Sentence BLEU (Papineni et al. 2002) against all references at once, its orders up to the response's length."""
 
     smoothing: Literal["exp", "floor", "add-k", "none"] = Field(
@@ -67,7 +76,7 @@ class Bleu(Kind):
         return partial(against_references, "bleu", value)
 
 
-class Chrf(Kind):
+class Chrf(Reference):
     """Character n-gram F-score (Popovic 2015), the best of the references; word_order 2 is chrF++ (Popovic 2017)."""
 
     char_order: int = Field(6, ge=1, description="longest character n-grams")
@@ -87,7 +96,7 @@ class Chrf(Kind):
         return partial(against_references, "chrf", value)
 
 
-class Rouge(Kind):
+class Rouge(Reference):
     """ROUGE (Lin 2004), the reference with the best F-measure counting."""
 
     variant: Literal["rouge1", "rouge2", "rougeL"] = Field(

@@ -18,6 +18,10 @@ class Keywords(Kind):
     words: tuple[str, ...] = Field((), description="the keywords; none: each row's own, in its column `keywords`")
     count: Literal["share", "any", "all"] = Field("share", description="share of them, or 1 where any or all are there")
 
+    def columns(self) -> Sequence[str]:
+        """See `Kind`."""
+        return () if self.words else ("keywords",)
+
     def make(self, given: Given) -> Reward:
         """See `Kind`."""
 

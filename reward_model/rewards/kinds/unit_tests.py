@@ -34,6 +34,10 @@ class PassedTests(Kind):
             raise ValueError("it runs code that a model wrote. If that is meant, say `enabled: true`")
         return self
 
+    def columns(self) -> Sequence[str]:
+        """See `Kind`."""
+        return () if self.tests else ("tests",)
+
     def make(self, given: Given) -> Reward:
         """See `Kind`."""
         limits = Limits(self.seconds, self.memory_mb, self.file_mb, self.processes)
