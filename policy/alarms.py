@@ -1,7 +1,7 @@
 """Alarms for reward hacking: they compare recent rows of a training log with its first ones.
 
-They see nothing but the log, so they can be recomputed from it. They warn and never act; docs/metrics.md says what to
-do about each one.
+They see nothing but the log, so they can be recomputed from it. They warn; those of `policy.stop_on` end the training
+as well. docs/metrics.md says what to do about each one.
 """
 
 import math
@@ -15,6 +15,8 @@ from foundation.settings import Settings
 
 Row = Mapping[str, Any]
 _STEPS, _RESPONSES = 5, 160
+JUDGE = "judge"
+"""Not an alarm, but stops a training like one: the held-out judge found the policy worse than it had been."""
 
 
 class AlarmConfig(Settings):
@@ -26,10 +28,14 @@ class AlarmConfig(Settings):
         description="steps that the later ones are compared with; null: five, or as many as have 160 responses",
     )
     window: int | None = Field(None, ge=1, description="steps over which recent figures are averaged; null: likewise")
-    length: float | None = Field(1.5, gt=1, description="responses this many times as long as at first, or as short")
+    length: float | None = Field(
+        1.6,
+        gt=1,
+        description="responses this many times as long as the base's, or as short; if that is unknown, as at first",
+    )
     repetition: float | None = Field(0.1, gt=0, le=1, description="rise of the share of repeated 4-grams in responses")
     disagreement: float | None = Field(1.5, gt=1, description="growth, as a factor, of the scores' own uncertainty")
-    kl: float | None = Field(20.0, gt=0, description="budget: KL from the base, nats per response")
+    kl: float | None = Field(10.0, gt=0, description="budget: KL from the base, nats per response")
     entropy: float | None = Field(0.3, gt=0, lt=1, description="share of the first steps' entropy that is left")
     saturation: float | None = Field(
         0.1, gt=0, lt=1, description="share of the first steps' spread of scores that is left"
@@ -131,8 +137,10 @@ class Alarms:
         """The alarms that are on after this step, in the order of `RULES`."""
         found = []
         for name, rule in RULES.items():
-            limit = getattr(self._config, name)
+            limit, against, text = getattr(self._config, name), None, rule.text
             figure = reward_std(row) if name == "disagreement" else row.get(rule.figure)
+            if name == "length" and (ratio := row.get("length_ratio")) is not None:
+                figure, against, text = ratio, 1.0, text.replace("as at first", "as the base's")
             if limit is None or figure is None or not math.isfinite(figure):
                 continue
             first, recent = self._first.setdefault(name, []), self._recent.setdefault(name, [])
@@ -140,9 +148,9 @@ class Alarms:
                 first.append(float(figure))
             recent.append(float(figure))
             del recent[: -steps_of(self._config.window, row)]
-            value = rule.value(_mean(recent), _mean(first))
+            value = rule.value(_mean(recent), _mean(first) if against is None else against)
             if rule.beyond(value, limit):
-                found.append(Alarm(name, value, limit, rule.text.format(value=value, limit=limit)))
+                found.append(Alarm(name, value, limit, text.format(value=value, limit=limit)))
         return found
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from foundation.errors import UserError
 from foundation.settings import Settings
-from policy.alarms import AlarmConfig
+from policy.alarms import JUDGE, RULES, AlarmConfig
 from policy.algorithms.kl import KLEstimator, KLPlace
 from policy.algorithms.losses import Aggregation
 from policy.algorithms.registry import ALGORITHMS, Algorithm
@@ -29,7 +29,7 @@ class PolicyConfig(Settings):
     baseline: Literal["none", "mean", "value"] = Field(
         "mean", description="of reinforce: nothing, the mean reward so far, or a value network"
     )
-    steps: int = Field(100, ge=1, description="batches of responses to learn from")
+    steps: int = Field(40, ge=1, description="batches of responses to learn from")
     prompts_per_step: int = Field(8, ge=1, description="different prompts in a step, over all processes")
     group: int = Field(4, ge=1, description="responses sampled for each prompt")
     epochs: int = Field(1, ge=1, description="passes over a step's responses")
@@ -40,21 +40,22 @@ class PolicyConfig(Settings):
         None, description='of engine=trl, what samples: "colocate", or the URL of a server; null: transformers'
     )
     stop: tuple[str, ...] = Field((), description="texts that end a response, besides the model's own end of turn")
-    kl_coefficient: float = Field(0.05, ge=0, description="beta: what a nat of KL to the base costs in reward")
+    kl_coefficient: float = Field(
+        0.05, ge=0, description="beta: what a nat of KL to the base costs in reward, if it is fixed; 0: nothing, ever"
+    )
     kl_in: KLPlace | None = Field(None, description="reward or loss; null: the algorithm's own")
     kl_estimator: KLEstimator | None = Field(
         None, description="k1, k2 or k3 (Schulman 2020); null: k1 in the reward, k2 in the loss"
     )
     kl_target: float | None = Field(
-        None, gt=0, description="nats per response at which an adaptive coefficient holds the KL; null: it is fixed"
-    )
-    kl_horizon: float | None = Field(
-        None,
-        gt=0,
-        description="responses in which an adaptive coefficient can change by a fifth; null: ten steps",
+        3.0, gt=0, description="nats per response at which an adaptive coefficient holds the KL; null: it is fixed"
     )
     missing_eos_penalty: float = Field(1.0, ge=0, description="taken off the reward of a response that did not end")
     length_penalty: float = Field(0.0, description="taken off the reward for each token of a response")
+    length_control: Literal["none", "band"] = Field(
+        "band",
+        description="band: towards a reward model, a price per token keeps the mean length near the base's; or none",
+    )
     normalise_rewards: bool = Field(False, description="scores less their mean so far, in standard deviations")
     score_clip: float | None = Field(None, gt=0, description="scores are clipped to plus or minus this")
     discount: float = Field(1.0, ge=0, le=1, description="of later tokens' rewards (not of rloo, grpo and dr_grpo)")
@@ -98,6 +99,14 @@ class PolicyConfig(Settings):
     checkpoint_every: int = Field(10, ge=1, description="steps between checkpoints")
     tracker: Literal["none", "trackio", "wandb", "tensorboard"] = Field("none", description="where metrics go as well")
     alarms: AlarmConfig = AlarmConfig()
+    stop_on: tuple[str, ...] = Field(
+        ("kl", "length", JUDGE),
+        description="alarms that end the training, which then keeps the checkpoint before them; judge: the held-out "
+        "judge of the reward model (docs/metrics.md) likes the responses less than those of an earlier checkpoint",
+    )
+    accept_weak_reward: bool = Field(
+        False, description="tune towards a reward model even if it knows no more than length and words"
+    )
 
     @field_validator("stop")
     @classmethod
@@ -105,6 +114,13 @@ class PolicyConfig(Settings):
         if "" in stop:
             raise ValueError("an empty text would end every response at once: leave it out")
         return stop
+
+    @field_validator("stop_on")
+    @classmethod
+    def _check_stop_on(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(names) - {*RULES, JUDGE}):
+            raise ValueError(f"there is no alarm {unknown[0]!r}; known are {', '.join([*RULES, JUDGE])}")
+        return names
 
     @field_validator("algorithm")
     @classmethod
@@ -174,9 +190,4 @@ def _mistakes(config: PolicyConfig, prompts: int, processes: int) -> Iterator[st
         yield (
             "policy.value_clip limits gradient steps; policy.value_network=head takes none, it is fitted by "
             "least squares. Use policy.value_network=adapter, or leave policy.value_clip out."
-        )
-    if config.kl_target is not None and not config.kl_coefficient:
-        yield (
-            "policy.kl_target adapts policy.kl_coefficient by factors, and it is 0. Give it a value to begin with, "
-            "such as 0.05."
         )

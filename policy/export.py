@@ -5,28 +5,52 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from backbone.adapter_folder import CONFIG, WEIGHTS, read_adapter
+from backbone.adapter_folder import CONFIG, read_adapter
+from backbone.loading.base_identity import base_beside, published_name
 from backbone.loading.model_name import resolve_model
 from backbone.loading.models import load_base, load_tokenizer
-from backbone.merging import check_new, write_merged
-from backbone.templates.plain_text import saved_choice
+from backbone.loading.saved_weights import WEIGHTS
+from backbone.merging import check_new, saved_dtype, write_merged
+from backbone.publishing.cards import CARD, write_merged_card
+from backbone.templates.plain_text import is_plain, saved_choice
+from foundation.files import read_json, write_json
+from policy.model_card import merged_snippet
 
-CARD = "README.md"
+LINEAGE = "lineage.json"
 
 
-def export_adapter(adapter: Path, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str) -> None:
-    """Write weights, configuration, tokenizer, chat template and model card to `folder`."""
+def export_adapter(
+    adapter: Path, tokenizer: PreTrainedTokenizerBase, folder: Path, card: str, base: str | None = None
+) -> None:
+    """Write weights, configuration, tokenizer, chat template and model card to `folder`.
+
+    The configuration names `base` where it is given, else the base that `adapter` names.
+    """
     read_adapter(adapter)
-    for name in (WEIGHTS, CONFIG):
-        shutil.copyfile(adapter / name, folder / name)
+    shutil.copyfile(adapter / WEIGHTS, folder / WEIGHTS)
+    settings = read_json(adapter / CONFIG)
+    write_json(folder / CONFIG, settings | ({"base_model_name_or_path": base} if base else {}))
     tokenizer.save_pretrained(folder)
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
-def merge(adapter: Path, folder: Path, model: str | None = None) -> None:
-    """Write base and adapter as one model, in the base's dtype; `model` stands in for the adapter's base."""
+def merge(
+    adapter: Path, folder: Path, model: str | None = None, dtype: str | None = None, base: str | None = None
+) -> None:
+    """Write base and adapter as one model with a card of its own.
+
+    `model` stands in for the adapter's base, `dtype` for that of the base; the card calls it `base`, or by its name.
+    """
     check_new(folder)
     config, _ = read_adapter(adapter)
-    name = resolve_model(model or str(config.base_model_name_or_path))
-    base = load_base(name, dtype="float32", device="cpu")
-    write_merged(base, name, adapter, folder, load_tokenizer(name, saved_choice(adapter)))
+    name = resolve_model(model or base_beside(adapter, str(config.base_model_name_or_path)))
+    whole = load_base(name, dtype="float32", device="cpu")
+    tokenizer = load_tokenizer(name, saved_choice(adapter))
+
+    def add_card(merged: Path) -> None:
+        snippet = merged_snippet("path/to/this/folder", plain=is_plain(tokenizer))
+        write_merged_card(
+            merged, adapter, base or published_name(name), snippet, dtype or saved_dtype(name), "text-generation"
+        )
+
+    write_merged(whole, name, adapter, folder, tokenizer, dtype=dtype, beside=(LINEAGE,), finish=add_card)

@@ -1,8 +1,9 @@
 """The model card of an exported policy, and the lines that load it: texts, which need no torch."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from backbone.publishing.cards import front_matter, model_index
 
 _ASK_CHAT = """\
 messages = [{"role": "user", "content": "How do I boil an egg?"}]
@@ -10,6 +11,10 @@ ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return
 _ASK_PLAIN = """\
 # It holds no conversation: give it the beginning of a text, and it goes on from there.
 ids = tokenizer("Once upon a time", return_tensors="pt")"""
+
+IN_THIS_FOLDER = "In this folder:\n\n"
+
+_ANSWER = 'print(tokenizer.decode(model.generate(**ids, max_new_tokens=96)[0, ids["input_ids"].shape[1] :]))'
 
 
 def load_snippet(model: str, adapter: str, plain: bool = False) -> str:
@@ -24,13 +29,25 @@ model = PeftModel.from_pretrained(model, {adapter!r})
 tokenizer = AutoTokenizer.from_pretrained({adapter!r})
 
 {ask}
-print(tokenizer.decode(model.generate(**ids, max_new_tokens=96)[0, ids["input_ids"].shape[1] :]))"""
+{_ANSWER}"""
+
+
+def merged_snippet(model: str, plain: bool = False) -> str:
+    """The lines that load a merged model and prompt it, as `load_snippet` does."""
+    return f"""\
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained({model!r})
+tokenizer = AutoTokenizer.from_pretrained({model!r})
+
+{_ASK_PLAIN if plain else _ASK_CHAT}
+{_ANSWER}"""
 
 
 def model_card(
     *,
     base: str,
-    license: str,
+    license: str | None,
     snippet: str,
     how: str = "by policy gradients towards a reward model of pairwise judgements",
     labels: Mapping[str, Any],
@@ -38,11 +55,15 @@ def model_card(
     reward: Mapping[str, Any],
     settings: Mapping[str, Any],
     provenance: Mapping[str, str],
+    verdict: Mapping[str, Any] | None = None,
     told: Sequence[str] = (),
+    note: str = "",
 ) -> str:
     """The card in the hub's format: what it is, what it was made from, how it compares, how to load it.
 
-    `told` are sentences that must be read before the figures.
+    The `verdict` of those who compared it blind comes first, or that there is none; `told` are further sentences that
+    must be read before the figures. `note` goes on from what it was tuned on. `snippet` loads the adapter from the
+    folder in which it is run.
     """
     simulated = int(labels["simulated_judgements"])
     people = int(labels["judgements"]) - simulated
@@ -61,23 +82,22 @@ def model_card(
     rows = "".join(f"| {name} | {_cell(value)} |\n" for name, value in settings.items())
     traced = "".join(f"| {name} | `{_cell(value)}` |\n" for name, value in provenance.items())
     fence, blank = "```", "\n\n"
+    index = model_index("policy adapter", "text-generation", _metrics(verdict, evaluation))
+    licensed = {"license": license} if license else {}
+    head = front_matter(
+        base, library_name="peft", **licensed, pipeline_tag="text-generation", tags=["lora", "rlhf"], **index
+    )
     return f"""\
----
-base_model: {json.dumps(base)}
-library_name: peft
-license: {json.dumps(license)}
-tags:
-- lora
-- rlhf
----
-
+{head}
 # Policy adapter
 
-A LoRA adapter for `{base}`, tuned {how}.
+A LoRA adapter for `{_cell(base)}`, tuned {how}.{note}
+
+> {_verdict_line(verdict)}
 
 {notice}{"".join(f"> **{sentence}**{blank}" for sentence in told)}## Load it
 
-{fence}python
+{IN_THIS_FOLDER}{fence}python
 {snippet}
 {fence}
 
@@ -85,9 +105,10 @@ A LoRA adapter for `{base}`, tuned {how}.
 
 | figure | value |
 |---|---|
-{rates}| KL to the base, nats per response | {_cell(evaluation.get("mean_kl"))} |
+| KL to the base, nats per response | {_cell(evaluation.get("mean_kl"))}{_target(settings)} |
+| length in words, as a ratio to the base's | {_cell(words_ratio(evaluation) if "sampled" in evaluation else None)} |
 | distinct-2, as a ratio to the base's | {_cell(evaluation.get("distinct2_ratio"))} |
-| reward model, accuracy on held-out pairs | {_cell(reward.get("accuracy"))} |
+{rates}| reward model, accuracy on held-out pairs | {_cell(reward.get("accuracy"))} |
 | of these, longer response wins | {_cell(reward.get("longer_wins"))} |
 | of these, bag of words | {_cell(reward.get("bag_of_words"))} |
 
@@ -106,10 +127,50 @@ A LoRA adapter for `{base}`, tuned {how}.
 {rows}"""
 
 
+def _metrics(verdict: Mapping[str, Any] | None, evaluation: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """Win rates for the hub: what people said first, then what programs did."""
+    found = []
+    if verdict and verdict["win_rate"] is not None:
+        by = "people" if verdict["by"] == "people" else "simulated annotators"
+        found.append(("win_rate", f"win rate against {verdict['champion']['name']}, by {by}", verdict["win_rate"]))
+    for mode in ("sampled", "greedy"):
+        for judge, rate in evaluation.get(mode, {}).get("win_rates", {}).items():
+            found.append(("win_rate", f"win rate against the base, {mode}, by {judge}", rate["win_rate"]))
+    return found
+
+
+_OUTCOMES = {"better": "better", "not_better": "not better", "undecided": "undecided"}
+
+
+def _verdict_line(verdict: Mapping[str, Any] | None) -> str:
+    if verdict is None:
+        return "**No person has judged this adapter.** Figures below are those of programs."
+    by = "people" if verdict["by"] == "people" else "simulated annotators, and by no person"
+    rate = ""
+    if verdict["win_rate"] is not None:
+        low, high = verdict["interval"]
+        rate = f" win rate {verdict['win_rate']:.1%} (95% interval {low:.1%} to {high:.1%}),"
+    return (
+        f"**Compared blind with {_cell(verdict['champion']['name'])} by {by}: "
+        f"{_OUTCOMES[verdict['outcome']]}.** On held-out prompts:{rate} {verdict['judgements']} judgements of "
+        f"{verdict['prompts']} prompts."
+    )
+
+
 _VOTES = """
 A pair is a preference if more annotators said so than said anything else of it, and their votes, weighted by skill,
 make it at least twice as likely. Ties, pairs that they split on and pairs of two bad responses are not among these.
 """
+
+
+def _target(settings: Mapping[str, Any]) -> str:
+    return f" (target {settings['kl_target']:g})" if settings.get("kl_target") is not None else ""
+
+
+def words_ratio(evaluation: Mapping[str, Any]) -> float:
+    """The policy's mean length in words over the base's, of the sampled responses of an evaluation.json."""
+    base, policy = (evaluation["sampled"]["measures"][who]["words"] for who in ("base", "policy"))
+    return float(policy / max(base, 1e-9))
 
 
 def _cell(value: object) -> str:

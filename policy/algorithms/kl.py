@@ -1,6 +1,6 @@
-"""The KL from the reference: its estimators, its term in the loss, its adaptive coefficient, and that of best-of-n.
+"""The KL from the reference: its estimators, its term in the loss, and the coefficient that holds it at a target.
 
-How the KL enters the reward is in `token_rewards.py`.
+Also the KL of best-of-n. How the KL enters the reward is in `token_rewards.py`.
 """
 
 from __future__ import annotations
@@ -47,29 +47,51 @@ def kl_loss(
 
 
 _LEAST, _MOST = 1e-30, 1e30  # of an adaptive coefficient: far beyond any use, and their products with a KL fit fp32
+_INTEGRAL, _DERIVATIVE = 0.2, 12.0  # gains per step; that of the error itself is 1
+_ERROR, _FALL = 2.0, -0.3  # the largest relative error that counts, and the smallest that is added up
+_SMOOTHED = 96  # responses over which a measured KL is smoothed
 
 
 @dataclass(frozen=True)
 class AdaptiveKL:
-    """A KL coefficient that rises while the KL is above `target` (nats per response) and falls while it is below.
+    """A KL coefficient that holds the KL of a response at `target` (nats), from the first steps on.
 
-    Ziegler et al. 2019, section 2.2, has a factor of 1 + e n/horizon after n responses, where e is the relative error,
-    clipped to +-0.2. That factor is 0 or less for n >= 5 horizon. Here it is exp(e n/horizon), which it approximates
-    for small n: always positive, and the same for n responses whether they are of one step or of several.
+    It begins where theory has the KL at the target: the best policy under a coefficient b has density exp(score / b)
+    over the base's, and if the scores of a prompt's responses are Gaussian with standard deviation `spread`, its KL is
+    spread^2 / (2 b^2). So the units of the reward do not matter. From there a PID rule on log b corrects it: with the
+    relative error e of the smoothed KL, b = spread / sqrt(2 target) exp(e + 12 (change of e) + 0.2 (sum of e)). The
+    change acts before the target is passed, since the policy goes on moving; the sum counts no e below -0.3, since
+    the first steps are below the target whatever the coefficient is. After Stooke et al. 2020, "Responsive safety in
+    reinforcement learning by PID Lagrangian methods", section 4. Ziegler et al. 2019 change it by at most 2% a step.
     """
 
-    coefficient: float
     target: float
-    horizon: float
+    spread: float
+    kl: float | None = None  # smoothed; None before the first step
+    change: float = 0.0
+    total: float = 0.0
+
+    @property
+    def error(self) -> float:
+        """How far the smoothed KL is from the target, as a share of it: -1 to 2."""
+        return -1.0 if self.kl is None else min(max(self.kl / self.target - 1, -1.0), _ERROR)
+
+    @property
+    def coefficient(self) -> float:
+        """Beta of the next step."""
+        optimum = math.log(max(self.spread, _LEAST)) - math.log(2 * self.target) / 2
+        found = optimum + self.error + _DERIVATIVE * self.change + self.total
+        return math.exp(min(max(found, math.log(_LEAST)), math.log(_MOST)))
 
     def after(self, kl: float, n: int) -> AdaptiveKL:
-        """The controller after `n` responses with this mean KL; a KL that is not a number changes nothing."""
-        error = kl / self.target - 1
-        if math.isnan(error):
+        """The controller after a step of `n` responses with this mean KL; a KL that is not a number changes nothing."""
+        if math.isnan(kl):
             return self
-        exponent = min(max(error, -0.2), 0.2) * n / self.horizon
-        factor = math.exp(min(max(exponent, -700.0), 700.0))  # beyond, exp is not finite
-        return replace(self, coefficient=min(max(self.coefficient * factor, _LEAST), _MOST))
+        kl = min(max(kl, -_MOST), _MOST)
+        share = 1 - math.exp(-n / _SMOOTHED)
+        now = replace(self, kl=kl if self.kl is None else self.kl + share * (kl - self.kl))
+        change = 0.0 if self.kl is None else now.error - self.error
+        return replace(now, change=change, total=self.total + _INTEGRAL * max(now.error, _FALL))
 
 
 def best_of_n_kl(n: int) -> float:

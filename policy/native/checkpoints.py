@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,6 +12,9 @@ from backbone.training.running_moments import RunningMoments
 from foundation.errors import UserError
 from foundation.files import publish_folder
 from policy.algorithms.advantages import RunningMean
+from policy.algorithms.kl import AdaptiveKL
+from policy.algorithms.length import LengthBand
+from policy.native.master_weights import Copies
 from policy.native.training_state import Row, TrainState
 from policy.training_log import LOG
 
@@ -33,7 +36,9 @@ def save_checkpoint(folder: Path, state: TrainState) -> None:
                 "step": state.step,
                 "baseline": asdict(state.baseline),
                 "moments": asdict(state.moments),
-                "kl_coefficient": state.kl.coefficient if state.kl else None,
+                "kl": asdict(state.kl) if state.kl else None,
+                "length": asdict(state.length) if state.length else None,
+                "base_length": state.base_length,
                 "mixture": state.mixture.state() if state.mixture else None,
             },
             partial / "state.pt",
@@ -59,8 +64,9 @@ def restore_checkpoint(folder: Path, state: TrainState, base: SharedBase) -> lis
         state.step = loaded["step"]
         state.baseline = RunningMean(**loaded["baseline"])
         state.moments = RunningMoments(**loaded["moments"])
-        if state.kl:
-            state.kl = replace(state.kl, coefficient=loaded["kl_coefficient"])
+        state.kl = AdaptiveKL(**loaded["kl"]) if loaded["kl"] else None
+        state.length = LengthBand(**loaded["length"]) if loaded["length"] else None
+        state.base_length = loaded["base_length"]
         if state.mixture:
             state.mixture.restore(loaded["mixture"])
     rows: list[Row] = []
@@ -71,3 +77,14 @@ def restore_checkpoint(folder: Path, state: TrainState, base: SharedBase) -> lis
                 break
             rows.append(json.loads(line))
     return rows
+
+
+def restore_weights(folder: Path, state: TrainState, start: Copies, base: SharedBase) -> int:
+    """Give the policy the weights of the last whole checkpoint, or those of its `start`; returns their step."""
+    saved = sorted((folder / CHECKPOINTS).glob("step-*"))
+    if not saved:
+        state.policy.put(start)
+        return 0
+    loaded = torch.load(saved[-1] / "state.pt", map_location=base.device, weights_only=True)
+    state.policy.put(loaded["policy"]["master"])
+    return int(loaded["step"])

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 Weights = Mapping[str, torch.nn.Parameter]
+Copies = Mapping[str, torch.Tensor]
 
 
 class MasterWeights:
@@ -72,11 +73,19 @@ class MasterWeights:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take the copies and the optimizer's moments from `state`."""
-        with torch.no_grad():
-            for name, value in state["master"].items():
-                self.master[name].copy_(value)
+        self.put(state["master"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+    def put(self, values: Copies) -> None:
+        """Take these copies, and round them into the weights."""
+        with torch.no_grad():
+            for name, value in values.items():
+                self.master[name].copy_(value)
         self._round()
+
+    def copies(self) -> dict[str, torch.Tensor]:
+        """The fp32 copies as they are now."""
+        return {name: value.detach().clone() for name, value in self.master.items()}
 
     def _collect(self) -> None:
         """Move the gradients of the weights into the sum."""

@@ -9,6 +9,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -17,7 +18,6 @@ from accelerate.utils import gather_object
 
 from backbone.adapters import SharedBase
 from backbone.sampling import check_room
-from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.files import write_jsonl
@@ -29,10 +29,13 @@ from policy.algorithms.registry import Algorithm, Experience
 from policy.algorithms.token_rewards import token_rewards
 from policy.config import PolicyConfig, algorithm_of, check_config
 from policy.metrics import machine_metrics, repetition, score_spread, timed
-from policy.native.checkpoints import CHECKPOINTS, restore_checkpoint, save_checkpoint
+from policy.native.checkpoints import CHECKPOINTS, restore_checkpoint, restore_weights, save_checkpoint
+from policy.native.controls import base_length, begin_controls, follow, sampling_of
 from policy.native.rollout import Rollout, gather_rollouts, roll_out
+from policy.native.selection import Selection
 from policy.native.training_state import ADAPTER, Row, TrainState, initial_state
 from policy.native.update import update
+from policy.samples import SampleLog
 from policy.scorer_protocol import Mixture, Scorer
 from policy.training_log import LOG
 
@@ -47,35 +50,64 @@ def train_policy(
     seed: int,
     initial: Path | None = None,
     accelerator: Accelerator | None = None,
+    watched: Sequence[Row] = (),
+    judge: Scorer | None = None,
     on_step: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Tune the adapter "policy" on `base` and write it to `folder`; returns the log, one row per step.
 
     `folder` is where a killed call left its checkpoints, or empty. `initial` is an adapter to start from, by default
-    `config.initial`.
+    `config.initial`. `watched` are rows of prompts whose responses are kept at every checkpoint (`samples.py`). An
+    alarm of `config.stop_on` ends the training: the adapter is then that of the checkpoint before it, or of the start,
+    and the last row of the log says so (`stopped`, `kept_step`). A `judge` that was not tuned towards may end it as
+    well, or have an earlier checkpoint kept; what ends above the target of the KL is brought there (`selection.py`).
     """
     accelerator = accelerator or Accelerator(cpu=base.device.type == "cpu")
     check_config(config, len(prompts), accelerator.num_processes)
     check_room(base, prompts, config.max_new_tokens)
     state = initial_state(config, base, seed, initial or config.initial)
     state.mixture = scorer if isinstance(scorer, Mixture) else None
+    start = state.policy.copies()
     log, alarms = restore_checkpoint(folder, state, base), Alarms(config.alarms)
+    if config.length_control == "band" and not state.base_length:
+        state.base_length = base_length(config, base, prompts, seed)
+    samples = SampleLog(folder, watched, sampling_of(config), seed)
+    selection = Selection(config, base, judge, prompts, folder, seed, accelerator) if judge else None
+    if selection:
+        selection.go_on(state)
     if accelerator.is_main_process:
         write_jsonl(folder / LOG, log)
+        samples.go_on(state.step)
+        if not state.step:
+            samples.add(base, ADAPTER, 0)
     for row in log:
         alarms.after(row)
         on_step(row)
     while state.step < config.steps:
         row = train_step(config, base, scorer, prompts, state, seed, accelerator)
-        if fired := alarms.after(row):
-            row["alarms"] = [alarm.name for alarm in fired]
+        if fired := [alarm.name for alarm in alarms.after(row)]:
+            row["alarms"] = fired
+        ended, checkpoint = state.step == config.steps, state.step % config.checkpoint_every == 0
+        if stopped := [name for name in fired if name in config.stop_on]:
+            accelerator.wait_for_everyone()
+            row |= {"stopped": stopped, "kept_step": restore_weights(folder, state, start, base)}
+        elif ended or checkpoint:
+            if accelerator.is_main_process:
+                samples.add(base, ADAPTER, state.step)
+            if selection:
+                row |= selection.look(state)
+                row |= selection.choose(state, ended)
+                if ended or "stopped" in row:
+                    row |= selection.to_target(state, row.get("kept_step"))
         log.append(row)
         if accelerator.is_main_process:
             with (folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             accelerator.log(tracker_metrics(row), step=row["step"])
         on_step(row)
-        if state.step % config.checkpoint_every == 0 and state.step < config.steps and accelerator.is_main_process:
+        if "stopped" in row:
+            break
+        if checkpoint and not ended and accelerator.is_main_process:
             save_checkpoint(folder, state)
     if accelerator.is_main_process:
         base.save_adapter(ADAPTER, folder, state.policy.master)
@@ -94,7 +126,7 @@ def train_step(
     accelerator: Accelerator,
 ) -> Row:
     """One step of the algorithm: sample, score, penalise, update."""
-    algorithm, beta = algorithm_of(config), state.kl_coefficient(config)
+    algorithm = algorithm_of(config)
     rollout = _sample(config, base, scorer, prompts, state, seed, accelerator)
     values = None
     if state.value:
@@ -107,16 +139,22 @@ def train_step(
         state.moments = state.moments.after(scores)
         scores = state.moments.normalised(scores)
     kl = kl_estimate(whole.logprobs, whole.ref_logprobs, algorithm.kl_estimator)
-    rewards = token_rewards(
+    price = state.length.price if state.length else 0.0
+    gains = token_rewards(
         scores,
         kl,
         whole.mask,
         whole.finished,
-        kl_coefficient=beta if algorithm.kl_in == "reward" else 0.0,
+        kl_coefficient=0.0,
         missing_eos_penalty=config.missing_eos_penalty,
         score_clip=config.score_clip,
-        length_penalty=config.length_penalty,
+        length_penalty=config.length_penalty + price,
     )
+    if not state.controlled(config):
+        unpenalised = advantages_of(config, algorithm, gains, whole.mask, expected, state.baseline)
+        begin_controls(config, algorithm, state, gains, unpenalised, whole.mask)
+    beta = state.kl_coefficient(config)
+    rewards = gains - beta * kl * whole.mask if algorithm.kl_in == "reward" else gains
     raw = advantages_of(config, algorithm, rewards, whole.mask, expected, state.baseline)
     advantages = whiten(raw, whole.mask) if algorithm.whiten else raw
 
@@ -131,8 +169,9 @@ def train_step(
     figures |= _of_step(config, whole, raw)
     if state.kl:
         figures["kl_coefficient"] = beta
-        divergence = ((whole.logprobs - whole.ref_logprobs) * whole.mask).sum(1).mean()
-        state.kl = state.kl.after(float(divergence), len(whole.rows))
+    if state.length:
+        figures |= {"length_ratio": float(whole.mask.sum(1).mean()) / state.base_length, "length_price": price}
+    follow(state, whole)
     state.baseline = state.baseline.after(rewards.sum(1))
     state.step += 1
     local = _of_responses(rollout, _at(rewards, *mine), figures.pop("entropy"), figures.pop("mismatch"))
@@ -158,13 +197,16 @@ def advantages_of(
 
 def prompts_of_step(count: int, per_step: int, step: int, seed: int) -> list[int]:
     """Which prompts a step uses: shuffled epochs, a function of the seed and the step alone."""
-    chosen = []
-    for position in range(step * per_step, (step + 1) * per_step):
-        epoch, place = divmod(position, count)
-        order = list(range(count))
-        random.Random(f"{seed}/{epoch}").shuffle(order)
-        chosen.append(order[place])
-    return chosen
+    places = (divmod(position, count) for position in range(step * per_step, (step + 1) * per_step))
+    return [_order(count, f"{seed}/{epoch}")[place] for epoch, place in places]
+
+
+@lru_cache(maxsize=2)  # a step may begin in one epoch and end in the next
+def _order(count: int, seed: str) -> tuple[int, ...]:
+    """The prompts of an epoch, shuffled."""
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return tuple(order)
 
 
 def _sample(
@@ -187,7 +229,7 @@ def _sample(
             ADAPTER,
             scorer,
             [prompts[chosen[i]] for i in mine],
-            SamplingConfig(max_new_tokens=config.max_new_tokens, temperature=config.temperature, stop=config.stop),
+            sampling_of(config),
             group=config.group,
             seed=seed,
             rows=[(first + i) * config.group for i in mine],

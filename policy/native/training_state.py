@@ -9,6 +9,7 @@ from backbone.training.activation_checkpointing import layers_to_recompute
 from backbone.training.running_moments import RunningMoments
 from policy.algorithms.advantages import RunningMean
 from policy.algorithms.kl import AdaptiveKL
+from policy.algorithms.length import LengthBand
 from policy.config import PolicyConfig, algorithm_of
 from policy.initial_adapter import add_initial_adapter
 from policy.native.master_weights import MasterWeights
@@ -17,7 +18,6 @@ from policy.scorer_protocol import Mixture
 
 ADAPTER = "policy"
 LOG = "log.jsonl"
-_KL_HORIZON = 10  # steps: at most 2% a step, as in Ziegler et al. 2019
 Row = dict[str, Any]
 
 
@@ -31,10 +31,17 @@ class TrainState:
     baseline: RunningMean = field(default_factory=RunningMean)
     moments: RunningMoments = field(default_factory=RunningMoments)
     kl: AdaptiveKL | None = None
+    length: LengthBand | None = None
+    base_length: float = 0.0  # the base's, in tokens; 0 if lengths are not controlled
     mixture: Mixture | None = None
 
+    def controlled(self, config: PolicyConfig) -> bool:
+        """Whether every control that the configuration asks for has begun."""
+        kl = config.kl_target is not None and config.kl_coefficient > 0
+        return (self.kl is not None or not kl) and (self.length is not None or config.length_control == "none")
+
     def kl_coefficient(self, config: PolicyConfig) -> float:
-        """Beta in this step: adapted, or as configured."""
+        """Beta in this step: adapted, or as configured; as configured too until the rewards are known to differ."""
         return self.kl.coefficient if self.kl else config.kl_coefficient
 
 
@@ -45,9 +52,6 @@ def initial_state(config: PolicyConfig, base: SharedBase, seed: int, initial: Pa
     add_initial_adapter(base, ADAPTER, config, seed, initial)
     weights = base.parameters(ADAPTER)
     state = TrainState(MasterWeights((config.learning_rate, weights), dtype=base.base.dtype))
-    if config.kl_target is not None:
-        horizon = config.kl_horizon or _KL_HORIZON * config.prompts_per_step * config.group
-        state.kl = AdaptiveKL(config.kl_coefficient, config.kl_target, horizon)
     if algorithm_of(config).needs_values:
         state.value = build_value_network(config, base, seed)
     base.check_trainable(ADAPTER)

@@ -7,6 +7,8 @@ signature, at the end or step by step (`TextTask` describes all the rules). Impo
     gymnasium.make("rlhf_pipeline/ThreeWords-v0")     # the language of 我, 爱 and 你, with the target 我爱你
 
 and `gymnasium.make_vec` gives `TextGenerationVectorEnv`, which calls each reward function once for all its texts.
+Where nothing imports this module, as in the processes of stable-baselines3's `SubprocVecEnv`, the name says what to
+import: "policy.textbook.environment:rlhf_pipeline/ThreeWords-v0".
 
 Both ends of a text are terminations. The longest length is part of the task and can be seen in the observation (Pardo
 et al. 2018): the reward is paid on the text as it stands there, and there is no later state whose value a learner
@@ -14,7 +16,6 @@ could put in its place. Truncation is left to `max_episode_steps`, from outside,
 """
 
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
@@ -26,9 +27,12 @@ from gymnasium.vector.vector_env import AutoresetMode
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from policy.textbook import frames
 from policy.textbook.text_task import Episode, RewardFunction, Rules, State, TextTask
+from policy.textbook.vocabulary import SpecificationError
 
 Observation = dict[str, NDArray[Any]]
+_MODES = '"ansi", "rgb_array" or "human"'
 
 
 def state_of(observation: Observation) -> State:
@@ -51,7 +55,7 @@ class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
     token outside the vocabulary, and its `ResetNeeded` for a step before the beginning or after the end.
     """
 
-    metadata = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 - Gymnasium's own form
+    metadata = {"render_modes": ["ansi", "human", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - Gymnasium's own form
 
     def __init__(
         self,
@@ -105,12 +109,14 @@ class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
         """Which tokens may come next, for sb3-contrib's MaskablePPO: (vocabulary,)."""
         return self.task.mask(self.episode)
 
-    def render(self) -> str | None:
-        """The prompt and the text so far: returned ("ansi") or printed ("human")."""
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """The prompt and the text so far: returned ("ansi"), as an image ("rgb_array"), or printed ("human")."""
         if self.render_mode is None:
-            gymnasium.logger.warn('render was called without a render mode. Choose "ansi" or "human" when making it.')
+            gymnasium.logger.warn(f"render was called without a render mode. Choose {_MODES} when making it.")
             return None
-        frame = _frame(self.task, self.episode)
+        if self.render_mode == "rgb_array":
+            return frames.picture(self.task, self.episode)
+        frame = frames.line(self.task, self.episode)
         if self.render_mode == "ansi":
             return frame
         sys.stdout.write(frame)
@@ -126,7 +132,8 @@ class TextGenerationEnv(gymnasium.Env[Observation, np.int64]):
 class TextGenerationVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np.int64], NDArray[Any]]):
     """`num_envs` texts at a time, with one call of each reward function per step.
 
-    A text that ended begins anew at the next step, whose action is ignored for it (Gymnasium's "NextStep").
+    A text that ended begins anew at the next step, whose action is ignored for it (Gymnasium's "NextStep"); with
+    `autoreset_mode` "Disabled", it has to be reset before, alone or with others, by the option "reset_mask".
     """
 
     metadata = {  # noqa: RUF012 - Gymnasium's own form
@@ -140,11 +147,14 @@ class TextGenerationVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np
         reward: RewardFunction | Sequence[RewardFunction] | None = None,
         *,
         num_envs: int = 1,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         **rules: Unpack[Rules],
     ) -> None:
         _check_render_mode(render_mode)
         self.num_envs = num_envs
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.task = TextTask(vocabulary, reward, **rules)
         self.render_mode = render_mode
         self.single_observation_space, self.single_action_space = _spaces(self.task)
@@ -162,10 +172,16 @@ class TextGenerationVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin all texts, each for a prompt drawn at random or all for `options["prompt"]`."""
+        """Begin all texts, each for a prompt drawn at random or all for `options["prompt"]`.
+
+        With `options["reset_mask"]`, (num_envs,) of truth values, only those are begun; the others stay as they are.
+        """
         super().reset(seed=seed)
-        self._episodes = [self.task.begin(self.np_random, options) for _ in range(self.num_envs)]
-        return self._observe(), self._infos({row: {"text": ""} for row in range(self.num_envs)})
+        options = dict(options or {})
+        rows = _rows(options.pop("reset_mask", None), self.num_envs)
+        begun = {row: self.task.begin(self.np_random, options) for row in rows}
+        self._episodes = [begun[row] if row in begun else self.episodes[row] for row in range(self.num_envs)]
+        return self._observe(), self._infos({row: {"text": ""} for row in rows})
 
     def step(
         self, actions: NDArray[np.int64]
@@ -179,7 +195,10 @@ class TextGenerationVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np
             )
         going = [row for row, episode in enumerate(episodes) if not episode.finish_reason]
         infos: dict[int, dict[str, Any]] = {}
-        for row in set(range(self.num_envs)).difference(going):
+        over = sorted(set(range(self.num_envs)).difference(going))
+        if over and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise error.ResetNeeded(f'the texts {over} have ended. Reset them first, by the option "reset_mask".')
+        for row in over:
             episodes[row] = self.task.begin(self.np_random)
             infos[row] = {"text": ""}
         rewards = np.zeros(self.num_envs)
@@ -194,12 +213,14 @@ class TextGenerationVectorEnv(gymnasium.vector.VectorEnv[Observation, NDArray[np
         """Which tokens may come next: (num_envs, vocabulary)."""
         return np.stack([self.task.mask(episode) for episode in self.episodes])
 
-    def render(self) -> tuple[str, ...] | None:
-        """Every prompt and text so far."""
-        frames = tuple(_frame(self.task, episode) for episode in self.episodes)
+    def render(self) -> tuple[Any, ...] | None:
+        """Every prompt and text so far, each as a single environment renders it."""
+        if self.render_mode == "rgb_array":
+            return tuple(frames.picture(self.task, episode) for episode in self.episodes)
+        lines = tuple(frames.line(self.task, episode) for episode in self.episodes)
         if self.render_mode == "human":
-            sys.stdout.writelines(frames)
-        return frames if self.render_mode == "ansi" else None
+            sys.stdout.writelines(lines)
+        return lines if self.render_mode == "ansi" else None
 
     def _observe(self) -> Observation:
         tokens = np.zeros((self.num_envs, self.task.width), dtype=np.int64)
@@ -224,7 +245,25 @@ def _spaces(task: TextTask) -> tuple[gymnasium.Space[Any], spaces.Discrete]:
 
 def _check_render_mode(mode: str | None) -> None:
     if mode is not None and mode not in TextGenerationEnv.metadata["render_modes"]:
-        raise error.UnsupportedMode(f'the render mode {mode!r} is not supported. Choose "ansi" or "human".')
+        raise error.UnsupportedMode(f"the render mode {mode!r} is not supported. Choose {_MODES}.")
+
+
+def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    known = {AutoresetMode.NEXT_STEP, AutoresetMode.DISABLED}
+    if mode not in known | {each.value for each in known}:
+        raise SpecificationError(f'the autoreset mode {mode!r} is not supported. Choose "NextStep" or "Disabled".')
+    return AutoresetMode(mode)
+
+
+def _rows(mask: Any, number: int) -> list[int]:
+    """The places where a `reset_mask` is true; all of them without one."""
+    if mask is None:
+        return list(range(number))
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (number,) or not mask.any():
+        raise SpecificationError(
+            f'the option "reset_mask" is {mask!r}. Give a NumPy array of {number} truth values, one of them true.'
+        )
+    return [int(row) for row in np.flatnonzero(mask)]
 
 
 def _info(task: TextTask, episode: Episode, parts: dict[str, float]) -> dict[str, Any]:
@@ -234,15 +273,6 @@ def _info(task: TextTask, episode: Episode, parts: dict[str, float]) -> dict[str
     if episode.finish_reason:
         info["finish_reason"] = episode.finish_reason
     return info
-
-
-def _frame(task: TextTask, episode: Episode) -> str:
-    """One line for people. Control characters are shown as � : what a policy writes must not steer a terminal."""
-    prompt = " ".join(m["content"] for m in episode.prompt) if not isinstance(episode.prompt, str) else episode.prompt
-    line = f"{prompt} → {task.text(episode)}" if prompt else task.text(episode)
-    shown = "".join("�" if unicodedata.category(letter)[0] == "C" else letter for letter in line)
-    ending = f", ended by {episode.finish_reason}" if episode.finish_reason else ""
-    return f"{shown}  [{len(episode.tokens)} of {task.max_length} tokens{ending}]\n"
 
 
 gymnasium.register(

@@ -240,14 +240,15 @@ class TextTask:
         return said
 
 
-def continues(target: Sequence[str]) -> StepReward:
+@dataclass(frozen=True)
+class continues:  # a class, so that environments can be pickled
     """A step reward: +1 while the tokens so far are the beginning of `target`, -1 from the first other one on."""
-    wanted = list(target)
 
-    def step_reward(tokens: Sequence[str]) -> float:
-        return 1.0 if list(tokens) == wanted[: len(tokens)] else -1.0
+    target: Sequence[str]
 
-    return step_reward
+    def __call__(self, tokens: Sequence[str]) -> float:
+        """What the last of these tokens earns."""
+        return 1.0 if list(tokens) == list(self.target[: len(tokens)]) else -1.0
 
 
 def writes_target(

@@ -22,6 +22,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trl.distributed import DistributedBackend
 
 from backbone.adapters import SharedBase
+from backbone.loading.saved_weights import WEIGHTS
 from backbone.training.activation_checkpointing import checkpointed
 from backbone.training.evaluation_mode import evaluation_mode
 from backbone.training.whole_checkpoints import last_whole_checkpoint, mark_whole
@@ -33,6 +34,7 @@ from policy.initial_adapter import add_initial_adapter
 from policy.metrics import machine_metrics
 from policy.scorer_protocol import Mixture, Scorer
 from policy.training_log import LOG
+from policy.trl.controls import Controls
 
 ADAPTER = "default"  # the name under which TRL looks for the adapter of a PEFT model
 CHECKPOINTS = "checkpoints"
@@ -93,8 +95,10 @@ class LogAndCheckpoint(TrainerCallback):
         to_row: ToRow,
         on_step: Callable[[Row], None],
         scorer: Scorer | None = None,
+        controls: Controls | None = None,
     ) -> None:
         self.base, self.to_row, self.on_step = base, to_row, on_step
+        self.controls, self.stop_on = controls, config.stop_on
         self.path = folder / LOG
         self.mixture = scorer if isinstance(scorer, Mixture) else None
         self.alarms = Alarms(config.alarms)
@@ -106,6 +110,8 @@ class LogAndCheckpoint(TrainerCallback):
         steps = int(read_json(checkpoint / "step.json")) if checkpoint else 0
         if checkpoint and self.mixture:
             self.mixture.restore(read_json(checkpoint / _MIXTURE))
+        if checkpoint and self.controls:
+            self.controls.restore(checkpoint)
         if steps:
             lines = self.path.read_text(encoding="utf-8").splitlines()[:steps]
             self.rows = [json.loads(line) for line in lines]
@@ -130,8 +136,13 @@ class LogAndCheckpoint(TrainerCallback):
             return
         row = {"step": len(self.rows) + 1, **self.to_row(logs)}
         row |= self._of_machine(logs, row.get("tokens"))
-        if fired := self.alarms.after(row):
-            row["alarms"] = [alarm.name for alarm in fired]
+        if self.controls:
+            row = self.controls.follow(row)
+        if fired := [alarm.name for alarm in self.alarms.after(row)]:
+            row["alarms"] = fired
+        if stopped := [name for name in fired if name in self.stop_on]:
+            row |= {"stopped": stopped, "kept_step": _step_of(_kept(Path(str(args.output_dir))))}
+            control.should_training_stop, control.should_save = True, False
         self.rows.append(row)
         if state.is_world_process_zero:
             with self.path.open("a", encoding="utf-8") as file:
@@ -158,6 +169,8 @@ class LogAndCheckpoint(TrainerCallback):
         write_json(folder / "step.json", len(self.rows))
         if self.mixture:
             write_json(folder / _MIXTURE, self.mixture.state())
+        if self.controls:
+            self.controls.save(folder)
         mark_whole(folder)
 
     def _of_machine(self, logs: Mapping[str, float], tokens: int | None) -> Row:
@@ -194,6 +207,7 @@ def train_and_save(trainer: Any, base: SharedBase, folder: Path, watch: LogAndCh
     checkpoint = last_whole_checkpoint(folder / CHECKPOINTS, remove_partial=main)
     trainer.accelerator.wait_for_everyone()
     watch.begin(checkpoint, main)
+    start = {name: parameter.detach().cpu().clone() for name, parameter in base.parameters(ADAPTER).items()}
     recomputing = checkpointed(base.base, trainer.config.gradient_checkpointing)
     with base.using(ADAPTER), evaluation_mode(base.base), recomputing:
         base.check_trainable(ADAPTER)
@@ -203,7 +217,10 @@ def train_and_save(trainer: Any, base: SharedBase, folder: Path, watch: LogAndCh
     with shards.gather_params(list(parameters.values())):
         whole = {name: _whole(parameter) for name, parameter in parameters.items()}
         if main:
-            base.save_adapter(ADAPTER, folder, whole)
+            kept = _kept(folder / CHECKPOINTS) if "stopped" in watch.rows[-1] else None
+            base.save_adapter(ADAPTER, folder, start if "stopped" in watch.rows[-1] else whole)
+            if kept:
+                shutil.copyfile(kept / WEIGHTS, folder / WEIGHTS)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     return watch.rows
@@ -259,6 +276,16 @@ def finite_metrics(logs: Mapping[str, float], names: Mapping[str, str]) -> Row:
     """The metrics of `logs` under this project's names, those that are present and finite."""
     found = {ours: logs[theirs] for theirs, ours in names.items() if logs.get(theirs) is not None}
     return {name: float(value) for name, value in found.items() if math.isfinite(float(value))}
+
+
+def _kept(checkpoints: Path) -> Path | None:
+    """The last whole checkpoint, if it has the adapter as a file of its own."""
+    last = last_whole_checkpoint(checkpoints, remove_partial=False)
+    return last if last and (last / WEIGHTS).is_file() else None
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    return int(read_json(checkpoint / "step.json")) if checkpoint else 0
 
 
 def _whole(parameter: torch.Tensor) -> torch.Tensor:

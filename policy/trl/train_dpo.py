@@ -15,6 +15,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from backbone.adapters import SharedBase
 from backbone.tokens import Renderer
+from backbone.training.one_gpu import on_one_gpu
 from backbone.training.quiet_libraries import quiet
 from foundation.errors import UserError
 from policy.config import PolicyConfig
@@ -69,7 +70,7 @@ def train_dpo(
         watch = LogAndCheckpoint(config, base, folder, lambda logs: finite_metrics(logs, _METRICS), on_step)
         trainer = _DPO(
             model=base.peft_model,
-            args=DPOConfig(**given, beta=config.kl_coefficient, max_length=None),
+            args=on_one_gpu(DPOConfig(**given, beta=config.kl_coefficient, max_length=None)),
             train_dataset=Dataset.from_list(pairs),
             processing_class=base.tokenizer,
             callbacks=[watch],

@@ -21,6 +21,7 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from backbone.adapters import SharedBase
 from backbone.sampling import check_room
 from backbone.tokens import Ids
+from backbone.training.one_gpu import on_one_gpu
 from backbone.training.quiet_libraries import quiet
 from foundation.errors import UserError
 from policy.config import PolicyConfig, check_config
@@ -37,6 +38,7 @@ from policy.trl.adapter_trainer import (
     train_and_save,
     training_arguments,
 )
+from policy.trl.controls import Controls
 
 ALGORITHMS = ("rloo", "grpo", "dr_grpo")
 _LOSSES = {"sequence_mean": "grpo", "token_mean": "dapo", "fixed": "dr_grpo"}
@@ -85,21 +87,24 @@ def train_with_trl(
         "epsilon_high": config.clip_high,
         "num_iterations": config.epochs,
         "steps_per_generation": steps * config.minibatches,
-        **sampler_arguments(config),
+        **sampler_arguments(config, base.renderer.eos_ids),
     }
-    reward = Reward(config, base, scorer)
+    controls = Controls(config)
+    reward = Reward(config, base, scorer, controls)
     with quiet():
         kind, specific = _chosen(config)
-        watch = LogAndCheckpoint(config, base, folder, lambda logs: trl_metrics(config, logs), on_step, scorer)
+        watch = LogAndCheckpoint(
+            config, base, folder, lambda logs: trl_metrics(config, logs, trainer.beta), on_step, scorer, controls
+        )
         trainer = kind(
             model=base.peft_model,
             reward_funcs=[reward],
-            args=specific(**common),
+            args=on_one_gpu(specific(**common)),
             train_dataset=Dataset.from_dict({"prompt": [list(ids) for ids in prompts]}),
             processing_class=base.tokenizer,
             callbacks=[watch],
         )
-        trainer.config, trainer.updates = config, updates
+        trainer.config, trainer.updates, controls.trainer = config, updates, trainer
         return train_and_save(trainer, base, folder, watch)
 
 
@@ -122,7 +127,6 @@ def check_trl(config: PolicyConfig) -> None:
     wrong = {
         "kl_in": config.kl_in not in (None, "reward" if rloo else "loss"),
         "kl_estimator": config.kl_estimator not in (None, "k1" if rloo else "k3"),
-        "kl_target": config.kl_target is not None,
         "normalise_rewards": config.normalise_rewards,
         "whiten_advantages": config.whiten_advantages and not rloo,
         "entropy_bonus": config.entropy_bonus != 0 and rloo,
@@ -138,13 +142,17 @@ def check_trl(config: PolicyConfig) -> None:
         )
 
 
-def sampler_arguments(config: PolicyConfig) -> dict[str, Any]:
-    """TRL's arguments for the sampler: transformers, vLLM on the same GPUs, or a vLLM server (`trl vllm-serve`)."""
+def sampler_arguments(config: PolicyConfig, eos_ids: Sequence[int]) -> dict[str, Any]:
+    """TRL's arguments for the sampler: transformers, vLLM on the same GPUs, or a vLLM server (`trl vllm-serve`).
+
+    vLLM knows the end of a text, and is told the other tokens that end a turn.
+    """
     if config.vllm is None:
         return {}
+    found = {"use_vllm": True, "vllm_mode": "colocate", "generation_kwargs": {"stop_token_ids": list(eos_ids)}}
     if config.vllm == "colocate":
-        return {"use_vllm": True, "vllm_mode": "colocate"}
-    return {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": config.vllm}
+        return found
+    return found | {"vllm_mode": "server", "vllm_server_base_url": config.vllm}
 
 
 class Reward:
@@ -152,8 +160,8 @@ class Reward:
 
     __name__ = "reward"
 
-    def __init__(self, config: PolicyConfig, base: SharedBase, scorer: Scorer) -> None:
-        self.config, self.base, self.scorer = config, base, scorer
+    def __init__(self, config: PolicyConfig, base: SharedBase, scorer: Scorer, controls: Controls) -> None:
+        self.config, self.base, self.scorer, self.controls = config, base, scorer, controls
 
     def __call__(
         self,
@@ -178,11 +186,12 @@ class Reward:
         if config.score_clip is not None:
             scores = scores.clamp(-config.score_clip, config.score_clip)
         penalised = scores - config.missing_eos_penalty * (~finished).float() - config.length_penalty * lengths
-        rewards: list[float] = penalised.tolist()
+        self.controls.begin(penalised, lengths)
+        rewards: list[float] = (penalised - self.controls.price * lengths).tolist()
         return rewards
 
 
-def trl_metrics(config: PolicyConfig, logs: Any) -> Row:
+def trl_metrics(config: PolicyConfig, logs: Any, beta: float) -> Row:
     """TRL's metrics of one step under the names of the native log, in the same units.
 
     TRL's `kl` is a mean over tokens (k1 for RLOO, k3 for GRPO); times the mean length it is in nats per response. Its
@@ -192,7 +201,7 @@ def trl_metrics(config: PolicyConfig, logs: Any) -> Row:
     row["tokens"] = round(row["length"] * config.prompts_per_step * config.group)
     if "kl" in logs:
         row["kl"] = float(logs["kl"]) * row["length"]
-    off = config.kl_coefficient * row.get("kl", 0.0) if config.algorithm == "rloo" else 0.0
+    off = beta * row.get("kl", 0.0) if config.algorithm == "rloo" else 0.0
     return {"reward": float(logs["reward"]) - off, **row}
 
 
