@@ -24,7 +24,13 @@ Messages = Sequence[Message]
 Verdict = Literal["preferred", "tie", "both_bad", "ranked", "rated", "skip"]
 VERDICTS: tuple[Verdict, ...] = ("preferred", "tie", "both_bad", "ranked", "rated", "skip")
 STRENGTHS = (1, 2, 3)
-Action = Literal["answer", "edit", "undo"]
+Action = Literal["answer", "edit", "undo", "adjudicate", "reopen"]
+OF_REVIEWERS: tuple[Action, ...] = ("adjudicate", "reopen")
+"""A reviewer's answer that decides a task, and its withdrawal: no annotator's judgement."""
+TaskState = Literal["open", "decided", "paused", "removed"]
+View = Literal["rendered", "raw", "both"]
+Aid = Literal["differences", "length"]
+AIDS: tuple[Aid, ...] = ("differences", "length")
 Role = Literal["annotator", "reviewer", "admin"]
 ROLES: tuple[Role, ...] = ("annotator", "reviewer", "admin")
 REVIEWERS: tuple[Role, ...] = ("reviewer", "admin")
@@ -77,7 +83,7 @@ class Answer:
     - `preferred`: `winner`, with a `strength` from 1 (slightly) to 3 (much) if one was given
     - `tie`, `both_bad`: of a pair
     - `ranked`: `ranking` as groups of equals, best first; a candidate that is not named was not ranked
-    - `rated`: `ratings` as {aspect: {candidate id: 1 to the campaign's scale}}
+    - `rated`: `ratings` as {aspect: {candidate id: 1 to the campaign's scale}}, and the aspects `not_applicable`
     - `skip`: with a `reason`
     """
 
@@ -89,6 +95,7 @@ class Answer:
     reason: str = ""
     rationale: str = ""
     rewrite: str = ""
+    not_applicable: tuple[str, ...] = field(default=(), repr=False)  # imported annotators are named after the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,8 @@ class Task:
 
     A gold task knows its answer. A repeat shows one annotator (`reserved_for`) an earlier task (`repeat_of`) again.
     `version` is the campaign's when the task was made: it says on which scale, for which aspects, the answers are.
+    Nobody is asked a task that is not `open`; a `removed` one is left out of exports and figures as well. `reason` is
+    why a chooser picked it; empty where it was drawn at random.
     """
 
     prompt_id: str
@@ -107,6 +116,8 @@ class Task:
     reserved_for: str | None = None
     version: int = 1
     id: str = ""
+    state: TaskState = "open"
+    reason: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "candidates", tuple(sorted(self.candidates)))
@@ -122,6 +133,8 @@ class Judgement:
 
     `shown` has the candidate ids from left to right (or from top to bottom). `seconds` is the time spent judging,
     pauses left out; None for imported data. `key` is the idempotency key: the same key twice is one judgement.
+    `view` is how the texts were looked at: as rendered Markdown, as they were written, or both; `aids` is what was
+    shown on request: the words that differ, the lengths. None if not known.
     """
 
     task_id: str
@@ -132,6 +145,8 @@ class Judgement:
     created_at: str = ""
     key: str = ""
     action: Action = "answer"
+    view: View | None = None
+    aids: tuple[Aid, ...] | None = None
 
     @property
     def side(self) -> Literal["left", "right"] | None:

@@ -90,8 +90,17 @@ def _check_ranking(answer: Answer, task: Task, where: str) -> None:
 
 
 def _check_ratings(answer: Answer, task: Task, campaign: Campaign, where: str) -> None:
-    if bool(answer.ratings) != (answer.verdict == "rated"):
+    if bool(answer.ratings or answer.not_applicable) != (answer.verdict == "rated"):
         raise UserError(f'{where} says "{answer.verdict}" and rates {len(answer.ratings)} aspects.')
+    if answer.not_applicable and not campaign.not_applicable:
+        raise UserError(
+            f'{where} says that an aspect does not apply; the campaign "{campaign.name}" does not offer that.'
+        )
+    for aspect in answer.not_applicable:
+        if aspect not in campaign.aspects or aspect in answer.ratings or answer.not_applicable.count(aspect) > 1:
+            raise UserError(
+                f'{where} says that "{aspect}" does not apply: it is no aspect, is rated, or is named twice.'
+            )
     for aspect, given in answer.ratings.items():
         if aspect not in campaign.aspects:
             raise UserError(f'{where} rates "{aspect}": the aspects are {", ".join(campaign.aspects)}.')

@@ -12,6 +12,8 @@ from labeling_ui.campaign import Campaign
 
 REPEAT_DISTANCE = 5
 """At least this many of an annotator's own judgements lie between a task and its repetition."""
+VERDICT_SHARE = 0.5
+"""Share of everybody's tasks that are a verdict's while one is open: soon done, and never all that one sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ def mixed_in(campaign: Campaign, annotator_id: str, turn: int) -> Literal["gold"
     if drawn < campaign.gold_share:
         return "gold"
     return "repeat" if drawn < campaign.gold_share + campaign.repeat_share else None
+
+
+def verdict_first(annotator_id: str, turn: int) -> bool:
+    """Whether the annotator's task number `turn` is a verdict's, where there are others as well."""
+    return draw_share("verdict", annotator_id, str(turn)) < VERDICT_SHARE
 
 
 def at_random(campaign: Campaign, annotator_id: str, turn: int) -> bool:

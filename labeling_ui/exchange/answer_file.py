@@ -1,4 +1,5 @@
-"""Taking in what `rlhf labels export --kind answers` wrote, whole: every answer, edit and undo, with all around it.
+"""Taking in what `rlhf labels export --kind answers` wrote, whole: every answer, edit, undo and
+decision, with all around it.
 
 Taken into an empty store, such a file gives the label set that it came from, to the hash; taken in twice, it adds
 nothing. All of it is stored, or nothing. Answers that were written by hand, without versions and settings, are another
@@ -7,14 +8,14 @@ layout (`importers/answers_and_ratings.py`).
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from foundation.errors import UserError
 from foundation.files import Row, read_jsonl
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Annotator, Answer, Candidate, Judgement, Prompt, Task
+from labeling_ui.data_model import AIDS, Action, Annotator, Answer, Candidate, Judgement, Prompt, Task, View
 from labeling_ui.exchange.exports.answers import LAYOUT
 from labeling_ui.exchange.importers.judged_items import Refusal
 from labeling_ui.store.answer_log import check_entry
@@ -46,7 +47,7 @@ def _entries(path: Path, lines: list[int]) -> Iterator[Entry]:
     for line, row in read_jsonl(path):
         lines.append(line)
         where = f"{path}, line {line}"
-        if row.get("answers") != LAYOUT:
+        if row.get("answers") not in range(1, LAYOUT + 1):
             raise UserError(_other_layout(where, row.get("answers")))
         try:
             entry = _entry(row)
@@ -80,19 +81,27 @@ def _entry(row: Row) -> Entry:
     of = row["task"]
     gold = None if of["gold"] is None else answer_in_ids(of["gold"], ids)
     task = Task(
-        prompt.id, tuple(ids), row["campaign"], gold, of["repeat_of"], of["reserved_for"], int(row["version"]), of["id"]
-    )
+        prompt.id, tuple(ids), row["campaign"], gold, of["repeat_of"], of["reserved_for"], int(row["version"]),
+        of["id"], "paused" if of.get("paused") else "open",
+    )  # fmt: skip
     annotator = Annotator(row["annotator"], row["program"] or f"imported {row['annotator']}", row["simulated"])
     if task.campaign != campaign.name or annotator.simulated is not bool(row["program"]):
         raise ValueError("its parts do not belong together")
     said = Judgement(
         task.id, annotator.id, tuple(ids), answer_in_ids(row["answer"], ids), row["seconds"], row["at"], row["key"],
-        row["action"],
+        row["action"], row.get("view"), None if row.get("aids") is None else tuple(row["aids"]),
     )  # fmt: skip
-    if said.action not in ("answer", "edit", "undo") or not (said.key and said.created_at):
+    if said.view not in (None, *get_args(View)):
+        raise ValueError("it says of no known kind how the texts were looked at")
+    if not set(said.aids or ()) <= {*AIDS}:
+        raise ValueError("it names something that no annotator could ask for")
+    if said.action not in get_args(Action) or not (said.key and said.created_at):
         raise ValueError("it does not say what was done, and when")
     version = Version(campaign, task.version, 0)
-    return Entry(said, bool(row["in_force"]), task, int(of["overlap"]), prompt, candidates, annotator, version)
+    first = of.get("first_overlap")
+    if first is not None and not 1 <= first <= 100:
+        raise ValueError("it does not say how many annotators were asked at first")
+    return Entry(said, bool(row["in_force"]), task, int(of["overlap"]), first, prompt, candidates, annotator, version)
 
 
 def answer_in_ids(fields: Mapping[str, Any], ids: Sequence[str]) -> Answer:
@@ -101,6 +110,7 @@ def answer_in_ids(fields: Mapping[str, Any], ids: Sequence[str]) -> Answer:
     if "winner" in given:
         given["winner"] = ids[given["winner"]]
     given["ranking"] = tuple(tuple(ids[place] for place in group) for group in given.get("ranking", ()))
+    given["not_applicable"] = tuple(given.get("not_applicable", ()))
     given["ratings"] = {
         name: {one: score for one, score in zip(ids, scores, strict=True) if score is not None}
         for name, scores in given.get("ratings", {}).items()

@@ -200,11 +200,12 @@ def _stranger(task: Task, answer: Answer, format: str, strangers: Counter[str]) 
 
 
 def _known(votes: Sequence[Vote], ids: Sequence[str]) -> Answer:
-    """The one answer that all votes give, without its strength and the words around it."""
+    """The one answer that all votes give, without its strength, with the reasons that they give for it."""
     answers = {repr(answer): answer for answer in map(_bare, votes) if answer.verdict != "skip"}
     if len(answers) != 1:
         raise Refused("it has no known answer" if not answers else "its annotators disagree: no answer is known")
-    return in_ids(next(iter(answers.values())), ids)
+    reasons = dict.fromkeys(vote.answer.rationale for vote in votes if vote.answer.rationale)
+    return replace(in_ids(next(iter(answers.values())), ids), rationale="\n\n".join(reasons))
 
 
 def _bare(vote: Vote) -> Answer:

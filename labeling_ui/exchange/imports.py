@@ -85,9 +85,22 @@ def import_file(
 
 
 def campaign_in(store: Store, wanted: Campaign) -> Campaign:
-    """The campaign of that name as the store has it: what is there keeps its settings."""
+    """The campaign of that name as the store has it: what is there keeps its settings.
+
+    `UserError` if it has tasks of another kind: what is in a file is no reason to ask people anything else.
+    """
     known = {each.name: each for each in store.campaigns()}.get(wanted.name)
-    return known if known and known.kind == wanted.kind else wanted
+    tasks = store.tasks_by_campaign().get(wanted.name, 0)
+    if known is None or (known.kind != wanted.kind and not tasks):
+        return wanted
+    if known.kind != wanted.kind:
+        raise UserError(
+            f'the campaign "{known.name}" asks for {known.kind} ({tasks} tasks), and this import is for {wanted.kind}. '
+            f"Give it a campaign of its own, as with --set label.name={wanted.kind} --set label.kind={wanted.kind}; or "
+            f"change what the campaign asks first, with `rlhf label --set label.kind={wanted.kind}`. Nothing was "
+            "imported."
+        )
+    return known
 
 
 def take(store: Store, survey: Survey) -> ImportReport:
@@ -180,6 +193,11 @@ def _judgement(task: Task, annotator_id: str, answer: Answer) -> Judgement:
     return Judgement(task.id, annotator_id, shown, answer, key=key)
 
 
+def _said(known: Answer | None) -> Answer | None:
+    """A known answer without its reason, which stays as it was first taken."""
+    return known and replace(known, rationale="")
+
+
 def _save_gold(
     store: Store, drafts: Sequence[Draft], there: dict[str, Answer | None], refused: list[Refusal]
 ) -> Counter[str]:
@@ -189,12 +207,14 @@ def _save_gold(
         if draft.task.id not in there:
             there[draft.task.id] = draft.task.gold
             fresh.append(draft)
-        elif there[draft.task.id] == draft.task.gold:
+        elif _said(there[draft.task.id]) == _said(draft.task.gold):
             outcomes["repeated"] += 1
         else:
             other = "a gold task with another answer" if there[draft.task.id] else "a task to be judged"
             refused.append(Refusal(draft.line, f"these responses are {other} in the store already"))
-    store.add_prompts(draft.prompt for draft in fresh)
-    store.add_candidates(candidate for draft in fresh for candidate in draft.candidates)
-    store.add_tasks(draft.task for draft in fresh)
+    store.add_tasks(
+        (draft.task for draft in fresh),
+        prompts=[draft.prompt for draft in fresh],
+        candidates=[candidate for draft in fresh for candidate in draft.candidates],
+    )
     return outcomes + Counter(taken=len(fresh))

@@ -8,13 +8,14 @@ out: they are there to measure annotators.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Judgement, Prompt, Task
 from labeling_ui.quality.assessment import vote_weights
 from labeling_ui.quality.label_reader import read_labels
+from labeling_ui.store.review.adjudication import decisions
 from labeling_ui.store.store import Store
 
 SAME = 1e-9  # sums of weights that differ by less are equal
@@ -26,23 +27,26 @@ BOTH_BAD = "both_bad"
 
 @dataclass(frozen=True, slots=True)
 class VotedLabels:
-    """What the store holds of one campaign or of all, without gold tasks and repeats."""
+    """What the store holds of one campaign, or of all but verdicts, without gold tasks and repeats."""
 
     versions: Mapping[tuple[str, int], Campaign]
     prompts: Mapping[str, Prompt]
     candidates: Mapping[str, Candidate]
     tasks: Sequence[Task]
-    asked: Sequence[str]  # ids of prompts that are not there for gold tasks alone
-    judgements: Mapping[str, Sequence[Judgement]]
+    asked: Sequence[str]  # ids of prompts that are not there for gold, removed or a verdict's tasks alone
+    judgements: Mapping[str, Sequence[Judgement]]  # of a task that a reviewer decided, their decision alone
     weights: Mapping[tuple[str, str], float]  # by campaign and annotator
     simulated: Mapping[str, bool]
+    overruled: Mapping[str, Sequence[Judgement]] = field(default_factory=dict)  # what annotators said where one decided
 
     def campaign_of(self, task: Task) -> Campaign:
         """What annotators were asked of the task: a rating is on the scale that it was given on."""
         return self.versions[task.campaign, task.version]
 
     def weight(self, task: Task, judgement: Judgement) -> float:
-        """What a judgement of this task counts."""
+        """What a judgement of this task counts; a reviewer's decision counts one."""
+        if judgement.action == "adjudicate":
+            return 1.0
         return self.weights.get((task.campaign, judgement.annotator_id), 1.0)
 
 
@@ -51,7 +55,7 @@ class Vote:
     """What one annotator said of two responses: the winner's id, `TIE` or `BOTH_BAD`.
 
     `weight` is what it counts, `whole` what the answer counts that it is a part of: a ranking says several things.
-    `left` was shown on the left, if two were shown.
+    `left` was shown on the left, if two were shown. `decides`: it is a reviewer's, and outweighs all others.
     """
 
     annotator_id: str
@@ -60,6 +64,7 @@ class Vote:
     whole: float
     strength: int | None = None
     left: str | None = None
+    decides: bool = False
 
     @property
     def winner(self) -> str | None:
@@ -85,7 +90,13 @@ class Decision:
 
 
 def decide(votes: Sequence[Vote], one: str, other: str) -> Decision:
-    """The posterior of the votes (docs/maths.md): a vote of weight 1 is right with probability `RIGHT`."""
+    """The posterior of the votes (docs/maths.md): a vote of weight 1 is right with probability `RIGHT`.
+
+    What a reviewer decided is certain.
+    """
+    final = next((vote.said for vote in votes if vote.decides), None)
+    if final is not None:
+        return Decision(final, 1.0, True)
     outcomes = (one, other, TIE, BOTH_BAD)
     people = Counter(vote.said for vote in votes)
     evidence = {
@@ -103,12 +114,18 @@ def read_votes(store: Store, campaign: str | None = None) -> VotedLabels:
     """Read one campaign, or all; `UserError` if there is none of that name."""
     labels = read_labels(store, campaign)
     ordinary = [task for task in labels.tasks.values() if task.gold is None and task.repeat_of is None]
-    measuring = {task.prompt_id for task in labels.tasks.values()} - {task.prompt_id for task in ordinary}
+    removed = {task.prompt_id for task in store.tasks() if task.state == "removed"}
+    measuring = {task.prompt_id for task in labels.tasks.values()} | store.judged_prompts() | removed
+    measuring -= {task.prompt_id for task in ordinary}
     prompts = {prompt.id: prompt for prompt in store.prompts()}
     asked = prompts if campaign is None else {task.prompt_id for task in ordinary}
     judgements: dict[str, list[Judgement]] = defaultdict(list)
     for judgement in labels.judgements:
         judgements[judgement.task_id].append(judgement)
+    with store.database.read() as connection:
+        decided = {each.task_id: each for each in decisions(connection)}
+    overruled = {task_id: judgements.get(task_id, []) for task_id in decided}
+    judgements |= {task_id: [decision] for task_id, decision in decided.items()}
     return VotedLabels(
         versions=labels.versions,
         prompts=prompts,
@@ -123,6 +140,7 @@ def read_votes(store: Store, campaign: str | None = None) -> VotedLabels:
             for annotator_id, weight in vote_weights(labels.of_campaign(name)).items()
         },
         simulated={annotator.id: annotator.simulated for annotator in labels.annotators},
+        overruled=overruled,
     )
 
 
@@ -131,16 +149,18 @@ def votes_of(labels: VotedLabels, task: Task) -> dict[tuple[str, str], list[Vote
     votes: dict[tuple[str, str], list[Vote]] = defaultdict(list)
     for judgement in labels.judgements.get(task.id, ()):
         answer, weight, who = judgement.answer, labels.weight(task, judgement), judgement.annotator_id
+        decides = judgement.action == "adjudicate"
         if answer.verdict in ("preferred", TIE, BOTH_BAD):
             one, other = task.candidates
-            left = judgement.shown[0] if len(judgement.shown) == 2 else None
-            votes[one, other].append(Vote(who, answer.winner or answer.verdict, weight, weight, answer.strength, left))
+            left = judgement.shown[0] if len(judgement.shown) == 2 and not decides else None
+            said = answer.winner or answer.verdict
+            votes[one, other].append(Vote(who, said, weight, weight, answer.strength, left, decides))
         elif answer.verdict == "ranked":
             place = {candidate: group for group, equals in enumerate(answer.ranking) for candidate in equals}
             share = weight / math.comb(len(place), 2)
             for one, other in combinations(sorted(place), 2):
                 said = TIE if place[one] == place[other] else min(one, other, key=place.__getitem__)
-                votes[one, other].append(Vote(who, said, share, weight))
+                votes[one, other].append(Vote(who, said, share, weight, decides=decides))
     return votes
 
 

@@ -7,7 +7,7 @@ import secrets
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -16,6 +16,7 @@ from labeling_ui.data_model import ROLES, Role
 from labeling_ui.store import tables
 
 LONGEST_NAME = 60
+_BY_ID = sa.select(tables.annotators).where(tables.annotators.c.id == sa.bindparam("id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def find_by_name(connection: sa.Connection, name: str) -> sa.Row[Any] | None:
 
 def find_by_id(connection: sa.Connection, annotator_id: str) -> sa.Row[Any] | None:
     """The row of that id."""
-    return connection.execute(sa.select(tables.annotators).where(tables.annotators.c.id == annotator_id)).first()
+    return connection.execute(_BY_ID, {"id": annotator_id}).first()
 
 
 def change_and_end_sessions(connection: sa.Connection, annotator_id: str, **values: Any) -> None:
@@ -68,6 +69,18 @@ def change_and_end_sessions(connection: sa.Connection, annotator_id: str, **valu
     table = tables.annotators
     ended = {"session_version": table.c.session_version + 1, **values}
     connection.execute(sa.update(table).where(table.c.id == annotator_id).values(ended))
+
+
+def refuse_last_admin(connection: sa.Connection, person: sa.Row[Any]) -> None:
+    """Raise `UserError` if nobody else could administer the store."""
+    table = tables.annotators
+    others = (table.c.role == "admin") & ~table.c.disabled & (table.c.id != person.id)
+    if (
+        person.role == "admin"
+        and not person.disabled
+        and not connection.execute(sa.select(table).where(others)).first()
+    ):
+        raise UserError(f'"{person.name}" is the only admin. Make somebody else admin first.')
 
 
 def tidy_name(name: str) -> str:
@@ -94,6 +107,12 @@ def valid_email(email: str | None) -> str | None:
     if not (before and at and after) or len(text) > 254 or any(letter.isspace() for letter in text):
         raise UserError(f'"{email}" is not an e-mail address.')
     return text
+
+
+def valid_role(role: str) -> Role:
+    """The role; `UserError` if there is none of that name."""
+    check_role(role)
+    return cast(Role, role)
 
 
 def check_role(role: str) -> None:

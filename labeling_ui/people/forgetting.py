@@ -10,6 +10,7 @@ files, and PostgreSQL's own logs and archives, which PostgreSQL's owner has to e
 import re
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from foundation.errors import UserError
+from labeling_ui.people.audit import COMMAND_LINE, Origin, forget_addresses, record
 from labeling_ui.people.lockout import name_key
 from labeling_ui.store import tables
 from labeling_ui.store.database import Database
@@ -50,12 +52,15 @@ def preview(database: Database, name_or_email: str, judgements: Fate) -> Forgett
         return Forgetting(row.name, _number(connection, row.id), _naming(connection, row, judgements))
 
 
-def forget(database: Database, name_or_email: str, judgements: Fate) -> Forgetting:
+def forget(
+    database: Database, name_or_email: str, judgements: Fate, by: Origin = COMMAND_LINE, now: float | None = None
+) -> Forgetting:
     """Remove the person; returns what was changed, under the name that they have now.
 
-    "keep": name and e-mail address give way to a random name; password, invitations and failed sign-ins go; the person
-    cannot sign in, and all sessions end. The id stays: it is random, and says nothing. "delete": their events and
-    judgements, and the tasks that were theirs alone, go as well.
+    "keep": name and e-mail address give way to a random name; password, keys, invitations and failed sign-ins go; the
+    person cannot sign in, and all sessions end. The id stays: it is random, and says nothing. So does the audit log,
+    without the network addresses of the person. "delete": their events and judgements, and the tasks that were theirs
+    alone, go as well.
 
     Either way, reasons, rationales and rewrites in which name or address stand are marked, whoever wrote them, and so
     are prompts that the person typed in live generation and the responses to them. `UserError` if there is no such
@@ -75,6 +80,7 @@ def forget(database: Database, name_or_email: str, judgements: Fate) -> Forgetti
                 sa.insert(tables.marked_texts), [{"kind": kind, "id": key} for kind, key in sorted(marks)]
             )
         connection.execute(sa.delete(tables.invitations).where(tables.invitations.c.name == row.name))
+        connection.execute(sa.delete(tables.api_keys).where(tables.api_keys.c.annotator_id == row.id))
         connection.execute(
             sa.delete(tables.sign_in_attempts).where(tables.sign_in_attempts.c.key == name_key(row.name))
         )
@@ -87,6 +93,8 @@ def forget(database: Database, name_or_email: str, judgements: Fate) -> Forgetti
             "session_version": people.c.session_version + 1,
         }
         connection.execute(sa.update(people).where(people.c.id == row.id).values(nobody))
+        record(connection, time.time() if now is None else now, "forgotten", by, row.id, f"judgements: {judgements}")
+        forget_addresses(connection, row.id)
     try:
         _rewrite_file(database)
     except sqlite3.Error as error:
@@ -115,7 +123,7 @@ def _find(connection: sa.Connection, name_or_email: str) -> sa.Row[Any]:
     return rows[0]
 
 
-def _pattern(words: list[str]) -> re.Pattern[str]:
+def spelled(words: list[str]) -> re.Pattern[str]:
     """Each word by itself, whatever its case and spacing; scripts without spaces have no ends of words to look for."""
     spellings = (r"\s+".join(map(re.escape, word.split())) for word in sorted(words, key=len, reverse=True))
     return re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(spellings)})(?![A-Za-z0-9])", re.IGNORECASE)
@@ -135,7 +143,7 @@ _WRITTEN = ("reason", "rationale", "rewrite")
 
 def _naming(connection: sa.Connection, person: sa.Row[Any], judgements: Fate) -> list[Text]:
     """The texts that will be left and in which the person's name or address stand."""
-    words = _pattern([person.name, *([person.email] if person.email else [])])
+    words = spelled([person.name, *([person.email] if person.email else [])])
     tasks, events = tables.tasks, tables.events
     typed = sa.select(tasks.c.prompt_id).where(tasks.c.reserved_for == person.id, tasks.c.repeat_of.is_(None))
     own = set(connection.execute(typed).scalars())

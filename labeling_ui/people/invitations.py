@@ -48,13 +48,17 @@ def check_invitation(role: Role, hours: float) -> None:
 
 
 def open_invitation(connection: sa.Connection, token: str, now: float) -> tuple[Role, str | None]:
-    """The role and the name (None: to be chosen) of an invitation that is still valid; `UserError` otherwise."""
+    """The role and the name (None: to be chosen) of an invitation that is still valid; `UserError` otherwise.
+
+    The role is the one that the account has now: it may have been given another since.
+    """
     table = tables.invitations
     usable = (table.c.used_at.is_(None), table.c.expires_at > now)
     row = connection.execute(sa.select(table).where(table.c.token_hash == _token_hash(token), *usable)).first()
     if row is None:
         raise UserError(_GONE)
-    return row.role, row.name
+    person = None if row.name is None else find_by_name(connection, row.name)
+    return row.role if person is None else person.role, row.name
 
 
 def use_invitation(
@@ -66,7 +70,9 @@ def use_invitation(
     person = find_by_name(connection, tidy)
     if person is not None and (invited is None or person.disabled or person.simulated):
         raise UserError(f'The name "{tidy}" is taken. Choose another.' if invited is None else _GONE)
-    if role != "annotator" and not password_hash and (person is None or not person.password_hash):
+    # An admin's old password may be from when they were none: its hash does not tell whether it would do now.
+    has_one = person is not None and person.password_hash and role != "admin"
+    if role != "annotator" and not password_hash and not has_one:
         raise UserError("Please choose a password: this account can see more than its own tasks.")
     if person is None:
         values: dict[str, Any] = {**new_row(tidy, role, now), "password_hash": password_hash}

@@ -1,25 +1,22 @@
 """How far annotators agree beyond chance: Krippendorff's alpha of all, Cohen's kappa of two.
 
 Works on plain data, `{unit: {annotator: category}}`; a unit is a tuple that begins with its task. What a category
-is, a winner by its id and never by its side, is decided in `assessment.py`.
+is, a winner by its id and never by its side, is decided in `assessment.py`. evalica and statsmodels have the same
+measures, and the tests hold these against theirs: with pandas, they take seconds to load.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import combinations, zip_longest
+from itertools import combinations
 from typing import Literal
 
-import evalica
 import numpy as np
 import numpy.typing as npt
-import pandas as pd  # type: ignore[import-untyped]
-from statsmodels.stats.inter_rater import cohens_kappa
 
 from foundation.intervals import mean_variance, share_interval
+from labeling_ui.assignment.answer_comparison import Category, Unit
 
-Unit = tuple[str, ...]
-Category = str | int
 Said = Mapping[Unit, Mapping[str, Category]]
 Level = Literal["nominal", "ordinal"]
 _Matrix = npt.NDArray[np.float64]
@@ -52,7 +49,7 @@ class Kappa:
     tasks: int
 
 
-def krippendorff(said: Said, level: Level = "nominal") -> Agreement:
+def krippendorff(said: Said, level: Level = "nominal", confidence: float = 0.95) -> Agreement:
     """Alpha of `said` (Krippendorff 2018, chapter 12); ordinal categories are numbers in their order.
 
     The interval is the exact one of the observed disagreement, on as many cases as the tasks are worth, over the
@@ -65,18 +62,14 @@ def krippendorff(said: Said, level: Level = "nominal") -> Agreement:
     categories = sorted({category for given in shared.values() for category in given})
     if len(categories) < 2:
         return Agreement(None, None, None, tasks, judgements)
-    # Alpha does not ask who said what: answers are packed to the left, which keeps the table as narrow as the overlap.
     codes = {category: code for code, category in enumerate(categories)}
-    rows = [[codes[category] for category in given] for given in shared.values()]
-    table = pd.DataFrame(zip_longest(*rows), dtype=float)
-    alpha = float(evalica.alpha(table, level).alpha)
-    low, high = _interval(shared, codes, level)
-    return Agreement(alpha, min(low, alpha), max(high, alpha), tasks, judgements)
+    return Agreement(*_alpha(shared, codes, level, confidence), tasks, judgements)
 
 
-def _interval(
-    shared: Mapping[Unit, list[Category]], codes: Mapping[Category, int], level: Level
-) -> tuple[float, float]:
+def _alpha(
+    shared: Mapping[Unit, list[Category]], codes: Mapping[Category, int], level: Level, confidence: float
+) -> tuple[float, float, float]:
+    """Alpha and its interval."""
     size = len(codes)
     by_task: dict[str, _Matrix] = defaultdict(lambda: np.zeros((size, size)))
     for unit, given in shared.items():
@@ -98,9 +91,9 @@ def _interval(
     # An answer beyond a unit's first is one case at most, and a task is two; where nothing varies, it is one.
     worth = share * (1 - share) / variance * tasks / (tasks - 1) if variance > 0 else float(tasks)
     worth = min(worth, answers - len(shared), 2 * tasks)
-    low, high = share_interval(share * worth, worth)
-    scale = float(distance.max()) / expected
-    return max(-1.0, 1 - high * scale), 1 - low * scale
+    low, high = share_interval(share * worth, worth, confidence)
+    scale, alpha = float(distance.max()) / expected, 1 - observed / expected
+    return alpha, min(max(-1.0, 1 - high * scale), alpha), max(1 - low * scale, alpha)
 
 
 def _distance(totals: _Matrix, level: Level) -> _Matrix:
@@ -126,4 +119,6 @@ def _kappa(first: str, second: str, pairs: list[tuple[Category, Category]]) -> K
     table = np.zeros((len(categories), len(categories)))
     for one, other in pairs:
         table[categories.index(one), categories.index(other)] += 1
-    return Kappa(first, second, float(cohens_kappa(table, return_results=False)), len(pairs))
+    share = table / len(pairs)
+    by_chance = float(share.sum(axis=1) @ share.sum(axis=0))
+    return Kappa(first, second, (float(share.trace()) - by_chance) / (1 - by_chance), len(pairs))

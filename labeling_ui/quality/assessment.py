@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from labeling_ui.assignment.answer_comparison import Category, Unit, categories, pair_orders, similarity
 from labeling_ui.data_model import Annotator, Judgement, Task
-from labeling_ui.quality.agreement import Agreement, Category, Kappa, Unit, kappas, krippendorff
-from labeling_ui.quality.answer_comparison import categories, pair_orders, similarity
+from labeling_ui.quality.agreement import Agreement, Kappa, kappas, krippendorff
 from labeling_ui.quality.doubts import Doubt, corrected, doubts_of
 from labeling_ui.quality.guessing import guessing, margins
 from labeling_ui.quality.intervals import Share, Trend, share, trend
@@ -51,15 +51,26 @@ class AnnotatorQuality:
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """`agreement` by scale: "winner", "strength", "ranking", or a rated aspect; gold tasks and repeats are left out.
+    """`agreement` by scale: "winner", "strength", "ranking", or a rated aspect with its scale: "helpful (1 to 7)".
 
-    `kappas` of the winner, or of the order of two responses when ranking.
+    So answers of another kind or on another scale are never taken together, though they are of one campaign. Gold tasks
+    and repeats are left out. `kappas` of the winner, or of the order of two responses when ranking.
     """
 
     campaign: str | None
     agreement: dict[str, Agreement]
     kappas: list[Kappa]
     annotators: list[AnnotatorQuality]
+
+    @property
+    def headline(self) -> Agreement | None:
+        """Agreement on the scale on which most answers can be compared; None if nothing was said."""
+        return self.agreement[self.scale] if self.scale else None
+
+    @property
+    def scale(self) -> str | None:
+        """The scale on which most answers can be compared; None if nothing was said."""
+        return max(self.agreement, key=lambda scale: self.agreement[scale].judgements, default=None)
 
 
 def report(store: Store, campaign: str | None = None, simulated: bool | None = None) -> QualityReport:
@@ -68,10 +79,11 @@ def report(store: Store, campaign: str | None = None, simulated: bool | None = N
 
 
 def agreement(store: Store, simulated: bool | None = None) -> Agreement:
-    """Agreement on the winner; if nobody compared two responses, on the first scale there is."""
-    said = _said(read_labels(store, simulated=simulated))
-    scale = "winner" if "winner" in said or not said else next(iter(said))
-    return _alpha(scale, said.get(scale, {}))
+    """Agreement on the scale on which most answers can be compared."""
+    said = said_by_scale(read_labels(store, simulated=simulated))
+    shared = {scale: sum(len(given) for given in units.values() if len(given) > 1) for scale, units in said.items()}
+    scale = max(shared, key=shared.__getitem__, default="winner")
+    return alpha_of(scale, said.get(scale, {}))
 
 
 def annotators(store: Store) -> list[AnnotatorQuality]:
@@ -81,15 +93,20 @@ def annotators(store: Store) -> list[AnnotatorQuality]:
 
 def vote_weights(labels: Labels) -> dict[str, float]:
     """What each annotator's vote counts, by id: 1 on average, and 1 if nothing is known of their skill."""
-    return _weights(labels, _skills(labels)[0])
+    return _weights(labels, _quick_skills(labels))
+
+
+def accuracies(labels: Labels) -> dict[str, float]:
+    """How often each annotator is right, by id, as far as the others or gold answers speak of them."""
+    return {name: skill.accuracy for name, skill in _quick_skills(labels).items()}
 
 
 def assess(labels: Labels, campaign: str | None = None) -> QualityReport:
     """The report on plain records."""
-    said = _said(labels)
+    said = said_by_scale(labels)
     return QualityReport(
         campaign=campaign,
-        agreement={scale: _alpha(scale, units) for scale, units in said.items()},
+        agreement={scale: alpha_of(scale, units) for scale, units in said.items()},
         kappas=kappas(said.get("winner") or said.get("ranking") or {}),
         annotators=assess_annotators(labels),
     )
@@ -132,20 +149,22 @@ def assess_annotators(labels: Labels) -> list[AnnotatorQuality]:
     return [replace(each, doubts=doubts[each.annotator.id]) for each in found]
 
 
-def _said(labels: Labels) -> dict[str, dict[Unit, dict[str, Category]]]:
+def said_by_scale(labels: Labels) -> dict[str, dict[Unit, dict[str, Category]]]:
+    """What each annotator said of each unit, by scale; without gold tasks and repeats."""
     said: dict[str, dict[Unit, dict[str, Category]]] = {}
     for judgement in labels.judgements:
         task = labels.tasks[judgement.task_id]
         if task.gold is None and task.repeat_of is None:
-            for scale, unit, category in categories(judgement.answer, task):
+            for scale, unit, category in categories(judgement.answer, task, labels.campaign_of(task)):
                 said.setdefault(scale, {}).setdefault(unit, {})[judgement.annotator_id] = category
     if not any(category for given in said.get("strength", {}).values() for category in given.values()):
         said.pop("strength", None)  # ties alone: nobody was asked how strongly
     return said
 
 
-def _alpha(scale: str, units: Mapping[Unit, Mapping[str, Category]]) -> Agreement:
-    return krippendorff(units, "nominal" if scale in ("winner", "ranking") else "ordinal")
+def alpha_of(scale: str, units: Mapping[Unit, Mapping[str, Category]], confidence: float = 0.95) -> Agreement:
+    """Alpha on a scale: nominal for winners and orders, ordinal for strengths and points."""
+    return krippendorff(units, "nominal" if scale in ("winner", "ranking") else "ordinal", confidence)
 
 
 def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[bool]], dict[str, float]]:
@@ -154,18 +173,11 @@ def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[bool]], di
 
     People and the simulated are apart: neither says anything of the other.
     """
-    known = {
-        unit: order > 0
-        for task in labels.tasks.values()
-        if task.gold is not None
-        for unit, order in pair_orders(task.gold, task).items()
-        if order != 0
-    }
+    known = _known(labels)
     skills: dict[str, Skill] = {}
     guesses: dict[str, float] = {}
     borne_out: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for simulated in (False, True):
-        group = {each.id for each in labels.annotators if each.simulated == simulated}
+    for group in _groups(labels):
         choices = [choice for choice in _choices(labels) if choice.annotator in group]
         skills |= estimate(choices, known)
         guesses |= guessing(choices, known)
@@ -173,6 +185,32 @@ def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[bool]], di
             borne_out[choice.annotator][choice.unit[0]] += margin
     hits = {name: [said > 0 for said in own.values() if said != 0] for name, own in borne_out.items()}
     return skills, hits, guesses
+
+
+def _quick_skills(labels: Labels) -> dict[str, Skill]:
+    """Without intervals, which take most of the time."""
+    choices, known = list(_choices(labels)), _known(labels)
+    skills: dict[str, Skill] = {}
+    for group in _groups(labels):
+        skills |= estimate([choice for choice in choices if choice.annotator in group], known, intervals=False)
+    return skills
+
+
+def _known(labels: Labels) -> dict[Unit, bool]:
+    """Of which two responses the first is known to be better, or worse."""
+    return {
+        unit: order > 0
+        for task in labels.tasks.values()
+        if task.gold is not None
+        for unit, order in pair_orders(task.gold, task).items()
+        if order != 0
+    }
+
+
+def _groups(labels: Labels) -> tuple[dict[str, None], dict[str, None]]:
+    """The ids of people, and of the simulated."""
+    ids = [{each.id: None for each in labels.annotators if each.simulated == of} for of in (False, True)]
+    return ids[0], ids[1]
 
 
 def _choices(labels: Labels) -> Iterator[Choice]:
@@ -188,8 +226,7 @@ def _choices(labels: Labels) -> Iterator[Choice]:
 
 def _weights(labels: Labels, skills: Mapping[str, Skill]) -> dict[str, float]:
     counted = dict.fromkeys((annotator.id for annotator in labels.annotators), 1.0)
-    for simulated in (False, True):
-        group = [each.id for each in labels.annotators if each.simulated == simulated]
+    for group in _groups(labels):
         counted |= skill_weights({name: skills[name] for name in group if name in skills})
     return counted
 

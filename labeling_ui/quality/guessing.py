@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from scipy.special import expit, logit
 
-from labeling_ui.quality.agreement import Unit
+from labeling_ui.assignment.answer_comparison import Unit
 from labeling_ui.quality.skill import Choice
 
 _DRAWS = 20_000

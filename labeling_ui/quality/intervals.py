@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from foundation.intervals import share_interval
 
@@ -57,6 +56,8 @@ def trend(cases: Sequence[bool]) -> Trend | None:
     """The trend of hits and misses in their order; None for fewer than ten, or if all are the same."""
     if len(cases) < _SHORTEST_SEQUENCE or len(set(cases)) < 2:
         return None
+    from scipy.stats import mannwhitneyu  # here: it takes half a second to load
+
     places, hit = np.arange(len(cases)), np.array(cases, dtype=bool)
     method = "exact" if len(cases) <= _EXACT else "asymptotic"
     p_value = float(mannwhitneyu(places[~hit], places[hit], alternative="greater", method=method).pvalue)

@@ -1,4 +1,7 @@
-"""Reading the labels of one campaign, or of all, from the store: the quality report and every export start here."""
+"""Reading the labels of one campaign, or of all, from the store: the quality report and every export start here.
+
+What was said in a verdict is read by its campaign's name alone: it is never among all labels.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +25,10 @@ class Labels:
     judgements: Sequence[Judgement]
     versions: Mapping[tuple[str, int], Campaign] = field(default_factory=dict)
 
+    def campaign_of(self, task: Task) -> Campaign:
+        """What annotators were asked of the task, in its version of the campaign."""
+        return self.versions.get((task.campaign, task.version)) or self.campaigns[task.campaign]
+
     def of_campaign(self, name: str) -> "Labels":
         """Those of one of the campaigns."""
         tasks = {task_id: task for task_id, task in self.tasks.items() if task.campaign == name}
@@ -39,14 +46,15 @@ def check_campaign(store: Store, campaign: str | None) -> dict[str, Campaign]:
 
 
 def read_labels(store: Store, campaign: str | None = None, simulated: bool | None = None) -> Labels:
-    """Read one campaign or all, by all annotators or the simulated or the human ones alone.
+    """Read one campaign, or all but those of verdicts, by all annotators or the simulated or the human ones alone.
 
-    `UserError` if there is no such campaign.
+    Removed tasks are left out. `UserError` if there is no such campaign.
     """
     campaigns = check_campaign(store, campaign)
     counted = [each for each in store.annotators() if simulated is None or each.simulated == simulated]
     ids = {each.id for each in counted}
-    tasks = {task.id: task for task in store.tasks() if campaign in (None, task.campaign)}
+    wanted = {name for name, each in campaigns.items() if campaign == name or (not campaign and not each.is_verdict)}
+    tasks = {task.id: task for task in store.tasks() if task.campaign in wanted and task.state != "removed"}
     judgements = [each for each in store.judgements() if each.annotator_id in ids and each.task_id in tasks]
     versions = {key: each.campaign for key, each in store.versions().items()}
     return Labels(campaigns, tasks, counted, judgements, versions)

@@ -1,32 +1,29 @@
 """How often an annotator is right, estimated without known answers, and what their vote is worth.
 
 Each annotator prefers the truly better response with a probability of their own (the one-coin model of Dawid and Skene
-1979). crowd-kit finds what the answers agree on; each annotator is then measured against the others alone, from a
-prior that says "as good as the rest". Tasks are taken to be equally hard, and a tie, which speaks for neither response,
-is left out.
+1979), which finds what the answers agree on (`one_coin.py`). Each annotator is then measured against the others alone,
+from a prior that says "as good as the rest". Tasks are taken to be equally hard, and a tie, which speaks for neither
+response, is left out.
 """
 
-import threading
-import warnings
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd  # type: ignore[import-untyped]
-from scipy.special import expit, logit
-from scipy.stats import beta
+from scipy.special import betaln, expit, logit, xlog1py, xlogy
 
-from labeling_ui.quality.agreement import Unit
+from labeling_ui.assignment.adaptive_overlap import ASSUMED
+from labeling_ui.assignment.answer_comparison import Unit
+from labeling_ui.quality.one_coin import better_response
+from labeling_ui.quality.skill_intervals import skill_intervals
 
 _Array = npt.NDArray[np.float64]
 PRIOR = 20.0  # choices that the pool's accuracy counts as; maximum marginal likelihood on 345 annotators: 20 to 32
-_GUESS = 0.8  # the pool's accuracy before anything is known; counts as PRIOR choices, too
+_GUESS = ASSUMED  # the pool's accuracy before anything is known; counts as PRIOR choices, too
 _ACCURACIES: _Array = (np.arange(400) + 0.5) / 400
-_fence = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +52,21 @@ class Skill:
     choices: int
 
 
-def estimate(choices: Sequence[Choice], known: Mapping[Unit, bool] | None = None) -> dict[str, Skill]:
+def estimate(
+    choices: Sequence[Choice], known: Mapping[Unit, bool] | None = None, *, intervals: bool = True
+) -> dict[str, Skill]:
     """Skills out of choices alone, and of gold answers if some are `known` ({unit: the first is better}).
 
     The posterior of one annotator's accuracy s is Beta(pool) × Π (q s + (1 − q)(1 − s)) over their choices, where q is
     what the others' choices say of that choice (Liu, Peng and Ihler 2012, section 3): agreeing with a doubtful majority
     proves little. It is conditional on the others' accuracies, which are shrunk towards the pool's as well. The
-    interval leaves the pool's prior out: it is the annotator's own, and wider.
+    interval is not: it leaves the pool out and supposes nothing of the others (`skill_intervals.py`). It takes most of
+    the time; without `intervals`, it is from 0 to 1.
     """
     known = known or {}
     voters = Counter(choice.unit for choice in choices)
     spoken = [choice for choice in choices if choice.unit in known or voters[choice.unit] > 1]
+    spoken.sort(key=lambda each: (each.unit, each.annotator, each.first, each.share))  # sums are the same in any order
     if not spoken:
         return {}
     truth = {unit: float(first) for unit, first in known.items()}
@@ -78,10 +79,14 @@ def estimate(choices: Sequence[Choice], known: Mapping[Unit, bool] | None = None
     accuracy = (PRIOR * pool + np.bincount(who, right * size)) / (PRIOR + np.bincount(who, size))
 
     believed = _by_the_others(spoken, known, accuracy[who])
+    low, high = _intervals(spoken, who, size, known, accuracy) if intervals else (0 * accuracy, 0 * accuracy + 1)
     skills = {}
     for number, name in enumerate(names):
         own = who == number
-        skills[str(name)] = _posterior(believed[own], size[own], pool)
+        found = _accuracy(believed[own], size[own], pool)
+        skills[str(name)] = Skill(
+            found, min(float(low[number]), found), max(float(high[number]), found), int(own.sum())
+        )
     return skills
 
 
@@ -94,38 +99,21 @@ def skill_weights(skills: Mapping[str, Skill]) -> dict[str, float]:
     """
     raw = {name: max(0.0, float(logit(skill.accuracy))) for name, skill in skills.items()}
     choices = sum(skill.choices for skill in skills.values())
-    average = sum(raw[name] * skill.choices for name, skill in skills.items()) / choices if choices else 0.0
+    # Summed exactly: imported into another store, annotators may come in another order.
+    said = math.fsum(raw[name] * skill.choices for name, skill in skills.items())
+    average = said / choices if choices else 0.0
     return {name: value / average if average > 0 else 1.0 for name, value in raw.items()}
 
 
 def _truth(choices: Sequence[Choice]) -> dict[Unit, float]:
-    """For each unit, the probability that its first response is the better one, by crowd-kit's one-coin model."""
+    """For each unit, the probability that its first response is the better one, by the one-coin model."""
     if not choices:
         return {}
-    units = {unit: number for number, unit in enumerate(sorted({choice.unit for choice in choices}))}
-    rows = [(units[choice.unit], choice.annotator, int(choice.first)) for choice in choices]
-    # Which response comes first means nothing. Said of each unit and of its mirror image, the model cannot think that
-    # it does, and always has both labels, without which crowd-kit divides by zero.
-    rows += [(-1 - task, worker, 1 - label) for task, worker, label in rows]
-    with _fenced():
-        from crowdkit.aggregation import OneCoinDawidSkene  # here: it brings all of nltk with it
-
-        model = OneCoinDawidSkene(n_iter=100).fit(pd.DataFrame(rows, columns=["task", "worker", "label"]))
-    probabilities: Any = model.probas_
-    first = probabilities[1]
-    return {unit: float(first[number]) for unit, number in units.items()}
-
-
-@contextmanager
-def _fenced() -> Iterator[None]:
-    """Keep in crowd-kit's warnings about its own use of pandas; the list of filters is shared by all threads.
-
-    Of crowd-kit's models the one-coin model draws no random numbers; noisy Bradley-Terry and KOS reseed NumPy's global
-    generator. Putting its state back here would rewind it for other threads.
-    """
-    with _fence, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    numbers = {unit: number for number, unit in enumerate(sorted({choice.unit for choice in choices}))}
+    who = np.unique([choice.annotator for choice in choices], return_inverse=True)[1]
+    unit = np.array([numbers[choice.unit] for choice in choices])
+    better = better_response(unit, who, np.array([choice.first for choice in choices]))
+    return dict(zip(numbers, better.tolist(), strict=True))
 
 
 def _by_the_others(choices: Sequence[Choice], known: Mapping[Unit, bool], accuracy: _Array) -> _Array:
@@ -139,15 +127,23 @@ def _by_the_others(choices: Sequence[Choice], known: Mapping[Unit, bool], accura
     return np.where([choice.first for choice in choices], first, 1 - first)
 
 
-def _posterior(believed: _Array, size: _Array, pool: float) -> Skill:
+def _accuracy(believed: _Array, size: _Array, pool: float) -> float:
+    """The mean of the posterior."""
     likelihood = size @ np.log(believed[:, None] * _ACCURACIES + (1 - believed[:, None]) * (1 - _ACCURACIES))
-    accuracy = float(_normalised(likelihood + beta.logpdf(_ACCURACIES, PRIOR * pool, PRIOR * (1 - pool))) @ _ACCURACIES)
-    # The interval owes nothing to the pool. With these two priors it is Clopper and Pearson's on known answers.
-    low = np.searchsorted(np.cumsum(_normalised(likelihood - np.log(_ACCURACIES))), 0.025)
-    high = np.searchsorted(np.cumsum(_normalised(likelihood - np.log(1 - _ACCURACIES))), 0.975)
-    return Skill(
-        accuracy, min(float(_ACCURACIES[low]), accuracy), max(float(_ACCURACIES[high]), accuracy), len(believed)
-    )
+    # As `scipy.stats.beta.logpdf` has it, which takes half a second to load.
+    right, wrong = PRIOR * pool, PRIOR * (1 - pool)
+    prior = xlog1py(wrong - 1, -_ACCURACIES) + xlogy(right - 1, _ACCURACIES) - betaln(right, wrong)
+    return float(_normalised(likelihood + prior) @ _ACCURACIES)
+
+
+def _intervals(
+    choices: Sequence[Choice], who: npt.NDArray[np.intp], size: _Array, known: Mapping[Unit, bool], accuracy: _Array
+) -> tuple[_Array, _Array]:
+    units = {unit: number for number, unit in enumerate(sorted({choice.unit for choice in choices}))}
+    answers = np.array([0.0 if (first := known.get(unit)) is None else 1.0 if first else -1.0 for unit in units])
+    unit = np.array([units[choice.unit] for choice in choices])
+    vote = np.array([1.0 if choice.first else -1.0 for choice in choices])
+    return skill_intervals(who, unit, vote, size, answers, accuracy.round(6))
 
 
 def _normalised(logs: _Array) -> _Array:

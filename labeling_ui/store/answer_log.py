@@ -14,10 +14,20 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.assignment.answer_validation import check_judgement, check_task
-from labeling_ui.data_model import Annotator, Candidate, Judgement, Prompt, Task
+from labeling_ui.data_model import OF_REVIEWERS, Annotator, Candidate, Judgement, Prompt, Task
 from labeling_ui.store import tables
-from labeling_ui.store.campaigns import Version, campaigns_of, log_settings, settings_by_number, versions_of
+from labeling_ui.store.campaign_rules.adaptive_overlap import follow_answers
+from labeling_ui.store.campaigns import (
+    Version,
+    campaigns_of,
+    log_settings,
+    settings_by_number,
+    settings_now,
+    versions_of,
+)
 from labeling_ui.store.database import insert_new, rows_in
+from labeling_ui.store.review.adjudication import point_to
+from labeling_ui.store.review.standing import naming_their_model, refresh
 
 _CHUNK = 1000
 
@@ -30,6 +40,7 @@ class Entry:
     in_force: bool
     task: Task
     overlap: int
+    first_overlap: int | None
     prompt: Prompt
     candidates: tuple[Candidate, ...]
     annotator: Annotator
@@ -55,12 +66,13 @@ def entries(connection: sa.Connection, campaign: str | None = None) -> Iterator[
         prompts = {row.id: tables.prompt_of(row) for row in asked}
         judgements = tables.judgements.c
         in_force = {row.event for row in rows_in(connection, judgements.task_id, of_tasks)}
+        in_force |= {row.event for row in rows_in(connection, tables.adjudications.c.task_id, of_tasks)}
         for row in rows:
             task = of_tasks[row.task_id]
             yield Entry(
                 tables.judgement_of(row), row.number in in_force, tables.task_of(task), task.overlap,
-                prompts[task.prompt_id], tuple(candidates[one] for one in row.shown), people[row.annotator_id],
-                settings[row.settings],
+                task.first_overlap, prompts[task.prompt_id], tuple(candidates[one] for one in row.shown),
+                people[row.annotator_id], settings[row.settings],
             )  # fmt: skip
 
 
@@ -77,6 +89,8 @@ class Restoring:
         ).scalar_one()
         given = connection.execute(sa.select(tables.judgements))
         self._in_force: dict[tuple[str, str], int] = {(row.task_id, row.annotator_id): row.event for row in given}
+        decided = connection.execute(sa.select(tables.adjudications))
+        self._decided: dict[str, int] = {row.task_id: row.event for row in decided}
 
     def take(self, some: Iterable[Entry]) -> Iterator[str]:
         """Take entries in; yields for each "taken", "repeated" if it was there, or why it was left out."""
@@ -92,10 +106,19 @@ class Restoring:
         candidates = {one.id: one for each in chunk for one in each.candidates}
         insert_new(connection, tables.candidates, [tables.candidate_row(one) for one in candidates.values()])
         self._add_annotators({each.annotator.id: each.annotator for each in chunk}, chunk)
-        tasks = {each.task.id: tables.task_row(each.task, each.overlap) for each in chunk}
+        flagged = naming_their_model(candidates.values())
+        tasks = {
+            each.task.id: {
+                **tables.task_row(each.task, each.overlap, each.first_overlap),
+                "flagged": not flagged.isdisjoint(each.task.candidates),
+            }
+            for each in chunk
+        }  # fmt: skip
         insert_new(connection, tables.tasks, list(tasks.values()))
         known = {row.key for row in rows_in(connection, events.c.key, (each.judgement.key for each in chunk))}
         rows, touched, outcomes = [], dict[tuple[str, str], None](), []
+        newest: dict[str, int] = {}
+        decided: dict[str, int | None] = {}
         for each, settings in zip(chunk, numbers, strict=True):
             said = each.judgement
             pair = (said.task_id, said.annotator_id)
@@ -106,6 +129,13 @@ class Restoring:
             known.add(said.key)
             self._last += 1
             rows.append(tables.event_row(said, self._last, settings))
+            newest[said.task_id] = self._last
+            if said.action in OF_REVIEWERS:
+                decided[said.task_id] = self._last if said.action == "adjudicate" else None
+                self._decided.pop(said.task_id, None)
+                if said.action == "adjudicate":
+                    self._decided[said.task_id] = self._last
+                continue
             touched[pair] = None
             if said.action == "undo":
                 del self._in_force[pair]
@@ -114,9 +144,15 @@ class Restoring:
         if rows:
             connection.execute(sa.insert(events), rows)
         self._put_in_force(list(touched))
+        point_to(connection, decided)
+        refresh(connection, newest)
+        follow_answers(connection, settings_now(connection), newest)
         yield from outcomes
 
     def _refusal(self, said: Judgement, pair: tuple[str, str]) -> str:
+        if said.action in OF_REVIEWERS:
+            there = said.action == "adjudicate" or said.task_id in self._decided
+            return "taken" if there else "it withdraws a decision that is not there"
         if said.action == "answer" and pair in self._in_force:
             return "this annotator has judged this task before, and otherwise"
         if said.action != "answer" and pair not in self._in_force:

@@ -2,19 +2,36 @@
 
 Every change of settings is logged. One that changes what an answer means (`Campaign.meaning`) begins a new version once
 anybody has been asked: the tasks of the version before are closed, each has a counterpart in the new one, and whatever
-was said keeps its version. Any other change applies at once, also to open tasks.
+was said keeps its version. Another kind is a new version as soon as there are tasks, and asks about the same responses
+(`assignment/regrouping.py`). Any other change applies at once, also to open tasks.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import sqlalchemy as sa
 
 from foundation.errors import UserError
+from labeling_ui.assignment.regrouping import regrouped
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Task
 from labeling_ui.store import tables
-from labeling_ui.store.database import insert_new
+from labeling_ui.store.campaign_rules.adaptive_overlap import follow_votes
+from labeling_ui.store.database import insert_new, rows_in
+from labeling_ui.store.review.standing import naming_their_model
+
+_SETTINGS, _NOW = tables.campaign_settings.c, tables.campaigns.c
+# Read with every answer, so made once. Settings are read as text, so that no text is parsed twice.
+_LOG = (
+    sa.select(
+        _SETTINGS.number, _SETTINGS.campaign, _SETTINGS.version, _NOW.number.label("made"),
+        sa.cast(_SETTINGS.settings, sa.Text).label("settings"),
+    )
+    .select_from(tables.campaign_settings.outerjoin(tables.campaigns, _NOW.current == _SETTINGS.number))
+    .order_by(_SETTINGS.number)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +43,46 @@ class Version:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Campaigns:
+    """All campaigns of a store: `now` by name, in the order in which they were made; and every version of each."""
+
+    now: dict[str, Version]
+    versions: dict[tuple[str, int], Version]
+
+    @property
+    def settings(self) -> dict[str, Campaign]:
+        """The settings that each campaign has now, by name."""
+        return {name: each.campaign for name, each in self.now.items()}
+
+
+def read_campaigns(connection: sa.Connection) -> Campaigns:
+    """All campaigns, in one statement: whoever needs them more than once in a transaction hands them on."""
+    rows = connection.execute(_LOG).all()
+    last = {(row.campaign, row.version): row for row in rows}
+    current = sorted((row for row in rows if row.made is not None), key=lambda row: (row.made, row.campaign))
+    last |= {(row.campaign, row.version): row for row in current}
+    versions = {key: _version(row) for key, row in last.items()}
+    return Campaigns({row.campaign: versions[row.campaign, row.version] for row in current}, versions)
+
+
 def campaigns_of(connection: sa.Connection) -> dict[str, Version]:
     """All campaigns by name as they are now, in the order in which they were made."""
-    campaigns, settings = tables.campaigns.c, tables.campaign_settings
-    now = sa.select(settings, campaigns.number.label("made"))
-    rows = connection.execute(now.join(tables.campaigns, campaigns.current == settings.c.number)).all()
-    return {row.campaign: _version(row) for row in sorted(rows, key=lambda row: (row.made, row.campaign))}
+    return read_campaigns(connection).now
+
+
+def settings_now(connection: sa.Connection) -> dict[str, Campaign]:
+    """The settings that each campaign has now, by name."""
+    return read_campaigns(connection).settings
 
 
 def versions_of(connection: sa.Connection) -> dict[tuple[str, int], Version]:
     """Every version of every campaign, by name and version."""
-    rows = connection.execute(sa.select(tables.campaign_settings).order_by(tables.campaign_settings.c.number))
-    found = {(name, version.version): version for name, version in campaigns_of(connection).items()}
-    last = {(row.campaign, row.version): row for row in rows}
-    return {key: found.get(key) or _version(row) for key, row in last.items()}
+    return read_campaigns(connection).versions
 
 
 def add_campaign(connection: sa.Connection, new: Campaign, time: str) -> None:
-    """Add a campaign, or give one of that name new settings; `UserError` if its tasks are of another kind."""
+    """Add a campaign, or give one of that name new settings; `UserError` if its responses do not fit its new kind."""
     known = campaigns_of(connection).get(new.name)
     if known is None:
         last = connection.execute(sa.select(sa.func.coalesce(sa.func.max(tables.campaigns.c.number), 0))).scalar_one()
@@ -53,9 +92,10 @@ def add_campaign(connection: sa.Connection, new: Campaign, time: str) -> None:
         return
     if known.campaign == new:
         return
-    if known.campaign.kind != new.kind:
-        _check_no_tasks(connection, known.campaign, new)
-    renewed = known.campaign.meaning != new.meaning and _was_asked(connection, new.name, known.version)
+    renewed = known.campaign.meaning != new.meaning and (
+        _was_asked(connection, new.name, known.version)
+        or (known.campaign.kind != new.kind and _has_tasks(connection, new.name, known.version))
+    )
     version = known.version + renewed
     number = log_settings(connection, new, version, time)
     ours = tables.campaigns.c.name == new.name
@@ -63,8 +103,28 @@ def add_campaign(connection: sa.Connection, new: Campaign, time: str) -> None:
     if renewed:
         _close(connection, new.name, known.version)
         _ask_anew(connection, new, known, version)
-    elif known.campaign.overlap != new.overlap:
+        return
+    if known.campaign.overlap != new.overlap:
         _change_overlap(connection, new.name, version, new.overlap)
+    if known.campaign.votes_wanted != new.votes_wanted:
+        follow_votes(connection, new)
+
+
+def close_campaign(connection: sa.Connection, name: str, time: str) -> None:
+    """Ask nothing more in a campaign: it begins a version without tasks. `UserError` if there is none of that name."""
+    known = campaigns_of(connection).get(name)
+    if known is None:
+        raise UserError(f'there is no campaign "{name}" in this label store.')
+    number = log_settings(connection, known.campaign, known.version + 1, time)
+    ours = tables.campaigns.c.name == name
+    connection.execute(sa.update(tables.campaigns).where(ours).values(current=number))
+    _close(connection, name, known.version)
+
+
+def for_training(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Whether a row of `tasks` is of a campaign that is learned from, and not of a verdict."""
+    verdicts = [name for name, now in campaigns_of(connection).items() if now.campaign.is_verdict]
+    return tables.tasks.c.campaign.not_in(verdicts)
 
 
 def log_settings(connection: sa.Connection, campaign: Campaign, version: int, time: str) -> int:
@@ -88,23 +148,23 @@ def is_current() -> sa.ColumnElement[bool]:
 
 def settings_by_number(connection: sa.Connection) -> Mapping[int, Version]:
     """Every row of the log."""
-    rows = connection.execute(sa.select(tables.campaign_settings).order_by(tables.campaign_settings.c.number))
+    rows = connection.execute(_LOG)
     return {row.number: _version(row) for row in rows}
 
 
 def _version(row: "sa.Row[tuple[object, ...]]") -> Version:
-    return Version(Campaign.model_validate(row.settings), row.version, row.number)
+    return Version(_campaign(row.settings), row.version, row.number)
 
 
-def _check_no_tasks(connection: sa.Connection, known: Campaign, new: Campaign) -> None:
-    of_it = sa.select(sa.func.count()).select_from(tables.tasks).where(tables.tasks.c.campaign == new.name)
-    number = int(connection.execute(of_it).scalar_one())
-    if number:
-        raise UserError(
-            f'the campaign "{new.name}" has {known.kind} tasks already ({number} of them), which nobody can answer by '
-            f"{new.kind}. Give the {new.kind} campaign another name, and tasks of its own: `rlhf collect --set "
-            f"label.kind={new.kind} --set label.name={new.kind}`, or `rlhf import` with the same settings."
-        )
+@lru_cache(500)
+def _campaign(settings: str) -> Campaign:
+    return Campaign.model_validate_json(settings)
+
+
+def _has_tasks(connection: sa.Connection, name: str, version: int) -> bool:
+    tasks = tables.tasks.c
+    any_task = sa.select(tasks.id).where(tasks.campaign == name, tasks.version == version).limit(1)
+    return connection.execute(any_task).first() is not None
 
 
 def _was_asked(connection: sa.Connection, name: str, version: int) -> bool:
@@ -128,19 +188,62 @@ def _close(connection: sa.Connection, name: str, version: int) -> None:
 
 
 def _ask_anew(connection: sa.Connection, new: Campaign, old: Version, version: int) -> None:
-    """A task of the new version for each that everybody was asked in the old one."""
+    """A task of the new version for each that everybody was asked in the old one; of another kind, other tasks."""
     tasks = tables.tasks.c
     asked = sa.select(tables.tasks).where(tasks.campaign == new.name, tasks.version == old.version)
+    asked = asked.where(tasks.state != "removed")
+    earlier = connection.execute(asked.where(tasks.reserved_for.is_(None))).all()
+    if new.kind != old.campaign.kind:
+        shown = (one for row in earlier if row.flagged for one in row.candidates)
+        flagged = naming_their_model(rows_in(connection, tables.candidates.c.id, shown))
+        insert_new(connection, tables.tasks, _of_new_kind(earlier, flagged, new, old, version))
+        return
     rows = []
-    for row in connection.execute(asked.where(tasks.reserved_for.is_(None))).all():
+    for row in earlier:
         gold = row.gold
         if gold is not None and (new.scale != old.campaign.scale or not set(gold.get("ratings", {})) <= {*new.aspects}):
             continue  # nobody has said what its answer is now
         before = tables.task_of(row)
         task = Task(before.prompt_id, before.candidates, new.name, before.gold, version=version)
-        overlap = row.overlap if old.campaign.overlap == new.overlap else new.overlap
-        rows.append({**tables.task_row(task, overlap), "priority": row.priority})
+        kept = old.campaign.overlap == new.overlap
+        first = row.first_overlap if kept or row.first_overlap is None else new.overlap
+        overlap = first or (row.overlap if kept else new.overlap)
+        state = "paused" if row.state == "paused" else "open"
+        like_it = {"priority": row.priority, "flagged": row.flagged, "state": state}
+        rows.append({**tables.task_row(task, overlap, first), **like_it})
     insert_new(connection, tables.tasks, rows)
+
+
+def _of_new_kind(
+    before: Sequence[sa.Row[Any]], flagged: Set[str], new: Campaign, old: Version, version: int
+) -> list[dict[str, Any]]:
+    """Tasks about the same responses, without those of known answers: nobody has said what these are now.
+
+    Where one was paused, those of its prompt are paused. `flagged` are the candidates that name their model.
+    `UserError` if there are responses and none can be compared.
+    """
+    of_prompt: dict[str, list[sa.Row[Any]]] = {}
+    for row in before:
+        if row.gold is None:
+            of_prompt.setdefault(row.prompt_id, []).append(row)
+    made = []
+    for prompt_id, rows in of_prompt.items():
+        kept = old.campaign.overlap == new.overlap
+        overlap = max(row.first_overlap or row.overlap for row in rows) if kept else new.overlap
+        first = overlap if all(row.first_overlap for row in rows) else None
+        priority = max(row.priority for row in rows)
+        state = "paused" if any(row.state == "paused" for row in rows) else "open"
+        for group in regrouped((one for row in rows for one in row.candidates), new):
+            task = Task(prompt_id, group, new.name, version=version)
+            like_it = {"priority": priority, "state": state, "flagged": not flagged.isdisjoint(group)}
+            made.append({**tables.task_row(task, overlap, first), **like_it})
+    if of_prompt and not made:
+        raise UserError(
+            f'the campaign "{new.name}" ({old.campaign.kind}) has no two responses to one prompt: by {new.kind}, '
+            f"nobody would be asked. Give the {new.kind} campaign another name, and tasks of its own: `rlhf collect "
+            f"--set label.kind={new.kind} --set label.name={new.kind}`, or `rlhf import` with the same settings."
+        )
+    return made
 
 
 def _change_overlap(connection: sa.Connection, name: str, version: int, overlap: int) -> None:
@@ -153,4 +256,5 @@ def _change_overlap(connection: sa.Connection, name: str, version: int, overlap:
         tasks.campaign == name, tasks.version == version, tasks.gold.is_(sa.null()), tasks.reserved_for.is_(None),
         answers.scalar_subquery() < tasks.overlap,
     )  # fmt: skip
-    connection.execute(sa.update(tables.tasks).where(*unfinished).values(overlap=overlap))
+    first = sa.case((tasks.first_overlap.is_not(None), overlap))
+    connection.execute(sa.update(tables.tasks).where(*unfinished).values(overlap=overlap, first_overlap=first))

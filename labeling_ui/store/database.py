@@ -5,23 +5,22 @@ log at every commit, so that an acknowledged label survives a power cut.
 """
 
 import os
+import select
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 
 from foundation.errors import UserError
 from foundation.files import sync_folder
 from labeling_ui.store import tables
+from labeling_ui.store.sqlite import files
 
 _BUSY_MILLISECONDS = 10_000
 _WRITER_LOCK = 7_265_104  # any number that other programs in the same PostgreSQL database do not use
@@ -42,9 +41,15 @@ class Database:
             if self.file:
                 self.file.parent.mkdir(parents=True, exist_ok=True)
                 _refuse_strange_file(self.file)
+                files.claim(self.file)
+                files.warn_of_network(self.file)
             self.engine = _engine(url)
         except (sa.exc.ArgumentError, ModuleNotFoundError, OSError) as error:
             raise UserError(f"cannot open the label store {shown}: {error}") from error
+        snapshot = {} if self.file else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        single = {} if self.file else {"isolation_level": "AUTOCOMMIT"}
+        self._reader = self.engine.execution_options(**snapshot)
+        self._asker = self.engine.execution_options(asks_once=True, **single)
         self._writer = self.engine.execution_options(writes=True)
         self._turn = threading.Lock()
         try:
@@ -60,7 +65,13 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A snapshot."""
-        with self._plain_errors(), self.engine.begin() as connection:
+        with self._plain_errors(), self._reader.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def ask(self) -> Iterator[sa.Connection]:
+        """For one statement alone, which is a snapshot by itself: no transaction is begun and ended around it."""
+        with self._plain_errors(), self._asker.begin() as connection:
             yield connection
 
     @contextmanager
@@ -102,12 +113,13 @@ class Database:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Threads of this process wait in line: SQLite's own way of waiting is to ask again after a pause."""
-        if self.file is None:
-            yield
-            return
-        if not self._turn.acquire(timeout=_BUSY_MILLISECONDS / 1000):
-            raise UserError(f"the label store {self.name} is locked. Nothing of this step was saved; try again.")
+        """Threads of this process wait in line: SQLite's own way of waiting is to ask again after a pause.
+
+        In PostgreSQL each would wait with a connection of its own, which has every statement planned anew.
+        """
+        if not self._turn.acquire(timeout=_BUSY_MILLISECONDS / 1000 if self.file else -1):
+            said = f"the label store {self.name} is locked. Nothing of this step was saved; try again."
+            raise UserError(said) from TimeoutError()  # a failure of the store, and not of what it was given
         try:
             yield
         finally:
@@ -115,18 +127,21 @@ class Database:
 
     def _migrate(self) -> None:
         """Apply what is missing, all of it or nothing, after a copy of a SQLite file that holds something."""
+        known = sorted(path.name[1:5] for path in (_MIGRATIONS / "versions").glob("m[0-9]*.py"))
+        newest = known[-1]
+        with self.read() as connection:
+            if _version(connection) == newest:
+                return
+        from alembic import command  # only now: most starts have nothing to migrate
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        scripts = ScriptDirectory.from_config(config)
-        newest = scripts.get_current_head()
-        with self.read() as connection:
-            if MigrationContext.configure(connection).get_current_revision() == newest:
-                return
         with self.write() as connection:
-            version = MigrationContext.configure(connection).get_current_revision()
+            version = _version(connection)
             if version == newest:
                 return
-            if version is not None and version not in {script.revision for script in scripts.walk_revisions()}:
+            if version is not None and version not in known:
                 raise UserError(
                     f"the label store {self.name} has version {version}, made by a newer rlhf-pipeline; this one knows "
                     f"up to {newest}. Upgrade rlhf-pipeline; the store was left as it is."
@@ -177,9 +192,16 @@ def rows_in(
 ) -> Iterator[sa.Row[Any]]:
     """All rows of the column's table (or of the statement `rows`) where the column is among `values`."""
     wanted = sorted(set(values))
-    rows = sa.select(column.table) if rows is None else rows
+    found = _rows_of(column, rows)
     for start in range(0, len(wanted), 10_000):  # SQLite takes 32,766 parameters a statement
-        yield from connection.execute(rows.where(column.in_(wanted[start : start + 10_000])))
+        yield from connection.execute(found, {"wanted": wanted[start : start + 10_000]})
+
+
+@lru_cache(200)
+def _rows_of(column: sa.Column[Any], rows: sa.Select[Any] | None) -> sa.Select[Any]:
+    """Made once: SQLAlchemy takes longer to put a statement together than SQLite to find a few rows."""
+    every = sa.select(column.table) if rows is None else rows
+    return every.where(column.in_(sa.bindparam("wanted", expanding=True)))
 
 
 def _url(url_or_path: str | Path) -> sa.URL:
@@ -191,6 +213,13 @@ def _url(url_or_path: str | Path) -> sa.URL:
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise sa.exc.ArgumentError("give the path of a SQLite file, or a URL that begins with postgresql://")
     return url
+
+
+def _version(connection: sa.Connection) -> str | None:
+    """The last migration that was applied to a store."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
 def _refuse_strange_file(file: Path) -> None:
@@ -207,16 +236,29 @@ def _refuse_strange_file(file: Path) -> None:
 
 
 def _engine(url: sa.URL) -> sa.Engine:
-    # A web server has one connection a thread at most; waiting for the pool would only hide a leak. PostgreSQL's
-    # connections are tried before use, because the server may have been restarted since.
+    # A web server has one connection a thread at most; waiting for the pool would only hide a leak. The one that was
+    # used last is used again: PostgreSQL keeps the plans of a connection's statements.
     is_file = url.get_backend_name() == "sqlite"
-    engine = sa.create_engine(url, pool_size=8, max_overflow=120, pool_timeout=30, pool_pre_ping=not is_file)
+    engine = sa.create_engine(url, pool_size=8, max_overflow=120, pool_timeout=30, pool_use_lifo=not is_file)
     if is_file:
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
     else:
+        sa.event.listen(engine, "checkout", _refuse_dead)
         sa.event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def _refuse_dead(connection: Any, _record: object, _proxy: object) -> None:
+    """Replace connections that were lost while nobody used them: the server may have been restarted.
+
+    The end of a connection is all that an idle one has to read. Asking the server would take a round trip every time.
+    """
+    idle = select.poll()
+    if not connection.closed:
+        idle.register(connection.fileno(), select.POLLIN)
+    if connection.closed or idle.poll(0):
+        raise sa.exc.InvalidatePoolError("the connection was lost")
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -231,12 +273,11 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     # A writer that first reads and then asks for the lock can be refused at once, whatever the timeout.
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("asks_once"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes") else "BEGIN")
 
 
 def _begin_postgresql(connection: sa.Connection) -> None:
     if connection.get_execution_options().get("writes"):
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
-    else:
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")

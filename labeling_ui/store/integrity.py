@@ -4,13 +4,14 @@ from collections import Counter
 
 import sqlalchemy as sa
 
+from labeling_ui.data_model import OF_REVIEWERS
 from labeling_ui.store import tables
 
 
 def problems(connection: sa.Connection) -> list[str]:
     """One line for each problem of the store that the (reading) transaction sees."""
     found = _damage(connection) if connection.dialect.name == "sqlite" else []
-    return found or [*_judgements(connection), *_leases(connection), *_counters(connection)]
+    return found or [*_judgements(connection), *_decisions(connection), *_leases(connection), *_counters(connection)]
 
 
 def _damage(connection: sa.Connection) -> list[str]:
@@ -23,7 +24,8 @@ def _damage(connection: sa.Connection) -> list[str]:
 
 def _judgements(connection: sa.Connection) -> list[str]:
     """Every judgement in force is its annotator's newest event on the task, and none is in force after an undo."""
-    events = connection.execute(sa.select(tables.events).order_by(tables.events.c.number))
+    of_annotators = tables.events.c.action.not_in(OF_REVIEWERS)
+    events = connection.execute(sa.select(tables.events).where(of_annotators).order_by(tables.events.c.number))
     newest = {(row.task_id, row.annotator_id): (row.number, row.action) for row in events}
     in_force = {(row.task_id, row.annotator_id): row.event for row in connection.execute(sa.select(tables.judgements))}
     said = []
@@ -33,6 +35,24 @@ def _judgements(connection: sa.Connection) -> list[str]:
         if in_force.get((task_id, annotator_id)) != expected:
             said.append(f"the judgement of task {task_id} by annotator {annotator_id} is not what was last said")
     return sorted(said)
+
+
+def _decisions(connection: sa.Connection) -> list[str]:
+    """Every decision in force is the newest on its task, and just the tasks that have one are decided, or removed."""
+    events, tasks = tables.events.c, tables.tasks.c
+    said = sa.select(events.number, events.task_id, events.action).where(events.action.in_(OF_REVIEWERS))
+    newest = {row.task_id: row for row in connection.execute(said.order_by(events.number))}
+    pointed = {row.task_id: row.event for row in connection.execute(sa.select(tables.adjudications))}
+    found = [
+        f"the decision on task {task_id} is not what a reviewer said last"
+        for task_id, number in sorted(pointed.items())
+        if task_id not in newest or (newest[task_id].number, newest[task_id].action) != (number, "adjudicate")
+    ]
+    states = sa.select(tasks.id, tasks.state).where(tasks.state.in_(("decided", "removed")) | tasks.id.in_(pointed))
+    for row in connection.execute(states.order_by(tasks.id)):
+        if (row.state == "decided") != (row.id in pointed) and row.state != "removed":
+            found.append(f"task {row.id} is {row.state}, and has {'a' if row.id in pointed else 'no'} decision")
+    return found
 
 
 def _leases(connection: sa.Connection) -> list[str]:
@@ -53,7 +73,10 @@ def _counters(connection: sa.Connection) -> list[str]:
     for task_id, verdict in connection.execute(said):
         (skips if verdict == "skip" else taken)[task_id] += 1
     found = []
-    for row in connection.execute(sa.select(tasks.id, tasks.taken, tasks.skips).order_by(tasks.id)):
+    counted = sa.select(tasks.id, tasks.taken, tasks.skips, tasks.overlap, tasks.first_overlap)
+    for row in connection.execute(counted.order_by(tasks.id)):
+        if row.first_overlap is not None and row.overlap < row.first_overlap:
+            found.append(f"task {row.id} asks {row.overlap} annotators; it was to ask {row.first_overlap} at first")
         if row.taken != taken[row.id]:
             found.append(f"task {row.id} counts {row.taken} places as taken; it has {taken[row.id]} answers and leases")
         if row.skips != skips[row.id]:

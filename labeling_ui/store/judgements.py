@@ -16,29 +16,34 @@ import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.assignment.answer_validation import check_judgement
-from labeling_ui.data_model import Assignment, Judgement
+from labeling_ui.data_model import Answer, Assignment, Judgement
 from labeling_ui.store import leases, tables
-from labeling_ui.store.campaigns import Version, versions_of
+from labeling_ui.store.campaign_rules.adaptive_overlap import follow_answers
+from labeling_ui.store.campaign_rules.qualification import final_answers, is_final, take_answers
+from labeling_ui.store.campaign_rules.rule_tables import annotator_skills, qualification_tasks, qualifications
+from labeling_ui.store.campaigns import Campaigns, Version, settings_now
 from labeling_ui.store.database import rows_in
+from labeling_ui.store.review.adjudication import LAST, last_number, reopen_all
+from labeling_ui.store.review.standing import SAID, keep_standing, refresh
 
 Outcome = Literal["taken", "edited", "repeated", "answered"]
 """Taken; put in the place of an earlier one; the same key again; or a second answer to the same task."""
 
 _Pair = tuple[str, str]
+_FINAL = "An answer of the qualification round is final: you were told the known answer."
 
 
 def record_judgements(
-    connection: sa.Connection, judgements: Sequence[Judgement], now: float, time: str
+    connection: sa.Connection, judgements: Sequence[Judgement], campaigns: Campaigns, now: float, time: str
 ) -> list[Outcome]:
     """Store the judgements that are new; returns what became of each. `UserError` if one is impossible."""
     asked, judgements = len(judgements), [*judgements, *_edits_of_originals(connection, judgements)]
-    known = _look_up(connection, judgements)
-    said_before = known.skipped.copy()
+    known = _look_up(connection, judgements, campaigns)
+    said_before = known.said.copy()
     sorted_out = [(judgement, _outcome(judgement, known)) for judgement in judgements]
     new = [judgement for judgement, outcome in sorted_out if outcome in ("taken", "edited")]
-    first = _last_number(connection) + 1 if new else 0
     events = []
-    for number, each in enumerate(new, start=first):
+    for number, each in enumerate(new, start=known.last + 1):
         kept = replace(each, key=each.key or token_hex(16), created_at=each.created_at or time)
         events.append(tables.event_row(kept, number, known.version(each.task_id).number))
     in_force = [
@@ -57,47 +62,77 @@ def record_judgements(
             changed, [{"of": row["task_id"], "by": row["annotator_id"], "to": row["event"]} for row in edited]
         )
         _change_places(connection, new, said_before)
+    newest = {row["task_id"]: row["number"] for row in events}
+    keep_standing(connection, [known.tasks[task_id] for task_id in newest], newest, known.answers())
+    follow_answers(connection, campaigns.settings, newest)
+    take_answers(connection, new, campaigns.settings, time)
     return [outcome for _, outcome in sorted_out[:asked]]
 
 
-def withdraw_newest(connection: sa.Connection, annotator_id: str, key: str, now: float, time: str) -> Assignment | None:
+def withdraw_newest(
+    connection: sa.Connection, annotator_id: str, key: str, campaigns: Campaigns, now: float, time: str
+) -> Assignment | None:
     """Withdraw the annotator's newest judgement and lease them its task again, as their first."""
     judgements, events = tables.judgements, tables.events
     done = connection.execute(sa.select(events).where(events.c.key == key)).first()
     if done is not None:
         if done.annotator_id != annotator_id or done.action != "undo":
             raise UserError(f'the key "{key}" was used for a judgement. Reload the page and try again.')
-        held = leases.leased_to(connection, annotator_id)
+        held = leases.leased_to(connection, annotator_id, campaigns)
         return next((each for each in held if each.previous and each.previous.key == key), None)
     mine = sa.select(events).join(judgements, judgements.c.event == events.c.number)
     mine = mine.where(judgements.c.annotator_id == annotator_id).order_by(judgements.c.event.desc()).limit(1)
     row = connection.execute(mine).first()
     if row is None:
         return None
-    newest, number = tables.judgement_of(row), _last_number(connection) + 1
+    if is_final(connection, row.task_id, annotator_id):
+        raise UserError(_FINAL)
+    newest, number = tables.judgement_of(row), last_number(connection) + 1
     undone = replace(newest, action="undo", key=key, created_at=time)
     connection.execute(sa.insert(events), [tables.event_row(undone, number, row.settings)])
     ours = (judgements.c.task_id == newest.task_id) & (judgements.c.annotator_id == annotator_id)
     connection.execute(sa.delete(judgements).where(ours))
     _end_place(connection, [newest.task_id], [newest.answer.verdict])
+    refresh(connection, {newest.task_id: number})
+    follow_answers(connection, campaigns.settings, [newest.task_id])
     granted, holder = tables.leases.c.granted, tables.leases.c.annotator_id
     first = sa.select(sa.func.coalesce(sa.func.min(granted), 1)).where(holder == annotator_id)
     place = connection.execute(first).scalar_one() - 1
-    seen = leases.judged_assignment(connection, undone)
+    seen = leases.judged_assignment(connection, undone, campaigns)
     leases.lease(connection, seen.task, annotator_id, seen.campaign, now, place, newest.shown, number)
     return seen
 
 
+def history(connection: sa.Connection, annotator_id: str, limit: int) -> list[Judgement]:
+    """The annotator's own judgements in force, the newest first; of a task that came again, the later one alone."""
+    again, given = tables.tasks.alias(), tables.judgements.alias()
+    repeated = sa.select(again.c.id).join(given, given.c.task_id == again.c.id)
+    repeated = repeated.where(again.c.reserved_for == annotator_id, again.c.repeat_of == tables.judgements.c.task_id)
+    mine = IN_FORCE.where(tables.judgements.c.annotator_id == annotator_id, ~repeated.exists())
+    rows = connection.execute(mine.order_by(tables.judgements.c.event.desc()).limit(limit))
+    return [tables.judgement_of(row) for row in rows]
+
+
 def delete_judgements(connection: sa.Connection, annotator_id: str) -> int:
-    """Delete all that the annotator said, and what was reserved for them; returns how many judgements there were."""
+    """Delete all that the annotator said, and what was reserved for them; returns how many judgements there were.
+
+    Tasks that they decided as a reviewer are open again.
+    """
     leases.release(connection, annotator_id)
     judgements, events = tables.judgements, tables.events
+    for table in (annotator_skills, qualification_tasks, qualifications):
+        connection.execute(sa.delete(table).where(table.c.annotator_id == annotator_id))
+    reopen_all(connection, annotator_id)
     mine = sa.select(events.c.task_id, events.c.verdict).join(judgements, judgements.c.event == events.c.number)
     given = connection.execute(mine.where(judgements.c.annotator_id == annotator_id)).all()
     connection.execute(sa.delete(judgements).where(judgements.c.annotator_id == annotator_id))
     _end_place(connection, [row.task_id for row in given], [row.verdict for row in given])
     connection.execute(sa.delete(tables.events).where(tables.events.c.annotator_id == annotator_id))
+    theirs = sa.select(tables.tasks.c.id).where(tables.tasks.c.reserved_for == annotator_id)
+    connection.execute(sa.delete(tables.task_changes).where(tables.task_changes.c.task_id.in_(theirs)))
     connection.execute(sa.delete(tables.tasks).where(tables.tasks.c.reserved_for == annotator_id))
+    refresh(connection, {row.task_id: 0 for row in given})
+    follow_answers(connection, settings_now(connection), [row.task_id for row in given])
     return len(given)
 
 
@@ -121,35 +156,48 @@ class _Known:
 
     tasks: dict[str, sa.Row[Any]]
     annotators: set[str]
-    versions: dict[tuple[str, int], Version]
+    versions: Mapping[tuple[str, int], Version]
     leases: dict[_Pair, sa.Row[Any]]
     keys: dict[str, tuple[_Pair, str]]
+    said: dict[_Pair, Answer]
+    """Of the judgements in force."""
     shown: dict[_Pair, Sequence[str]]
     """Of the judgements in force."""
-    skipped: dict[_Pair, bool]
-    """Of the judgements in force."""
+    final: set[_Pair]
+    """Whose authors were told the known answer, in a qualification round."""
+    last: int
+    """The number of the newest event."""
 
     def version(self, task_id: str) -> Version:
         """The version of the campaign that the task is of."""
         return self.versions[self.tasks[task_id].campaign, self.tasks[task_id].version]
 
+    def answers(self) -> dict[str, list[Answer]]:
+        """The answers in force on each task, in the order of their annotators' ids."""
+        found: dict[str, list[Answer]] = {}
+        for (task_id, _), answer in sorted(self.said.items(), key=lambda each: each[0]):
+            found.setdefault(task_id, []).append(answer)
+        return found
 
-def _look_up(connection: sa.Connection, judgements: Sequence[Judgement]) -> _Known:
+
+def _look_up(connection: sa.Connection, judgements: Sequence[Judgement], campaigns: Campaigns) -> _Known:
     task_ids = {judgement.task_id for judgement in judgements}
-    people = {judgement.annotator_id for judgement in judgements}
     keys = {judgement.key for judgement in judgements if judgement.key}
-    events, in_force = tables.events, tables.judgements
-    shown = sa.select(in_force.c.task_id, in_force.c.annotator_id, events.c.shown, events.c.verdict)
-    shown = shown.join(events, events.c.number == in_force.c.event)
-    said = list(rows_in(connection, in_force.c.task_id, task_ids, shown))
+    edits = any(judgement.action == "edit" for judgement in judgements)
+    said = list(rows_in(connection, tables.judgements.c.task_id, task_ids, SAID))
+    who = {judgement.annotator_id for judgement in judgements}
+    people = list(rows_in(connection, tables.annotators.c.id, who, _PEOPLE))
+    tasks = list(rows_in(connection, tables.tasks.c.id, task_ids, _TASKS))
     return _Known(
-        tasks={row.id: row for row in rows_in(connection, tables.tasks.c.id, task_ids)},
-        annotators={row.id for row in rows_in(connection, tables.annotators.c.id, people)},
-        versions=versions_of(connection),
-        leases={_pair(row): row for row in rows_in(connection, tables.leases.c.task_id, task_ids)},
-        keys={row.key: (_pair(row), row.action) for row in rows_in(connection, events.c.key, keys)},
+        tasks={row.id: row for row in tasks},
+        annotators={row.id for row in people},
+        versions=campaigns.versions,
+        leases={(row.id, row.holder): row for row in tasks if row.holder is not None},
+        keys={row.key: (_pair(row), row.action) for row in rows_in(connection, tables.events.c.key, keys)},
+        said={_pair(row): tables.answer_of(row.answer) for row in said},
         shown={_pair(row): row.shown for row in said},
-        skipped={_pair(row): row.verdict == "skip" for row in said},
+        final=final_answers(connection, task_ids) if edits else set(),
+        last=max((row.last for row in people), default=0),
     )
 
 
@@ -173,12 +221,14 @@ def _outcome(judgement: Judgement, known: _Known) -> Outcome:
         if known.keys[judgement.key] != (pair, judgement.action):
             raise UserError(f'the key "{judgement.key}" was used for another judgement. Reload the page.')
         return "repeated"
+    if is_edit and pair in known.final:
+        raise UserError(_FINAL)
     if is_edit and pair not in known.shown:
         raise UserError(f"there is no judgement of task {task.id} to edit: it was withdrawn, or never given.")
     if not is_edit and pair in known.shown:
         return "answered"
     known.shown[pair] = judgement.shown
-    known.skipped[pair] = judgement.answer.verdict == "skip"
+    known.said[pair] = judgement.answer
     if judgement.key:
         known.keys[judgement.key] = (pair, judgement.action)
     return "edited" if is_edit else "taken"
@@ -199,17 +249,16 @@ def _take_places(connection: sa.Connection, answered: Sequence[Judgement], known
             others = [row for pair, row in known.leases.items() if pair[0] == task_id and pair not in ended]
             others.sort(key=lambda row: (row.leased_until > now, -row.leased_until))
             yielding = others[: max(task.taken + number - task.overlap, 0)]
-            ended += [_pair(row) for row in yielding]
+            ended += [(row.id, row.holder) for row in yielding]
             change[task_id] -= len(yielding)
     if ended:
-        over = sa.delete(tables.leases).where(_pair_of(tables.leases))
-        connection.execute(over, [{"of": task_id, "by": annotator_id} for task_id, annotator_id in ended])
+        connection.execute(_OVER, [{"of": task_id, "by": annotator_id} for task_id, annotator_id in ended])
     leases.change_taken(connection, change, skips)
 
 
-def _change_places(connection: sa.Connection, new: Sequence[Judgement], skipped: Mapping[_Pair, bool]) -> None:
+def _change_places(connection: sa.Connection, new: Sequence[Judgement], said: Mapping[_Pair, Answer]) -> None:
     """A skip that is edited into an answer takes a place, and an answer that becomes a skip leaves it."""
-    before, now = dict(skipped), Counter[str]()
+    before, now = {pair: answer.verdict == "skip" for pair, answer in said.items()}, Counter[str]()
     for each in new:
         pair, skips = (each.task_id, each.annotator_id), each.answer.verdict == "skip"
         if each.action == "edit":
@@ -234,5 +283,13 @@ def _pair_of(table: sa.Table) -> sa.ColumnElement[bool]:
     return (table.c.task_id == sa.bindparam("of")) & (table.c.annotator_id == sa.bindparam("by"))
 
 
-def _last_number(connection: sa.Connection) -> int:
-    return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(tables.events.c.number), 0))).scalar_one())
+IN_FORCE = sa.select(tables.events).join(tables.judgements, tables.judgements.c.event == tables.events.c.number)
+"""The judgements in force."""
+_PEOPLE = sa.select(tables.annotators.c.id, LAST.scalar_subquery().label("last"))
+"""Those who judge, each with the number of the newest event."""
+_HELD = tables.leases.c
+_TASKS = sa.select(tables.tasks, _HELD.annotator_id.label("holder"), _HELD.shown, _HELD.leased_until).outerjoin(
+    tables.leases, _HELD.task_id == tables.tasks.c.id
+)
+"""Each task once for each annotator who holds it, or once."""
+_OVER = sa.delete(tables.leases).where(_pair_of(tables.leases))

@@ -3,15 +3,25 @@
 Each function works in the transaction that it is given.
 """
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import REVIEWERS, VERDICTS
 from labeling_ui.store import tables
-from labeling_ui.store.campaigns import campaigns_of, is_current
-from labeling_ui.store.leases import judged_by, may_review
+from labeling_ui.store.answering.at_work import AtWork
+from labeling_ui.store.campaign_rules.limits import limits_of
+from labeling_ui.store.campaign_rules.qualification import kept_from, must_qualify, qualifying_answers, still_to_give
+from labeling_ui.store.campaigns import Campaigns, for_training, is_current
+
+_MANY, _KEPT_SECONDS = 2_000, 5.0
+_counted: WeakKeyDictionary[sa.Engine, dict[tuple[str, str, int], tuple[float, int]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +39,108 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the store holds to learn from: without gold tasks and repeats, which measure the annotators."""
+    """What the store holds to learn from: without verdicts, gold tasks and repeats, which measure something.
+
+    Nor do removed tasks count.
+    """
 
     prompts: int
     tasks: int
     judgements: int
     simulated_judgements: int
     by_verdict: dict[str, int]
+    last_event: int
+    """The number of the newest event outside verdicts, 0 if there is none: labels after it came later."""
 
 
-def annotator_progress(connection: sa.Connection, annotator_id: str) -> Progress:
+def annotator_progress(connection: sa.Connection, who: AtWork, campaigns: Campaigns, now: float) -> Progress:
     """What the annotator has judged, and what is still open to them."""
-    tasks, judgements, leases = tables.tasks, tables.judgements, tables.leases
-    done = judged_by(connection, annotator_id)
-    judged = judgements.join(tasks, tasks.c.id == judgements.c.task_id)
-    leased = leases.join(tasks, tasks.c.id == leases.c.task_id)
-    conditions = [tables.OPEN, tables.FOR_REVIEW] if may_review(connection, annotator_id) else [tables.OPEN]
-    ordinary = (tasks.c.gold.is_(sa.null()), tasks.c.repeat_of.is_(None))
-    total, left = 0, _count(connection, leases, leases.c.annotator_id == annotator_id)
-    for name, now in campaigns_of(connection).items():
-        mine, held = judgements.c.annotator_id == annotator_id, leases.c.annotator_id == annotator_id
-        here = tasks.c.campaign == name
-        asked = _count(connection, judged, mine, here, *ordinary) + _count(connection, leased, held, here, *ordinary)
-        current = (here, tasks.c.version == now.version)
-        for condition in map(sa.text, conditions):
-            free = _count(connection, tasks, condition, *current)
-            free -= _count(connection, judged, mine, condition, *current)
-            free -= _count(connection, leased, held, condition, *current)
-            asked, left = asked + free, left + free
-        total += asked + _mixed_in(now.campaign, asked, _count(connection, tasks, sa.text(tables.GOLD), *current))
-    return Progress(done, max(done, total) if left else done)
+    conditions = {"open": tables.OPEN}
+    if who.reviews:
+        conditions["for_review"] = tables.FOR_REVIEW
+    total, left = 0, who.held
+    limits = limits_of(connection, who.annotator_id, campaigns.settings, who.people, now)
+    qualifying = must_qualify(connection, who.annotator_id, campaigns.settings)
+    for name, version in campaigns.now.items():
+        here, there = _counts(connection, who.annotator_id, name, version.version, conditions.values())
+        asked, open_to_all = here.ordinary, 0
+        for kind, condition in conditions.items():
+            open_to_all += there[condition] - getattr(here, kind)
+        if name in limits.closed:
+            open_to_all = 0
+        known_first = qualifying_answers(connection, name, who.annotator_id) if version.campaign.qualification else 0
+        total += known_first
+        if kept_from(version.campaign, qualifying, campaigns.settings):
+            more = still_to_give(version.campaign, qualifying.get(name)) if open_to_all else 0
+            total, left = total + asked + more, left + more
+            continue
+        open_to_all = min(open_to_all, limits.left.get(name, open_to_all))
+        asked, left = asked + open_to_all, left + open_to_all
+        share = asked + _mixed_in(version.campaign, asked, there[tables.GOLD])
+        if name in limits.left:  # known answers and repeats count in it
+            share = here.all - known_first + open_to_all
+        total += share
+    return Progress(who.judged, max(who.judged, total) if left else who.judged)
+
+
+def _counts(
+    connection: sa.Connection, annotator_id: str, campaign: str, version: int, conditions: Iterable[str]
+) -> tuple[sa.Row[Any], dict[str, int]]:
+    """What an annotator has of a campaign, by `_own`; and how many tasks meet each of the conditions, or are gold.
+
+    Counting many takes most of an answer's time: it is done now and then.
+    """
+    kept, now = _counted.setdefault(connection.engine, {}), time.monotonic()
+    there: dict[str, int] = {}
+    for condition in conditions:
+        at, number = kept.get((condition, campaign, version), (0.0, 0))
+        if number >= _MANY and now - at <= _KEPT_SECONDS:
+            there[condition] = number
+    asked = (tables.GOLD, *(each for each in conditions if each not in there))
+    given = {"name": campaign, "current": version, "who": annotator_id}
+    row = connection.execute(_own(asked), given).one()
+    for condition, number in zip(asked, row[-len(asked) :], strict=True):
+        there[condition] = number
+        kept[condition, campaign, version] = now, number
+    return row, there
+
+
+@cache
+def _own(conditions: tuple[str, ...]) -> sa.Select[Any]:
+    """How many of an annotator's judgements and leases in a campaign are of each kind; open ones of its version.
+
+    These are counted and not filtered by: looked for among all open tasks, an annotator's few took most of the time of
+    an answer. Last come the numbers of all tasks of the version that meet each of the conditions.
+    """
+    tasks = tables.tasks.c
+
+    def number(*kinds: sa.ColumnElement[bool] | sa.TextClause) -> sa.ColumnElement[int]:
+        return sa.func.coalesce(sa.func.sum(sa.case((sa.and_(*kinds), 1), else_=0)), 0)
+
+    own = sa.union_all(
+        *(
+            sa.select(table.c.task_id).where(table.c.annotator_id == sa.bindparam("who"))
+            for table in (tables.judgements, tables.leases)
+        )
+    ).subquery("own")
+    current = tasks.version == sa.bindparam("current")
+    counted = sa.select(
+        sa.func.count().label("all"),
+        number(tasks.gold.is_(sa.null()), tasks.repeat_of.is_(None)).label("ordinary"),
+        number(current, sa.text(tables.OPEN)).label("open"),
+        number(current, sa.text(tables.FOR_REVIEW)).label("for_review"),
+        *(_of_version(condition).scalar_subquery() for condition in conditions),
+    )
+    counted = counted.select_from(own.join(tables.tasks, tasks.id == own.c.task_id))
+    return counted.where(tasks.campaign == sa.bindparam("name"))
+
+
+@cache
+def _of_version(condition: str) -> sa.Select[int]:
+    """How many tasks of a version of a campaign meet a condition."""
+    tasks = tables.tasks.c
+    counted = sa.select(sa.func.count()).select_from(tables.tasks).where(sa.text(condition))
+    return counted.where(tasks.campaign == sa.bindparam("name"), tasks.version == sa.bindparam("current"))
 
 
 def _mixed_in(campaign: Campaign, asked: int, known: int) -> int:
@@ -71,7 +153,8 @@ def _mixed_in(campaign: Campaign, asked: int, known: int) -> int:
 def counts(connection: sa.Connection) -> Counts:
     """How much of everything there is."""
     tasks, events, annotators = tables.tasks.c, tables.events.c, tables.annotators.c
-    ordinary = (tasks.gold.is_(sa.null()), tasks.repeat_of.is_(None))
+    learned_from = for_training(connection)
+    ordinary = (tasks.gold.is_(sa.null()), tasks.repeat_of.is_(None), tasks.state != "removed", learned_from)
     of = tables.judgements.join(tables.events, events.number == tables.judgements.c.event)
     of = of.join(tables.tasks, tasks.id == tables.judgements.c.task_id)
     of = of.join(tables.annotators, annotators.id == tables.judgements.c.annotator_id)
@@ -83,19 +166,51 @@ def counts(connection: sa.Connection) -> Counts:
         by_verdict[verdict] += number
         simulated_judgements += number if simulated else 0
     return Counts(
-        prompts=_count(connection, tables.prompts),
+        prompts=_count(connection, tables.prompts, ~_for_a_verdict_alone(connection)),
         tasks=_count(connection, tables.tasks, *ordinary),
         judgements=sum(by_verdict.values()),
         simulated_judgements=simulated_judgements,
         by_verdict=by_verdict,
+        last_event=_last_event(connection),
     )
 
 
-def waiting(connection: sa.Connection, campaign: str | None) -> int:
-    """How many judgements the tasks (of one campaign) still lack, each by its overlap. A skip is none.
+def is_small(connection: sa.Connection, most: int) -> bool:
+    """Whether the store holds at most so many tasks, and as many events: what goes through them all is quick."""
+    first = sa.select(tables.tasks.c.id).limit(most + 1).subquery()
+    tasks = sa.select(sa.func.count()).select_from(first).scalar_subquery()
+    newest = sa.select(sa.func.coalesce(sa.func.max(tables.events.c.number), 0)).scalar_subquery()
+    row = connection.execute(sa.select(tasks.label("tasks"), newest.label("newest"))).one()
+    return int(max(row.tasks, row.newest)) <= most
 
-    A task that enough annotators have skipped lacks the word of a reviewer, if it has no answer. Tasks with a known
-    answer, those that are one annotator's alone, and those of an older version of their campaign are not waited for.
+
+def _last_event(connection: sa.Connection) -> int:
+    events, tasks = tables.events.c, tables.tasks.c
+    newest = sa.select(sa.func.coalesce(sa.func.max(events.number), 0)).select_from(
+        tables.events.join(tables.tasks, tasks.id == events.task_id)
+    )
+    return int(connection.execute(newest.where(for_training(connection))).scalar_one())
+
+
+def judged_prompts(connection: sa.Connection) -> set[str]:
+    """The ids of the prompts on which a verdict was asked."""
+    asked = sa.select(tables.tasks.c.prompt_id).where(~for_training(connection)).distinct()
+    return set(connection.execute(asked).scalars())
+
+
+def _for_a_verdict_alone(connection: sa.Connection) -> sa.ColumnElement[bool]:
+    """Whether nothing else is asked of a row of `prompts`."""
+    tasks, learned_from = tables.tasks.c, for_training(connection)
+    here = sa.select(tasks.id).where(tasks.prompt_id == tables.prompts.c.id)
+    return sa.and_(here.where(~learned_from).exists(), ~here.where(learned_from).exists())
+
+
+def waiting(connection: sa.Connection, campaign: str | None) -> int:
+    """How many judgements the tasks (of one campaign, or of all but verdicts) still lack, each by its overlap.
+
+    A skip is none. A task that enough annotators have skipped lacks the word of a reviewer, if it has no answer. Tasks
+    with a known answer, those that are one annotator's alone, those of an older version, and those that a lead paused,
+    removed or decided are not waited for.
     """
     tasks, judgements, events = tables.tasks.c, tables.judgements, tables.events.c
     given = sa.select(judgements.c.task_id, sa.func.count().label("number"))
@@ -113,9 +228,9 @@ def waiting(connection: sa.Connection, campaign: str | None) -> int:
     )
     lacking = sa.select(sa.func.coalesce(sa.func.sum(lacks), 0))
     lacking = lacking.select_from(tables.tasks.outerjoin(each, each.c.task_id == tasks.id))
-    lacking = lacking.where(tasks.gold.is_(sa.null()), tasks.reserved_for.is_(None), is_current())
-    if campaign is not None:
-        lacking = lacking.where(tasks.campaign == campaign)
+    asked = (tasks.gold.is_(sa.null()), tasks.reserved_for.is_(None), tasks.state == "open")
+    lacking = lacking.where(*asked, is_current())
+    lacking = lacking.where(for_training(connection) if campaign is None else tasks.campaign == campaign)
     return int(connection.execute(lacking).scalar_one())
 
 

@@ -5,7 +5,6 @@ at once. What is acknowledged is on disk. `Store` is the door; the statements ar
 each. Left out on purpose: people's accounts (`people/`), and what the judgements are worth (`quality/`).
 """
 
-import math
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,12 +20,13 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Assignment, Candidate, Judgement, Prompt, Task
 from labeling_ui.store import answer_log, integrity, label_set, progress, tables
 from labeling_ui.store.answer_log import Entry
-from labeling_ui.store.campaigns import Version, add_campaign, campaigns_of, versions_of
-from labeling_ui.store.database import Database, insert_new, rows_in
-from labeling_ui.store.judgements import Outcome, record_judgements, withdraw_newest
-from labeling_ui.store.leases import hand_out, judged_assignment
+from labeling_ui.store.answering.desk import Desk, Taken, TakenBack
+from labeling_ui.store.campaigns import Version, add_campaign, close_campaign, read_campaigns
+from labeling_ui.store.database import Database, insert_new
+from labeling_ui.store.judgements import IN_FORCE, Outcome, history, record_judgements
+from labeling_ui.store.leases import judged_assignment
 from labeling_ui.store.progress import Counts, Progress
-from labeling_ui.store.tasks import add_candidates, add_prompts, add_tasks
+from labeling_ui.store.tasks import add_candidates, add_prompts, add_tasks, set_priorities
 
 __all__ = ["Counts", "Entry", "Outcome", "Progress", "Store", "Version"]
 
@@ -38,6 +38,7 @@ class Store:
         """Open, or make, the store; `clock` tells the seconds since 1970 (only tests replace it)."""
         self.database = Database(url_or_path)
         self._clock = clock
+        self._desk = Desk(self.database, clock, self._time)
 
     def close(self) -> None:
         """Give the database connections back."""
@@ -53,26 +54,30 @@ class Store:
         with self.database.write() as connection:
             add_campaign(connection, campaign, self._time())
 
+    def close_campaign(self, name: str) -> None:
+        """Ask nothing more in a campaign. What is on somebody's screen can still be answered."""
+        with self.database.write() as connection:
+            close_campaign(connection, name, self._time())
+
     def campaigns(self) -> list[Campaign]:
         """All campaigns as they are now, in the order in which they were made."""
         with self.database.read() as connection:
-            return [each.campaign for each in campaigns_of(connection).values()]
+            return [each.campaign for each in read_campaigns(connection).now.values()]
 
     def versions(self) -> dict[tuple[str, int], Version]:
         """Every version of every campaign, by name and version."""
         with self.database.read() as connection:
-            return versions_of(connection)
+            return read_campaigns(connection).versions
 
     def version(self, campaign: str) -> int:
         """The version that new tasks of the campaign are of; 1 if there is no such campaign yet."""
         with self.database.read() as connection:
-            known = campaigns_of(connection).get(campaign)
-            return known.version if known else 1
+            now = read_campaigns(connection).now
+        return now[campaign].version if campaign in now else 1
 
     def tasks_by_campaign(self) -> dict[str, int]:
         """How many tasks each campaign has that has any."""
-        tasks = tables.tasks.c
-        counted = sa.select(tasks.campaign, sa.func.count()).group_by(tasks.campaign)
+        counted = sa.select(tables.tasks.c.campaign, sa.func.count()).group_by(tables.tasks.c.campaign)
         with self.database.read() as connection:
             return {name: number for name, number in connection.execute(counted)}
 
@@ -91,29 +96,35 @@ class Store:
         with self.database.write() as connection:
             return add_candidates(connection, candidates)
 
-    def add_tasks(self, tasks: Iterable[Task], overlap: int | None = None) -> int:
+    def add_tasks(
+        self, tasks: Iterable[Task], overlap: int | None = None, *, campaign: Campaign | None = None,
+        prompts: Iterable[Prompt] = (), candidates: Iterable[Candidate] = (),
+    ) -> int:  # fmt: skip
         """Add tasks, each to be judged by `overlap` annotators (else by as many as its campaign says).
 
-        Returns how many were new. A task with a known answer goes to every annotator, whatever its overlap.
+        What they are about comes with them in one transaction: all of it or nothing. Returns how many tasks were new.
+        A task with a known answer goes to every annotator, whatever its overlap.
         """
         with self.database.write() as connection:
+            if campaign is not None:
+                add_campaign(connection, campaign, self._time())
+            add_prompts(connection, prompts)
+            add_candidates(connection, candidates)
             return add_tasks(connection, tasks, overlap, self._time())
 
     def set_priorities(self, priorities: Mapping[str, float]) -> int:
         """Let tasks of a higher priority (0 at first) come earlier; returns how many of them are in the store."""
-        if not all(math.isfinite(priority) for priority in priorities.values()):
-            raise UserError("a priority must be a finite number.")
         with self.database.write() as connection:
-            known = [row.id for row in rows_in(connection, tables.tasks.c.id, priorities)]
-            if known:
-                statement = sa.update(tables.tasks).where(tables.tasks.c.id == sa.bindparam("task"))
-                changes = [{"task": task_id, "to": float(priorities[task_id])} for task_id in known]
-                connection.execute(statement.values(priority=sa.bindparam("to")), changes)
-        return len(known)
+            return set_priorities(connection, priorities)
 
     def prompts(self) -> list[Prompt]:
         """All prompts, by id."""
         return [tables.prompt_of(row) for row in self._by(tables.prompts.c.id)]
+
+    def judged_prompts(self) -> set[str]:
+        """The ids of the prompts on which a verdict was asked."""
+        with self.database.read() as connection:
+            return progress.judged_prompts(connection)
 
     def candidates(self) -> list[Candidate]:
         """All candidates, by id."""
@@ -158,10 +169,9 @@ class Store:
         """The annotator's tasks in the order they were given, topped up to `count`; fewer when all is done.
 
         Each is leased for its campaign's `lease_minutes` from now on, before this returns. Judgements and leases of a
-        task never exceed its overlap; after its lease has expired, a task may be given to another annotator.
+        task never exceed its overlap; a task whose lease has expired may be given to another annotator.
         """
-        with self.database.write() as connection:
-            return hand_out(connection, annotator_id, count, self._clock())
+        return self._desk.deal(annotator_id, count)
 
     def next_assignment(self, annotator_id: str) -> Assignment | None:
         """The first of the annotator's tasks; None when all is done."""
@@ -176,7 +186,7 @@ class Store:
             row = connection.execute(mine).first()
             if row is None:
                 raise UserError(f"there is no judgement of yours on task {task_id}.")
-            return judged_assignment(connection, tables.judgement_of(row))
+            return judged_assignment(connection, tables.judgement_of(row), read_campaigns(connection))
 
     def record(self, judgement: Judgement) -> Outcome:
         """Take a judgement, committed before this returns.
@@ -185,43 +195,41 @@ class Store:
         """
         return self.record_many([judgement])[0]
 
+    def take(self, judgement: Judgement, count: int) -> Taken:
+        """The same of a judgement with a key, and the tasks that come next, in one transaction (`Desk.take`)."""
+        return self._desk.take(judgement, count)
+
     def record_many(
-        self,
-        judgements: Sequence[Judgement],
-        *,
-        prompts: Iterable[Prompt] = (),
-        candidates: Iterable[Candidate] = (),
-        tasks: Iterable[Task] = (),
-        overlap: int | None = None,
-    ) -> list[Outcome]:
+        self, judgements: Sequence[Judgement], *, prompts: Iterable[Prompt] = (), candidates: Iterable[Candidate] = (),
+        tasks: Iterable[Task] = (), overlap: int | None = None,
+    ) -> list[Outcome]:  # fmt: skip
         """Take judgements, and what they are about, in one transaction: all of it or nothing."""
         with self.database.write() as connection:
             add_prompts(connection, prompts)
             add_candidates(connection, candidates)
             add_tasks(connection, tasks, overlap, self._time())
-            return record_judgements(connection, judgements, self._clock(), self._time())
+            campaigns = read_campaigns(connection)
+            return record_judgements(connection, judgements, campaigns, self._clock(), self._time())
 
     def undo(self, annotator_id: str, key: str) -> Assignment | None:
         """Withdraw the annotator's newest judgement; its task is their current one again, with `previous`.
 
         None if there is nothing to withdraw. The same key again withdraws nothing more.
         """
-        with self.database.write() as connection:
-            return withdraw_newest(connection, annotator_id, key, self._clock(), self._time())
+        return self.take_back(annotator_id, key, 0).withdrawn
+
+    def take_back(self, annotator_id: str, key: str, count: int) -> TakenBack:
+        """The same, and the tasks that come next, in one transaction (`Desk.take_back`)."""
+        return self._desk.take_back(annotator_id, key, count)
 
     def history(self, annotator_id: str, limit: int = 20) -> list[Judgement]:
         """The annotator's own judgements in force, the newest first; of a task that came again, the later one alone."""
-        again, given = tables.tasks.alias(), tables.judgements.alias()
-        repeated = sa.select(again.c.id).join(given, given.c.task_id == again.c.id)
-        repeated = repeated.where(
-            again.c.reserved_for == annotator_id, again.c.repeat_of == tables.judgements.c.task_id
-        )
-        mine = _IN_FORCE.where(tables.judgements.c.annotator_id == annotator_id, ~repeated.exists())
-        return self._judgements(mine.order_by(tables.judgements.c.event.desc()).limit(limit))
+        with self.database.read() as connection:
+            return history(connection, annotator_id, limit)
 
     def judgements(self) -> Iterator[Judgement]:
         """All judgements in force, in the order of their arrival."""
-        return iter(self._judgements(_IN_FORCE.order_by(tables.judgements.c.event)))
+        return iter(self._judgements(IN_FORCE.order_by(tables.judgements.c.event)))
 
     def events(self) -> Iterator[Judgement]:
         """Everything that was ever said, in the order of arrival; an undo repeats what it withdraws."""
@@ -244,8 +252,7 @@ class Store:
 
     def progress(self, annotator_id: str) -> Progress:
         """What the annotator has judged, and what is still open to them."""
-        with self.database.read() as connection:
-            return progress.annotator_progress(connection, annotator_id)
+        return self._desk.progress(annotator_id)
 
     def counts(self) -> Counts:
         """How much of everything there is."""
@@ -253,27 +260,24 @@ class Store:
             return progress.counts(connection)
 
     def waiting(self, campaign: str | None = None) -> int:
-        """How many judgements the tasks (of one campaign) still lack, each by the overlap that it was added with.
+        """How many judgements the tasks (of one campaign, or of all but verdicts) still lack, each by its overlap.
 
         Tasks with a known answer, and those that are one annotator's alone, are not waited for.
         """
         with self.database.read() as connection:
             return progress.waiting(connection, campaign)
 
-    def label_set_hash(self) -> str:
-        """sha256 over what the judgements in force say, and what was asked, whatever order they came in.
+    def label_set_hash(self, until: int | None = None) -> str:
+        """sha256 over what the judgements in force say, verdicts left out, and what was asked, in whatever order.
 
-        Times, keys, names and ids of annotators do not count: only which judgements are the same annotator's.
+        Neither times, keys, names and ids of annotators count, nor what came after the event of the number `until`.
         """
         with self.database.read() as connection:
-            return label_set.label_set_hash(connection)
-
-    # The database itself.
+            return label_set.label_set_hash(connection, until)
 
     def backup(self, path: str | Path) -> Path:
         """Copy a SQLite store to a new file, also while it is in use; `UserError` for PostgreSQL."""
-        path = Path(path)
-        if path.exists():
+        if (path := Path(path)).exists():
             raise UserError(f"{path} exists already. Choose a new file for the copy.")
         self.database.copy_to(path)
         return path
@@ -294,6 +298,3 @@ class Store:
 
     def _time(self) -> str:
         return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-
-
-_IN_FORCE = sa.select(tables.events).join(tables.judgements, tables.judgements.c.event == tables.events.c.number)

@@ -1,9 +1,10 @@
-"""Adding prompts, candidates and tasks: each function works in the writing transaction that it is given.
+"""Adding prompts, candidates and tasks, and saying what is urgent: each function works in a writing transaction.
 
 Ids are hashes of the content, so that adding a record twice adds nothing.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from labeling_ui.data_model import Candidate, Prompt, Task
 from labeling_ui.store import tables
 from labeling_ui.store.campaigns import add_campaign, campaigns_of
 from labeling_ui.store.database import insert_new, rows_in
+from labeling_ui.store.review.standing import naming_their_model
 
 _FIRST = "a candidate needs its prompt, and a task its prompt and its candidates, in the store first"
 _NOTHING = "Nothing of this step was saved."
@@ -45,7 +47,8 @@ def add_tasks(connection: sa.Connection, new: Iterable[Task], overlap: int | Non
         add_campaign(connection, Campaign(), time)
         campaigns = campaigns_of(connection)
     ids = [candidate for task in wanted for candidate in task.candidates]
-    belongs = {row.id: row.prompt_id for row in rows_in(connection, tables.candidates.c.id, ids)}
+    found = list(rows_in(connection, tables.candidates.c.id, ids))
+    belongs, flagged = {row.id: row.prompt_id for row in found}, naming_their_model(found)
     rows: list[dict[str, Any]] = []
     for task in wanted:
         if task.campaign not in campaigns:
@@ -59,5 +62,25 @@ def add_tasks(connection: sa.Connection, new: Iterable[Task], overlap: int | Non
         check_task(task, now.campaign)
         if any(belongs.get(candidate) != task.prompt_id for candidate in task.candidates):
             raise UserError(f"{_FIRST} (task {task.id}). {_NOTHING}")
-        rows.append(tables.task_row(task, overlap or now.campaign.overlap))
+        first = None if overlap or task.gold else now.campaign.overlap
+        row = tables.task_row(task, overlap or now.campaign.overlap, first)
+        rows.append({**row, "flagged": not flagged.isdisjoint(task.candidates)})
     return insert_new(connection, tables.tasks, rows)
+
+
+def set_priorities(connection: sa.Connection, priorities: Mapping[str, float]) -> int:
+    """Give tasks their priority; returns how many of them are in the store, `UserError` if one is no finite number."""
+    if not all(math.isfinite(priority) for priority in priorities.values()):
+        raise UserError("a priority must be a finite number.")
+    known = [row.id for row in rows_in(connection, tables.tasks.c.id, priorities)]
+    if known:
+        change = sa.update(tables.tasks).where(tables.tasks.c.id == sa.bindparam("task"))
+        change = change.values(priority=sa.bindparam("to"))
+        connection.execute(change, [{"task": each, "to": float(priorities[each])} for each in known])
+    return len(known)
+
+
+def open_tasks(connection: sa.Connection, campaign: str) -> list[Task]:
+    """The tasks of a campaign that still lack an answer, by id; those with a known one, and repeats, left out."""
+    found = sa.select(tables.tasks).where(sa.text(tables.OPEN), tables.tasks.c.campaign == campaign)
+    return [tables.task_of(row) for row in connection.execute(found.order_by(tables.tasks.c.id))]

@@ -10,22 +10,25 @@ this machine).
 
 import logging
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from anyio import to_thread
 from fastapi import HTTPException
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foundation.errors import UserError
 from labeling_ui.data_model import ROLES, Annotator, Role
 from labeling_ui.people.accounts import Accounts
+from labeling_ui.people.audit import Origin
 from labeling_ui.people.sessions import Sessions
+from labeling_ui.web import translations
+from labeling_ui.web.proxy.mistakes import ELSEWHERE, foreign
+from labeling_ui.web.proxy.root_path import place, root_of
+from labeling_ui.web.templates import render
 
 SIGNED_OUT = "You are signed out. Reload the page to sign in."
-ELSEWHERE = "Refused: the request comes from another site."
 UNUSABLE = "The label store could not be used; nothing was saved."
 
 log = logging.getLogger("rlhf.security")
@@ -48,6 +51,7 @@ PLAIN_PAGE = {
     "cache-control": "no-store",
 }
 _OPEN_TO_ALL = ("/sign-in", "/sign-out", "/favicon.ico", "/robots.txt")
+_FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for", b"x-gradio-server", b"forwarded")
 # What Gradio's page asks for. The rest of its API (files by URL, uploads, calls by name) is nobody's.
 _GRADIO = ("queue/", "heartbeat/", "startup-events", "app_id", "user", "theme.css", "login_check", "cancel", "reset")
 
@@ -74,34 +78,40 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                renewed = scope["state"].get("renewed")
+                if renewed and "set-cookie" not in headers:  # signing in or out says more
+                    headers.append("set-cookie", renewed)
                 if scope["scheme"] == "https":
                     headers.setdefault("strict-transport-security", "max-age=31536000")
             await send(message)
 
-        answer = await self._refusal(HTTPConnection(scope)) or self.app
+        connection = HTTPConnection(scope)
+        answer = await self._refusal(connection) or self.app
         await answer(scope, receive, send_with_headers)
 
     async def _refusal(self, connection: HTTPConnection) -> Response | None:
-        scope, path, asks = connection.scope, connection.scope["path"], None
+        scope, path, asks = connection.scope, place(connection), None
         scope.setdefault("state", {})["person"] = None
-        if scope["method"] not in ("GET", "HEAD") and not _same_origin(connection.headers):
-            refused(connection, "from another site")
-            return JSONResponse({"detail": ELSEWHERE}, 403)
+        if scope["method"] not in ("GET", "HEAD") and (why := foreign(connection)):
+            refused(connection, "from another site" if why == ELSEWHERE else f"from another site: {why}")
+            return _said(connection, why)
+        _forget_forwarded(scope)
         session = self._sessions.read(connection)
         if session is not None:
             try:
-                asks = await to_thread.run_sync(self._accounts.session, *session)
+                asks = await to_thread.run_sync(self._accounts.session, session.annotator_id, session.version)
             except UserError as error:
                 logging.getLogger(__name__).error("a session could not be checked: %s", error)
                 return JSONResponse({"detail": UNUSABLE}, 503)
             scope["state"]["person"] = asks
+            scope["state"]["renewed"] = self._sessions.renewal(connection, session) if asks else None
             if asks is None:
                 refused(connection, "session ended")
         if path in _OPEN_TO_ALL or path.startswith("/invitation/"):
             return None
         if asks is None:
             if scope["method"] == "GET" and "text/html" in connection.headers.get("accept", ""):
-                return RedirectResponse("/sign-in", 303)
+                return RedirectResponse(f"{root_of(connection)}/sign-in", 303)
             if session is None:
                 refused(connection, "signed out", logging.INFO)
             return JSONResponse({"detail": SIGNED_OUT}, 401)
@@ -150,13 +160,19 @@ def may(annotator: Annotator, role: Role) -> bool:
 
 def refused(connection: HTTPConnection, why: str, level: int = logging.WARNING) -> None:
     """Write down a refusal: what was asked and from where, but no query, body, token or password."""
-    path = connection.scope["path"]
-    place = "/invitation/…" if path.startswith("/invitation/") else path
+    path = place(connection)
+    shown = "/invitation/…" if path.startswith("/invitation/") else path
     found = signed_in(connection)
     log.log(
-        level, "refused, %s: %s %a from %a, person %s", why, connection.scope.get("method", "-"), place[:200],
+        level, "refused, %s: %s %a from %a, person %s", why, connection.scope.get("method", "-"), shown[:200],
         address(connection)[:60], found.id if found else "unknown",
     )  # fmt: skip
+
+
+def origin(connection: HTTPConnection) -> Origin:
+    """Who asks and from where, for the audit log."""
+    found = signed_in(connection)
+    return Origin(found.id if found else None, address(connection))
 
 
 def address(connection: HTTPConnection) -> str:
@@ -164,16 +180,22 @@ def address(connection: HTTPConnection) -> str:
     return connection.client.host if connection.client else "unknown"
 
 
-def _same_origin(headers: Headers) -> bool:
-    """Browsers name the origin of every POST; what names none is no browser, and has no cookie to abuse."""
-    origin = headers.get("origin")
-    if origin is None:
-        return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-    return urlsplit(origin).netloc == headers.get("host")
+def _said(connection: HTTPConnection, why: str) -> Response:
+    """A refusal as a page for a form, as JSON for anything else."""
+    if "text/html" not in connection.headers.get("accept", ""):
+        return JSONResponse({"detail": why}, 403)
+    asked = connection.cookies.get(translations.COOKIE), connection.headers.get("accept-language")
+    page = render("refused.html", language=translations.choose(*asked), problem=why)
+    return HTMLResponse(page, 403, PLAIN_PAGE)
+
+
+def _forget_forwarded(scope: Scope) -> None:
+    """Take away what uvicorn has believed or not by now: Gradio would believe it from anybody."""
+    scope["headers"] = [header for header in scope["headers"] if header[0] not in _FORWARDED]
 
 
 def _is_for_pages(path: str) -> bool:
-    place = path.removeprefix("/admin")
-    if place.startswith("/gradio_api"):
-        return place.removeprefix("/gradio_api/").startswith(_GRADIO)
-    return not place.startswith(("/monitoring", "/login", "/logout", "/svelte", "/pwa_icon"))
+    rest = path.removeprefix("/admin")
+    if rest.startswith("/gradio_api"):
+        return rest.removeprefix("/gradio_api/").startswith(_GRADIO)
+    return not rest.startswith(("/monitoring", "/login", "/logout", "/svelte", "/pwa_icon"))

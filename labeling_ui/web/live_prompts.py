@@ -2,10 +2,10 @@
 
 The two are streamed as they are written, then stored as a task of the campaign, which nobody else is given, and judged
 like any other. One prompt is answered at a time; the others wait in a queue, on no thread, so that labeling is never
-held up. Left out on purpose: the model itself. `Generate` is handed in.
+held up, and in fair turns, so that nobody waits for all that one person asked. Left out on purpose: the model itself.
+`Generate` is handed in.
 """
 
-import json
 import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from foundation.errors import UserError
+from foundation.files import json_line
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Assignment, Candidate, Message, Prompt, Task
 from labeling_ui.store.store import Store
@@ -27,6 +28,7 @@ from labeling_ui.web.cards import Text, card
 
 WAITING_SECONDS = 1.0
 LONGEST_QUEUE = 20
+MOST_OF_ONE = 2
 
 log = logging.getLogger(__name__)
 Person = Annotated[Annotator, Depends(access_control.person)]
@@ -54,23 +56,39 @@ class TypedPrompt(BaseModel):
     prompt: Annotated[Text, Field(min_length=1, max_length=8000, pattern=r"\S")]
 
 
+class TooMany(UserError):
+    """A person asks for more at a time than one person may."""
+
+
+class Place:
+    """A place in the queue: whose it is, and how many of theirs come before it."""
+
+    def __init__(self, person_id: str, turn: int) -> None:
+        self.person_id = person_id
+        self.turn = turn
+
+
 class Queue:
-    """Who waits for the model: one at a time, first come, first served."""
+    """Who waits for the model: one prompt at a time; everybody's first before anybody's second, then by time."""
 
     def __init__(self) -> None:
-        self._waiting: list[object] = []
+        self._waiting: list[Place] = []  # the first is being answered
         self._moved = anyio.Event()
         self.thread = CapacityLimiter(1)  # its own, so that a model at work takes no thread from labeling
 
-    def enter(self) -> object:
-        """A place at the end of the queue; `UserError` if it is too long."""
+    def enter(self, person_id: str) -> Place:
+        """A place in the queue; `TooMany` if the person has enough in it, `UserError` if it is too long."""
+        turn = sum(place.person_id == person_id for place in self._waiting)
+        if turn >= MOST_OF_ONE:
+            raise TooMany("Your other prompts are still being answered. Wait for them.")
         if len(self._waiting) >= LONGEST_QUEUE:
             raise UserError("Too many people are waiting for the model. Try again later.")
-        place = object()
-        self._waiting.append(place)
+        place = Place(person_id, turn)
+        before = [index for index, other in enumerate(self._waiting) if index == 0 or other.turn <= turn]
+        self._waiting.insert(before[-1] + 1 if before else 0, place)
         return place
 
-    def ahead(self, place: object) -> int:
+    def ahead(self, place: Place) -> int:
         """How many come before this place."""
         return self._waiting.index(place)
 
@@ -79,9 +97,12 @@ class Queue:
         with anyio.move_on_after(seconds):
             await self._moved.wait()
 
-    def leave(self, place: object) -> None:
+    def leave(self, place: Place) -> None:
         """Let the next one come."""
         self._waiting.remove(place)
+        for other in self._waiting:
+            if other.person_id == place.person_id and other.turn > place.turn:
+                other.turn -= 1  # nobody who comes now overtakes it any more
         self._moved.set()
         self._moved = anyio.Event()
 
@@ -102,20 +123,23 @@ def add_live_route(router: APIRouter, store: Store, signer: TicketSigner, genera
             raise HTTPException(403, "Live generation is not part of this campaign.")
         if not queues:
             queues.append(Queue())
-        place = queues[0].enter()
+        try:
+            place = queues[0].enter(person.id)
+        except TooMany as error:
+            raise HTTPException(429, str(error)) from error
         lines = _answer(queues[0], place, store, signer, generate, campaign, person, typed.prompt)
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
 async def _answer(
-    queue: Queue, place: object, store: Store, signer: TicketSigner, generate: Generate, campaign: Campaign,
+    queue: Queue, place: Place, store: Store, signer: TicketSigner, generate: Generate, campaign: Campaign,
     person: Annotator, asked: str,
 ) -> AsyncIterator[str]:  # fmt: skip
     try:
         while ahead := queue.ahead(place):
-            yield _json_line(waiting=ahead)
+            yield json_line({"waiting": ahead})
             await queue.wait(WAITING_SECONDS)
-        yield _json_line(waiting=0)
+        yield json_line({"waiting": 0})
         prompt = Prompt((Message(role="user", content=asked),))
         seed = secrets.randbelow(2**31)
         texts = ("", "")
@@ -123,19 +147,19 @@ async def _answer(
         try:
             while (grown := await to_thread.run_sync(next, stream, None, limiter=queue.thread)) is not None:
                 texts = grown
-                yield _json_line(texts=texts)
+                yield json_line({"texts": texts})
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(_close, stream, limiter=queue.thread)
         shown = await to_thread.run_sync(
             _keep, store, campaign, person, prompt, texts, {**generate.source, "seed": seed}
         )
-        yield _json_line(card=card(shown, signer))
+        yield json_line({"card": card(shown, signer)})
     except UserError as error:
-        yield _json_line(error=str(error))
+        yield json_line({"error": str(error)})
     except Exception:
         log.exception("live generation failed")
-        yield _json_line(error="The model could not answer. Try again.")
+        yield json_line({"error": "The model could not answer. Try again."})
     finally:
         queue.leave(place)
 
@@ -145,22 +169,31 @@ def _keep(
     source: Mapping[str, Any],
 ) -> Assignment:  # fmt: skip
     """Store what was written as a task, shown in the order in which it was streamed."""
-    shown = tuple(Candidate(prompt.id, text.strip(), {**source, "live": True}) for text in texts)
-    if shown[0].id == shown[1].id:
-        raise UserError("Both responses came out the same, so there is nothing to compare. Ask again.")
-    version = store.version(campaign.name)
-    task = Task(prompt.id, tuple(one.id for one in shown), campaign.name, reserved_for=person.id, version=version)
+    shown, task = live_pair(store, campaign, person, prompt, texts, (source, source))
     store.add_prompts([prompt])
     store.add_candidates(shown)
     store.add_tasks([task], overlap=1)
     return Assignment(task, person.id, campaign, prompt, shown)
 
 
+def live_pair(
+    store: Store, campaign: Campaign, person: Annotator, prompt: Prompt, texts: Sequence[str],
+    sources: Sequence[Mapping[str, Any]],
+) -> tuple[tuple[Candidate, ...], Task]:  # fmt: skip
+    """Two fresh responses and their task, which is this person's alone; `UserError` if they are the same."""
+    shown = tuple(
+        Candidate(prompt.id, text.strip(), {**source, "live": True})
+        for text, source in zip(texts, sources, strict=True)
+    )
+    if shown[0].id == shown[1].id:
+        raise UserError("Both responses came out the same, so there is nothing to compare. Ask again.")
+    version = store.version(campaign.name)
+    return shown, Task(
+        prompt.id, tuple(one.id for one in shown), campaign.name, reserved_for=person.id, version=version
+    )
+
+
 def _close(stream: Iterator[tuple[str, str]]) -> None:
     close = getattr(stream, "close", None)
     if close is not None:
         close()
-
-
-def _json_line(**fields: Any) -> str:
-    return json.dumps(fields, ensure_ascii=False) + "\n"

@@ -5,6 +5,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from labeling_ui.markdown.block import block
+
 STATIC = Path(__file__).with_name("static")
 
 
@@ -19,6 +21,7 @@ _environment = Environment(
     loader=FileSystemLoader(STATIC), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 _environment.filters["interval"] = _interval
+_environment.filters["block"] = block
 
 
 def render(name: str, **values: Any) -> str:

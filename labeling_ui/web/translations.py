@@ -1,4 +1,5 @@
-"""The texts of the pages, one file a language: to add a language, add `languages/CODE.json`.
+"""The texts of the pages, one file a language: to add a language, add `languages/CODE.json`, and
+`languages/tasks/CODE.json` for the pages of leads, which are in English otherwise.
 
 `{n}` and the like are filled in when a text is shown. Left out on purpose: plurals and dates, which the texts are
 worded to do without.
@@ -20,9 +21,11 @@ def languages() -> dict[str, str]:
 
 
 @cache
-def words(code: str) -> dict[str, str]:
-    """All words of a language, by what they are for."""
-    found: dict[str, str] = json.loads((FOLDER / f"{code}.json").read_text(encoding="utf-8"))
+def words(code: str, pages: str = "") -> dict[str, str]:
+    """All words of a language for the pages of annotators, or others (a folder), by what they are for."""
+    path = FOLDER / pages / f"{code}.json"
+    path = path if path.exists() else path.with_name(f"{DEFAULT}.json")
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

@@ -1,4 +1,5 @@
-"""Everything that was ever said, one row an answer, edit or undo: what `rlhf import --format answers` takes in again.
+"""Everything that was ever said, one row an answer, edit, undo or decision of a reviewer: what `rlhf import
+--format answers` takes in again.
 
     {"answers": 1, "campaign", "version", "settings", "task", "prompt", "responses", "answer", "annotator",
      "seconds", "at", "action", "in_force", ...}
@@ -12,39 +13,48 @@ from dataclasses import dataclass
 from typing import Any
 
 from foundation.files import Row
-from labeling_ui.data_model import Answer
+from labeling_ui.data_model import OF_REVIEWERS, Answer
 from labeling_ui.store import tables
 from labeling_ui.store.store import Entry, Store
 
-LAYOUT = 1
-"""The version of the rows' layout; a later one may hold what an earlier program would not understand."""
+LAYOUT = 2
+"""The newest version of a row's layout: it holds what an earlier program would not understand.
+
+A row has the lowest that it needs: 2 for the decision of a reviewer and for a paused task, else 1.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRows:
-    """Every event of one campaign or of all, in the order of arrival, read anew whenever they are gone through."""
+    """Every event of one campaign or of all, in the order of arrival, read anew whenever they are gone through.
+
+    What was said of removed tasks is left out.
+    """
 
     store: Store
     campaign: str | None = None
 
     def __iter__(self) -> Iterator[Row]:
         """One row an event."""
-        return map(_row, self.store.log(self.campaign))
+        return (_row(entry) for entry in self.store.log(self.campaign) if entry.task.state != "removed")
 
 
 def _row(entry: Entry) -> Row:
     said, task, person, shown = entry.judgement, entry.task, entry.annotator, entry.judgement.shown
+    paused = {"paused": True} if task.state == "paused" else {}
     return {
-        "answers": LAYOUT,
+        "answers": LAYOUT if paused or said.action in OF_REVIEWERS else 1,
         "campaign": task.campaign,
         "version": entry.version.version,
         "settings": entry.version.campaign.model_dump(mode="json"),
         "task": {
             "id": task.id,
             "overlap": entry.overlap,
+            "first_overlap": entry.first_overlap,
             "gold": None if task.gold is None else in_places(task.gold, shown),
             "repeat_of": task.repeat_of,
             "reserved_for": task.reserved_for,
+            **paused,
         },
         "prompt": [dict(message) for message in entry.prompt.messages],
         "references": list(entry.prompt.references),
@@ -59,6 +69,8 @@ def _row(entry: Entry) -> Row:
         "at": said.created_at,
         "action": said.action,
         "in_force": entry.in_force,
+        "view": said.view,
+        "aids": None if said.aids is None else list(said.aids),
         "key": said.key,
     }
 

@@ -26,11 +26,11 @@ def write(path: Path, rows: Iterable[Row]) -> int:
 
     def lines() -> Iterator[str]:
         nonlocal number
-        yield "\ufeff" + _line(columns)  # the mark tells spreadsheets that this is UTF-8
+        yield "\ufeff" + table_line(columns)  # the mark tells spreadsheets that this is UTF-8
         for row in rows:
             number += 1
             cells = _cells(row)
-            yield _line([cells.get(name) for name in columns])
+            yield table_line([cells.get(name) for name in columns])
 
     write_text(path, lines())
     return number
@@ -59,7 +59,8 @@ def _cell(value: object) -> object:
     return f"'{value}" if guarded else value
 
 
-def _line(cells: Iterable[object]) -> str:
+def table_line(cells: Iterable[object]) -> str:
+    """A line of a table, in which no cell is a formula."""
     text = io.StringIO()
     csv.writer(text).writerow([_cell(cell) for cell in cells])
     return text.getvalue()

@@ -33,11 +33,13 @@ def pair_row(labels: VotedLabels, task: Task, chosen: str, rejected: str, votes:
         "votes": [0.5 if vote.winner is None else float(vote.winner == chosen) for vote in votes],
         "chosen_left": [vote.on_left(chosen) for vote in votes],
         "round": latest_round(labels, chosen, rejected),
+        "adjudicated": any(vote.decides for vote in votes),
         "simulated": any(labels.simulated[annotator_id] for annotator_id in annotators),
     }
-    signed = [(vote, vote.strength / 3 * (1 if vote.winner == chosen else -1)) for vote in votes if vote.strength]
+    counted = [vote for vote in votes if vote.strength and vote.weight > 0]
+    signed = [(vote, (vote.strength or 0) / 3 * (1 if vote.winner == chosen else -1)) for vote in counted]
     if signed:
-        mean = math.fsum(vote.weight * value for vote, value in signed) / total(vote for vote, _ in signed)
+        mean = math.fsum(vote.weight * value for vote, value in signed) / total(counted)
         row["margin"] = round(min(1.0, max(_SMALLEST_MARGIN, mean)), 4)
     return row
 

@@ -54,7 +54,7 @@ def beyond_preferences(store: Store, campaign: str | None = None) -> list[Row]:
     """
     labels = read_votes(store, campaign)
     pairs = [row for row in (*tie_rows(labels), *soft_rows(labels)) if row["origin"] != "ranking"]
-    return [*pairs, *ranking_rows(labels), *rating_rows(labels)]
+    return [*pairs, *ranking_rows(labels), *(row for row in rating_rows(labels) if row["score"] is not None)]
 
 
 def _preferences(labels: VotedLabels) -> tuple[list[Row], Counter[str]]:

@@ -61,12 +61,19 @@ def export(store: "Store", kind: str, campaign: str | None = None) -> "list[Row]
 
 def rows(store: "Store", kind: str, campaign: str | None = None) -> "Iterable[Row]":
     """The same; answers are not held in memory, but read whenever they are gone through."""
+    from labeling_ui.exchange.exports.remarks import with_remarks
     from labeling_ui.exchange.weighted_votes import read_votes
     from labeling_ui.quality.label_reader import check_campaign
 
     if kind not in KINDS:
         raise UserError(f'there is no export "{kind}": expected one of {", ".join(KINDS)}.')
+    campaigns = check_campaign(store, campaign)
     if kind == ANSWERS:
-        check_campaign(store, campaign)
         return KINDS[kind].load()(store, campaign)
-    return KINDS[kind].load()(read_votes(store, campaign))
+    if campaign is not None and campaigns[campaign].is_verdict:
+        raise UserError(
+            f'the campaign "{campaign}" is a verdict on a policy, on held-out prompts: nothing is to be trained on it. '
+            f"What was said in it is in the export of {ANSWERS}."
+        )
+    labels = read_votes(store, campaign)
+    return list(with_remarks(labels, KINDS[kind].load()))

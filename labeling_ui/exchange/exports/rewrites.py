@@ -11,8 +11,15 @@ from labeling_ui.exchange.weighted_votes import VotedLabels
 
 
 def rewrite_rows(labels: VotedLabels, task: Task) -> Iterator[Row]:
-    """A rewrite of the better response is preferred to it, by the one who wrote it."""
-    for judgement in labels.judgements.get(task.id, ()):
+    """A rewrite of the better response is preferred to it, by the one who wrote it.
+
+    Where a reviewer decided, those rewrites count that are of the response that the decision calls the better one.
+    """
+    said = labels.judgements.get(task.id, ())
+    if task.id in labels.overruled:
+        better = _better(said[0], task)
+        said = [each for each in labels.overruled[task.id] if _better(each, task) == better]
+    for judgement in said:
         better, text = _better(judgement, task), judgement.answer.rewrite
         if better is None or not text.strip() or is_unchanged(text, labels.candidates[better].response):
             continue
@@ -31,6 +38,7 @@ def rewrite_rows(labels: VotedLabels, task: Task) -> Iterator[Row]:
             "votes": [1.0],
             "chosen_left": [None],
             "round": latest_round(labels, better),
+            "adjudicated": False,
             "simulated": labels.simulated[judgement.annotator_id],
         }
 
@@ -38,6 +46,8 @@ def rewrite_rows(labels: VotedLabels, task: Task) -> Iterator[Row]:
 def _better(judgement: Judgement, task: Task) -> str | None:
     """The response that a rewrite is of: the one preferred, ranked first alone, or rated."""
     answer = judgement.answer
+    if answer.verdict == "skip":
+        return None
     if answer.verdict == "ranked":
         return answer.ranking[0][0] if len(answer.ranking[0]) == 1 else None
     return task.candidates[0] if answer.verdict == "rated" else answer.winner

@@ -18,6 +18,7 @@ def unpaired_rows(labels: VotedLabels) -> list[Row]:
     of the scale (the mean over its aspects), and bad below it.
     """
     credit: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    decided: set[str] = set()
     for task in labels.tasks:
         for (one, other), votes in votes_of(labels, task).items():
             for vote in votes:
@@ -26,6 +27,7 @@ def unpaired_rows(labels: VotedLabels) -> list[Row]:
                     credit[vote.winner].append((vote.weight, vote.annotator_id))
                     credit[loser].append((-vote.weight, vote.annotator_id))
         for judgement in labels.judgements.get(task.id, ()):
+            decided |= set(task.candidates) if judgement.action == "adjudicate" else set()
             weight = labels.weight(task, judgement)
             for candidate, sign in _signs(judgement, task, labels.campaign_of(task)):
                 credit[candidate].append((sign * weight, judgement.annotator_id))
@@ -44,6 +46,7 @@ def unpaired_rows(labels: VotedLabels) -> list[Row]:
                 "p_label": (1 + abs(balance) / weight) / 2,
                 "ids": {"prompt": response.prompt_id, "completion": candidate_id},
                 "annotators": annotators,
+                "adjudicated": candidate_id in decided,
                 "simulated": any(labels.simulated[annotator_id] for annotator_id in annotators),
             }
         )

@@ -23,7 +23,7 @@ from labeling_ui.data_model import STRENGTHS, Answer
 from labeling_ui.exchange.importers.judged_items import Item, Parsed, Refused, Vote, brief, preferred
 from labeling_ui.exchange.importers.layout import Format, Layout, Questions, Wishes, mapped
 from labeling_ui.exchange.importers.messages import prompt_of, reply_of
-from labeling_ui.exchange.importers.tools.fields import PLACES, place_of, plain
+from labeling_ui.exchange.importers.tools.fields import PLACES, place_by_letter, place_of, plain
 from labeling_ui.exchange.importers.tools.questions import BOTH_BAD, TIES
 from labeling_ui.exchange.importers.values import given, listed, number, whole, yes_or_no
 
@@ -94,6 +94,7 @@ def _verdict(row: Row, names: Sequence[str], decides: str) -> Answer:
     if plain(label) in BOTH_BAD:
         return Answer("both_bad")
     place = place_of(label, names)
+    place = place_by_letter(label, names) if place is None else place
     if place is None:
         raise Refused(f"{brief(label)} names none of the responses ({', '.join(names)})")
     return preferred(place)

@@ -67,7 +67,8 @@ class Layout:
         if self.columns:
             yield f"columns: {_some(taken)}" + (f"; ignored: {_some(ignored)}" if ignored else "")
         for question in sorted(self.roles, key=lambda each: self.roles[each].startswith("ignored"))[:_SHOWN]:
-            yield f'question "{question}" ({self.answers[question]} answers): {self.roles[question]}'
+            given = self.answers[question]
+            yield f'question "{question}" ({given} {"answer" if given == 1 else "answers"}): {self.roles[question]}'
         if len(self.roles) > _SHOWN:
             yield f"... and {len(self.roles) - _SHOWN} more questions, ignored"
 

@@ -8,12 +8,12 @@ What wrote a response is kept with it, and no annotator sees it: the row's `mode
 else the column. Each response is an item of its own; `pipeline/judgements.py` makes tasks of those of one prompt.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from foundation.files import Row
 from labeling_ui.exchange.importers.judged_items import Item, Parsed, Refused
-from labeling_ui.exchange.importers.layout import Format, Layout, mapped
+from labeling_ui.exchange.importers.layout import Format, Layout, Questions, Wishes, mapped
 from labeling_ui.exchange.importers.messages import prompt_of, reply_of
 from labeling_ui.exchange.importers.tools.fields import PLACES, ending
 from labeling_ui.exchange.importers.tools.fields import responses as response_fields
@@ -54,4 +54,21 @@ def _said(row: Row, found: Row, layout: Layout) -> Iterator[tuple[Any, str | Non
             yield said, name_of(model) or name
 
 
-FORMAT = Format(responses, _FIELDS)
+class _Columns(Questions):
+    """Which columns hold responses, and what wrote them: nothing is asked in such a file."""
+
+    def see(self, row: Row, columns: Mapping[str, Sequence[str]]) -> None:
+        """Take note of a row's columns."""
+        try:
+            found = response_fields(row, columns)
+        except Refused:
+            return
+        for name in found:
+            self.read.update(dict.fromkeys((name, f"model_{ending(name)}", f"model{ending(name)}")))
+
+    def decide(self, wishes: Wishes, file: str) -> tuple[dict[str, str], dict[str, int]]:
+        """No questions."""
+        return {}, {}
+
+
+FORMAT = Format(responses, _FIELDS, questions=_Columns)

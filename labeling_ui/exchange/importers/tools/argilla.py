@@ -25,6 +25,7 @@ from labeling_ui.exchange.importers.tools.votes import answer_of, said_of
 from labeling_ui.exchange.importers.values import name_of
 
 _TOOL = ("status", "_server_id")
+_OF_ANSWER = (".responses", ".responses.users", ".responses.status")
 _DISCARDED = ("discarded", "ignored")
 _NO_STATUS = (
     "its answers carry no status, and drafts and discarded ones cannot be told from submitted ones: export the records "
@@ -84,6 +85,9 @@ def _vote(answers: Sequence[_Given], names: Sequence[str], layout: Layout, count
         yield Vote(name, answer, scale=layout.wishes.scale)
     elif discarded:
         yield Vote(name, Answer("skip", reason="discarded in Argilla"))
+    elif name and (counts or any(each.status == "submitted" for each in answers)):
+        # What people without a name said to several questions cannot be joined: each answer stands alone.
+        raise Refused("an answer says nothing of the responses")
 
 
 def _counts(row: Row, given: Sequence[_Given], layout: Layout) -> bool:
@@ -105,6 +109,7 @@ class _Questions(Questions):
         except Refused:
             return
         self.read |= dict.fromkeys([*fields.prompt_fields(_shown(row)), *names, *_TOOL])
+        self.read |= {f"{name}{part}": None for name in _flat_questions(row) for part in _OF_ANSWER}
         for each in _given(row):
             if each.status not in _DISCARDED and (said := said_of(each.question, each.value)):
                 self._found[each.question].add(said, names)
@@ -131,13 +136,17 @@ def _given(row: Row) -> Iterator[_Given]:
                     yield _one(response, str(place), question, value.get("value") if isinstance(value, dict) else value)
     else:
         for name, each in row.items():
-            if name.endswith(".responses") and isinstance(each, list):
+            if name.endswith(_OF_ANSWER[0]) and isinstance(each, list):
                 users, states = row.get(f"{name}.users") or [], row.get(f"{name}.status") or []
                 for place, value in enumerate(each):
                     said = {"user_id": _at(users, place), "status": _at(states, place)}
                     yield _one(said, f"{name} {place}", name.removesuffix(".responses"), value)
             elif isinstance(each, list) and each and all(isinstance(one, dict) and "user_id" in one for one in each):
                 yield from _by_question(name, each)
+
+
+def _flat_questions(row: Row) -> list[str]:
+    return [name.removesuffix(_OF_ANSWER[0]) for name in row if name.endswith(_OF_ANSWER[0])]
 
 
 def _by_question(question: str, each: Any) -> Iterable[_Given]:

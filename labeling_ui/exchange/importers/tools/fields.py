@@ -104,6 +104,18 @@ def place_by_name(label: str, names: Sequence[str]) -> int | None:
     return tidied.index(plain(label)) if plain(label) in tidied else None
 
 
+def place_by_letter(label: str, names: Sequence[str]) -> int | None:
+    """Which response a lone letter means where the names count from 1: "A" is response1.
+
+    For an answer to what is known to be the preference: elsewhere, "a" is a word.
+    """
+    ends = [_end(name) or ending(name) for name in names]
+    letter = _end(label)
+    counted = ends == [str(number) for number in range(1, len(names) + 1)]
+    place = ord(letter) - ord("a") if counted and letter.isalpha() else len(names)
+    return place if place < len(names) else None
+
+
 def rated(question: str, names: Sequence[str], about: str = "") -> tuple[str, int] | None:
     """The aspect that a rating is about, and the response: "response1-helpful" says how helpful the first is.
 

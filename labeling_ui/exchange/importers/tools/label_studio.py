@@ -1,6 +1,7 @@
 """Label Studio's JSON export: tasks with `data` and several annotators' `annotations`.
 
-Read are the results of Pairwise, Choices, Ranker, Rating and Number, and TextArea as the rationale. A cancelled
+Read are the results of Pairwise, Choices, Ranker, Rating and Number, and TextArea as the rationale. Pairwise offers two
+sides alone: a control that says nothing but "Tie" or "Both bad" completes it, if nobody answers both. A cancelled
 annotation is a skip. Predictions are models' guesses and are never read. Annotators keep their number in Label Studio;
 names and e-mail addresses are not taken over. The JSON-MIN and CSV exports do not say who judged what, and are refused.
 """
@@ -36,16 +37,13 @@ def label_studio(row: Row, layout: Layout) -> Parsed:
     odd: list[Refused] = []
     for annotation in judged:
         try:
-            vote = _vote(annotation, names, layout)
-            votes += [vote] if vote else []
+            votes.append(_vote(annotation, names, layout))
         except Refused as refused:
             odd.append(refused)
-    if not votes and not odd:
-        raise Refused("its annotations say nothing of the responses")
     return [*([Item(prompt, texts, tuple(votes))] if votes else []), *odd]
 
 
-def _vote(annotation: Row, names: Sequence[str], layout: Layout) -> Vote | None:
+def _vote(annotation: Row, names: Sequence[str], layout: Layout) -> Vote:
     by, cancelled = annotation.get("completed_by"), annotation.get("was_cancelled")
     name = name_of(by.get("id") if isinstance(by, dict) else by)
     if cancelled is None and not layout.wishes.submitted:
@@ -54,7 +52,9 @@ def _vote(annotation: Row, names: Sequence[str], layout: Layout) -> Vote | None:
     if cancelled:
         return Vote(who, Answer("skip", reason="cancelled in Label Studio"))
     answer = answer_of(_results(annotation, names), names, layout.roles, layout.wishes.campaign.aspects)
-    return Vote(who, answer, scale=layout.wishes.scale) if answer else None
+    if answer is None:
+        raise Refused("an annotation says nothing of the responses")
+    return Vote(who, answer, scale=layout.wishes.scale)
 
 
 class _Questions(Questions):
@@ -70,11 +70,14 @@ class _Questions(Questions):
             names = list(_responses(_data(row), columns))
         except Refused:
             return
-        self.read |= dict.fromkeys([*fields.prompt_fields(_data(row)), *names])
+        lists = [name for name, items in _data(row).items() if _are_items(items)]
+        self.read |= dict.fromkeys([*fields.prompt_fields(_data(row)), *names, *lists])
         for annotation in annotations if isinstance(annotations, list) else []:
             if isinstance(annotation, dict) and not annotation.get("was_cancelled"):
-                for said in _results(annotation, names):
+                given = list(_results(annotation, names))
+                for said in given:
                     self._found[said.question].add(said, names)
+                    self._found[said.question].beside_sides += any(each.shape == "pair" for each in given)
 
     def decide(self, wishes: Wishes, file: str) -> tuple[dict[str, str], dict[str, int]]:
         return decide(self._found, wishes, file), {name: each.count for name, each in self._found.items()}
@@ -89,7 +92,7 @@ def _responses(data: Row, columns: Mapping[str, Sequence[str]]) -> dict[str, Any
     """The responses: fields of the task, or else the list that a Ranker orders."""
     found: list[dict[str, Any]] = []
     for items in data.values():
-        if isinstance(items, list) and items and all(isinstance(one, dict) and "id" in one for one in items):
+        if _are_items(items):
             texts = {str(one["id"]): next((one[name] for name in _TEXTS if one.get(name)), None) for one in items}
             found += [texts] if all(texts.values()) else []
     try:
@@ -101,6 +104,10 @@ def _responses(data: Row, columns: Mapping[str, Sequence[str]]) -> dict[str, Any
     if len(found) > 1:
         raise Refused("several of its lists could be the responses")
     return found[0]
+
+
+def _are_items(found: Any) -> bool:
+    return isinstance(found, list) and bool(found) and all(isinstance(one, dict) and "id" in one for one in found)
 
 
 def _results(annotation: Row, names: Sequence[str]) -> Iterator[Said]:

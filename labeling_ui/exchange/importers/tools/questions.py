@@ -18,6 +18,16 @@ from labeling_ui.exchange.importers.tools.fields import place_by_name, place_of,
 PREFERENCE, RANKING, RATING, RATIONALE = "preference", "ranking", "rating", "rationale"
 TIES = {"tie", "equal", "same", "both", "bothgood", "botharegood", "equallygood", "nopreference"}
 BOTH_BAD = {"bothbad", "botharebad", "tiebothbad", "neither", "none", "noneofthem"}
+_OF_PAIRS_ALONE = {
+    "tie",
+    "bothgood",
+    "botharegood",
+    "equallygood",
+    "nopreference",
+    "bothbad",
+    "botharebad",
+    "tiebothbad",
+}
 _DECIDES = re.compile(
     r"(?i)prefer|better|best|winn?er|chosen|choice|choose|compar|pairwise|rank|order|vote|verdict|which"
 )
@@ -48,6 +58,8 @@ class Evidence:
     by_name: int = 0  # of pairs: names a response in full, or its side
     by_end: int = 0  # of pairs: says "2" or "B"
     neither: int = 0  # of pairs: a word for a tie, or for both bad
+    surely_neither: int = 0  # of these: a word that says so of nothing but a pair
+    beside_sides: int = 0  # given together with a side
     other: int = 0
     wordy: int = 0
     ordered: int = 0  # orders of two responses or more
@@ -79,6 +91,7 @@ class Evidence:
     def _add_words(self, words: str, names: Sequence[str]) -> None:
         if names and plain(words) in TIES | BOTH_BAD:
             self.neither += 1
+            self.surely_neither += plain(words) in _OF_PAIRS_ALONE
         elif names and (place_by_name(words, names) is not None or plain(words) in ("left", "right")):
             self.by_name += 1
         elif names and place_of(words, names) is not None:
@@ -104,6 +117,11 @@ class Evidence:
             return False
         return judging >= self.other and judging > 0
 
+    @property
+    def completes_sides(self) -> bool:
+        """Whether all it says is that a pair is tied, or both are bad: a control beside one that offers two sides."""
+        return 0 < self.surely_neither == self.count
+
     def ranks(self, question: str) -> bool:
         """Whether it orders responses: lists of names are choices of several too, and then vary in length."""
         if not self.ordered or self.ordered < self.odd_orders:
@@ -122,6 +140,11 @@ def decide(found: Mapping[str, Evidence], wishes: Wishes, file: str) -> dict[str
     """The role of each question; `UserError` if none decides, or more than one could."""
     kind = wishes.campaign.kind
     suited = {name: role for name, each in found.items() if (role := _suits(name, each, kind))}
+    sides = [name for name in suited if found[name].shapes["pair"]]
+    ties = [name for name, each in found.items() if each.completes_sides] if len(sides) == 1 else []
+    alone = [name for name in ties if not found[name].beside_sides]
+    suited |= dict.fromkeys(ties, PREFERENCE)  # where sides and ties come together, one of them must be named
+    suited = {name: role for name, role in suited.items() if name not in alone}
     if wishes.question is not None:
         if wishes.question not in found:
             raise UserError(f'{file} has no question "{wishes.question}": it has {_some(found) or "none"}.')
@@ -142,6 +165,8 @@ def decide(found: Mapping[str, Evidence], wishes: Wishes, file: str) -> dict[str
         roles[name] = suited.get(name) or (
             RATIONALE if each.explains(name) and not each.prefers(name) else _ignored(each)
         )
+    if suited.keys() == {*sides}:
+        roles |= dict.fromkeys(alone, PREFERENCE)
     return roles
 
 

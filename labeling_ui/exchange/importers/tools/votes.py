@@ -10,7 +10,7 @@ from typing import Any
 
 from labeling_ui.data_model import Answer
 from labeling_ui.exchange.importers.judged_items import Refused, brief, preferred
-from labeling_ui.exchange.importers.tools.fields import place_of, plain, rated
+from labeling_ui.exchange.importers.tools.fields import place_by_letter, place_of, plain, rated
 from labeling_ui.exchange.importers.tools.questions import BOTH_BAD, PREFERENCE, RANKING, RATING, RATIONALE, TIES, Said
 from labeling_ui.exchange.importers.values import whole
 
@@ -47,6 +47,8 @@ def _preferred(said: Said, names: Sequence[str]) -> Answer:
     if said.shape == "label" and plain(label) in BOTH_BAD:
         return Answer("both_bad")
     place = place_of(label, names) if said.shape in ("label", "pair") else None
+    if place is None and said.shape == "label":
+        place = place_by_letter(label, names)
     if place is None:
         raise Refused(f"the answer {brief(label)} names none of the responses ({', '.join(names)})")
     if len(names) != 2:

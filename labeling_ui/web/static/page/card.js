@@ -4,13 +4,15 @@ import { div, h, keyed, written } from "./elements.js";
 import { pairwise } from "./pairwise.js";
 import { ranking } from "./ranking.js";
 import { rating } from "./rating.js";
+import { scrolling, scrollByKey } from "./scrolling.js";
 import { kept } from "./server.js";
+import { makeTexts } from "./texts.js";
 
 const FORMS = { pairwise, ranking, rating };
 
 /**
  * The card's element, and how to work it. `on.submit(answer)`, `on.skip()`, `on.undo()`, `on.changed(spoken)`,
- * `on.missing(word)`; `start` is a draft, or the answer that this one would replace.
+ * `on.missing(word)`, `on.say(words)`, `on.differences()`; `start` is a draft, or the answer that this one would replace.
  */
 export function makeCard(card, t, on, start = {}) {
   const view = { card };
@@ -40,25 +42,36 @@ export function makeCard(card, t, on, start = {}) {
     fields.refresh();
   }
 
+  const texts = makeTexts(card, t, on);
+
   const tools = div("tools",
     fields.buttons,
+    texts.buttons,
     keyed("s", t("card.skip"), on.skip, { class: "apart" }),
     keyed("u", t("card.undo"), on.undo),
     done);
-  view.node = h("main", { class: `card ${card.kind}`, tabindex: "-1", "data-card": card.id, "data-kind": card.kind },
-    card.instructions && instructions(card, t),
-    conversation(card, t),
-    h("div", { class: "responses", "data-count": card.responses.length }, form.responses),
+  const prompt = conversation(card, t);
+  const several = card.responses.length > 1;
+  const reading = h("section", { class: "reading", "aria-label": t("card.responses"), tabindex: "0" },
+    h("div", { class: "responses", "data-count": card.responses.length }, form.responses));
+  view.node = h("main", { class: `card ${card.kind} fresh`, tabindex: "-1", "data-card": card.id, "data-kind": card.kind },
+    div("context", card.instructions && instructions(card, t), scrolling(prompt, t, "asking")),
+    scrolling(reading, t, "room"),
     fields.node,
-    h("div", { class: "answers", role: "group", "aria-label": t("card.answer") }, form.bar, tools));
+    h("div", { class: "answers", role: "group", "aria-label": t("card.answer") },
+      several && jumps(card, t, prompt, form.responses), form.bar, tools));
+  // The pointer lies where the last answer was given: nothing lights up under it until it is moved.
+  view.node.addEventListener("pointermove", () => view.node.classList.remove("fresh"), { once: true });
+  texts.show(view.node);
   if (form.dragged) view.node.addEventListener("pointerdown", form.dragged);
 
   if (start.verdict && start.verdict !== "skip") form.show(start);
   fields.show(start);
   refresh();
 
+  view.looked = texts.looked;
   view.draft = () => ({ ...form.value(), ...fields.texts(true) });
-  view.help = [...form.help, ...(fields.help ?? [])];
+  view.help = [...form.help, ...(fields.help ?? []), ...texts.help];
   view.press = (key) => {
     if (form.press(key)) return true;
     const shows = (one) => one.dataset.key === key && !one.hidden && !one.disabled;
@@ -67,6 +80,13 @@ export function makeCard(card, t, on, start = {}) {
     button.click();
     return true;
   };
+  view.scroll = (event) => scrollByKey(reading, event);
+  /** Of a long conversation, show its last turn from its beginning. */
+  view.shown = () => {
+    const last = prompt.lastElementChild;
+    prompt.scrollTop = Math.min(prompt.scrollHeight, last.offsetTop - prompt.offsetTop);
+  };
+  new ResizeObserver(view.shown).observe(prompt); // where a field takes its room, the question stays in sight
   view.leaveField = () => view.node.focus({ preventScroll: true });
   view.submit = submit;
   return view;
@@ -76,16 +96,28 @@ export function makeCard(card, t, on, start = {}) {
 function instructions(card, t) {
   const open = kept.read("rlhf-folded") !== card.instructions;
   const summary = h("summary", {}, t("card.instructions"));
-  const details = h("details", { class: "instructions", open }, summary, written(card.instructions));
+  const details = h("details", { class: "instructions", open }, summary, written(card.instructions, card.rendered?.instructions));
   details.addEventListener("toggle", () => kept.write("rlhf-folded", details.open ? null : card.instructions));
   return details;
 }
 
+/** On a narrow screen, one touch brings the prompt or a response to the top. */
+function jumps(card, t, prompt, responses) {
+  const names = card.kind === "pairwise" ? [t("card.upper"), t("card.lower")] : responses.map((_, n) => String(n + 1));
+  const to = (label, node, name = label) => {
+    const button = h("button", { type: "button", "aria-label": name }, label);
+    button.addEventListener("click", () => (button.blur(), node.scrollIntoView({ block: "start" })));
+    return button;
+  };
+  const each = responses.map((node, n) => to(names[n], node, card.kind === "pairwise" ? names[n] : t("card.response_n", { n: n + 1 })));
+  return h("nav", { class: "jumps", "aria-label": t("card.go_to") }, to(t("card.prompt"), prompt), each);
+}
+
 function conversation(card, t) {
-  const turn = ({ role, content }) => {
+  const turn = ({ role, content }, n) => {
     const known = ["user", "assistant", "system"].includes(role);
     const who = div("who", known ? t(`card.${role}`) : role);
-    return div(role === "user" ? "turn asked" : "turn said", who, written(content));
+    return div(role === "user" ? "turn asked" : "turn said", who, written(content, card.rendered?.prompt[n]));
   };
   return h("section", { class: "prompt", "aria-label": t("card.conversation"), tabindex: "0" }, card.prompt.map(turn));
 }

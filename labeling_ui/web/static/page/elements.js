@@ -1,4 +1,5 @@
-// Building the page from text that nobody vouches for: strings only ever become text nodes and attributes.
+// Building the page from text that nobody vouches for: strings only ever become text nodes and attributes, but for what
+// the server has rendered and sanitised.
 
 export function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -12,8 +13,39 @@ export function h(tag, props = {}, ...children) {
   return node;
 }
 
-/** What a model or a person wrote, as it was written. */
-export const written = (text) => h("div", { class: "text", dir: "auto" }, text);
+/**
+ * What a model or a person wrote, as the server rendered it (`html`). `showText(raw, marked)` shows it as it was written,
+ * or rendered again, and with `marked`, the server's HTML of both with marks in it, what differs from another text.
+ */
+export function written(text, html = null) {
+  const node = h("div", { class: "text", dir: "auto" }, text);
+  node.showText = (raw, marked = null) => {
+    const plain = raw || !html;
+    node.classList.toggle("rendered", !plain);
+    const shown = plain ? marked?.raw : (marked?.rendered ?? html);
+    if (shown) node.innerHTML = shown;
+    else node.textContent = text;
+  };
+  if (html) node.showText(false);
+  return node;
+}
+
+/** The responses of a card: each with its text, and what is known about it for its heading. */
+export const responsesOf = (card, t) =>
+  card.responses.map((text, n) => ({
+    text: written(text, card.rendered?.responses[n]),
+    notes: [
+      card.cut_off?.[n] && span("cut", t("card.cut_off")),
+      card.rendered?.responses[n] === null && span("note", t("card.not_rendered")),
+      h("span", { class: "length", hidden: true }),
+    ],
+  }));
+
+/** How long a text is, in words and characters as a person counts them. */
+export function lengthOf(text, language) {
+  const parts = (granularity) => [...new Intl.Segmenter(language, { granularity }).segment(text)];
+  return { words: parts("word").filter((part) => part.isWordLike).length, characters: parts("grapheme").length };
+}
 
 export const div = (name, ...children) => h("div", { class: name }, ...children);
 
@@ -22,9 +54,9 @@ export const span = (name, ...children) => h("span", { class: name }, ...childre
 export const quiet = (label, onclick) => h("button", { type: "button", class: "quiet", onclick }, label);
 
 /** A response under its heading. */
-export function response(n, heading, text) {
+export function response(n, heading, { text, notes = [] }) {
   const id = `response-${n}`;
-  return h("section", { class: "response", "aria-labelledby": id }, h("h2", { id }, heading), text);
+  return h("section", { class: "response", "aria-labelledby": id }, h("h2", { id }, heading, notes), text);
 }
 
 const ARROWS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→" };
@@ -46,6 +78,9 @@ export function keyed(key, label, onclick, props = {}) {
 /** Both words of a place; the style sheet shows the one that fits the width of the window. */
 export const sided = (wide, narrow) => [span("wide", wide), span("narrow", narrow)];
 
+/** Whether the responses are above one another, as the style sheet has them on a narrow screen. */
+export const stacked = () => matchMedia("(max-width: 760px)").matches;
+
 /** The key that was pressed, by what is printed on it; null where it is not meant as a shortcut. */
 export function keyOf(event) {
   if (event.repeat || event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return null;
@@ -59,14 +94,17 @@ export function keyOf(event) {
 
 export const typing = (target) => Boolean(target.closest?.("input, textarea, select, [contenteditable]"));
 
-/** A window over the page: the rest cannot be reached while it is open, and focus returns where it was. */
+/**
+ * A window over the page: the rest cannot be reached while it is open, and focus returns where it was. Without a word
+ * for `close`, what it is given closes it.
+ */
 export function dialog(root, title, close, ...children) {
   const before = document.activeElement;
   const heading = h("h2", { id: "dialog-title" }, title);
-  const shut = h("button", { type: "button", class: "quiet" }, cap("Escape"), h("span", {}, close));
+  const shut = close && h("button", { type: "button", class: "quiet" }, cap("Escape"), h("span", {}, close));
   const head = div("dialog-head", heading, shut);
   const node = h("dialog", { "aria-labelledby": "dialog-title" }, head, ...children);
-  shut.addEventListener("click", () => node.close());
+  shut?.addEventListener("click", () => node.close());
   node.addEventListener("click", (event) => event.target === node && node.close());
   node.addEventListener("close", () => {
     node.remove();

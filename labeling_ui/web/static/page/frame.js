@@ -46,21 +46,36 @@ export function makeFrame(root, t, language, desk, on) {
     alert: (words, action) => fill(alerted, words, action),
     quiet: () => fill(toasted, ""),
 
-    show(node, word) {
+    /** `laid(node)` once it is in the document. */
+    show(node, word, laid) {
       stage.replaceChildren(node);
       title.textContent = document.title = t(word);
       const other = word === "title.live" ? "label" : "live";
       live && live.lastChild.replaceChildren(...sided(t(`header.${other}`), t(`header.${other}_short`)));
       window.scrollTo(0, 0);
       node.focus({ preventScroll: true });
-      const prompt = node.querySelector(".prompt");
-      if (prompt) prompt.scrollTop = prompt.scrollHeight; // of a long conversation, show the end
+      laid?.();
     },
 
-    empty(ended, name, again) {
+    /**
+     * `nothing`: there was nothing to judge, not even before; `live`: to go on to it, where it is offered; `why`: what
+     * keeps the person from other tasks.
+     */
+    empty(ended, name, again, nothing, live, why = []) {
       const page = (...children) => h("main", { class: "done", tabindex: "-1" }, ...children);
       if (!ended) return frame.show(page(h("p", {}, t("wait.next"))), "title.pairwise");
       const look = h("button", { type: "button", class: "link", onclick: again }, t("done.look"));
+      if (why.length) {
+        const reasons = why.map((words) => h("p", { dir: "auto" }, words));
+        return frame.show(page(h("h2", {}, t("none.title")), ...reasons, h("p", {}, look)), "title.none");
+      }
+      if (nothing) {
+        const go = live && quiet(t("header.live"), live);
+        return frame.show(page(
+          h("h2", {}, t("none.title")),
+          h("p", {}, t(live ? "none.live" : "none.text")),
+          h("p", {}, go, " ", look)), "title.none");
+      }
       const hint = (key, word) => span("keyhint", cap(key), t(word));
       frame.show(page(
         h("h2", { dir: "auto" }, t("done.title", { name })),
@@ -75,6 +90,7 @@ export function makeFrame(root, t, language, desk, on) {
       const coming = outbox.items.filter((item) => item.card.action === "answer").length;
       const now = Math.min(progress.done + coming, Math.max(progress.total, progress.done));
       done.textContent = t("header.progress", { done: now, total: progress.total });
+      done.parentElement.hidden = !progress.total && !now; // nothing of nothing
       bar.max = progress.total || 1;
       bar.value = now;
       clearTimeout(late);

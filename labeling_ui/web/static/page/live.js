@@ -1,6 +1,7 @@
 // Trying the model: a prompt of one's own, two responses as they are written, then a card like any other.
 
 import { div, h, keyed, quiet, response, written } from "./elements.js";
+import { lines } from "./server.js";
 
 /** A prompt at work, also while its page is not on the screen: `on.grown()`, `on.ready(card)`, `on.failed(detail)`. */
 export class LiveAnswer {
@@ -25,22 +26,14 @@ export class LiveAnswer {
       signal: this.stopper.signal,
     });
     if (!response.ok) return this.on.failed((await response.json().catch(() => ({}))).detail ?? response.statusText);
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
     let ended = false;
-    for (;;) {
-      const { value, done } = await reader.read();
-      const lines = (rest + (value ?? "")).split("\n");
-      rest = lines.pop();
-      for (const line of lines.map((one) => JSON.parse(one))) {
-        if (line.waiting !== undefined) this.ahead = line.waiting;
-        if (line.texts) this.texts = line.texts;
-        ended ||= Boolean(line.card || line.error);
-        if (line.card) this.on.ready(line.card);
-        else if (line.error) this.on.failed(line.error);
-        else this.on.grown();
-      }
-      if (done) break;
+    for await (const line of lines(response)) {
+      if (line.waiting !== undefined) this.ahead = line.waiting;
+      if (line.texts) this.texts = line.texts;
+      ended ||= Boolean(line.card || line.error);
+      if (line.card) this.on.ready(line.card);
+      else if (line.error) this.on.failed(line.error);
+      else this.on.grown();
     }
     if (!ended) this.on.failed("");
   }
@@ -61,7 +54,7 @@ export function makeLive(t, on, draft = "") {
   });
   const state = h("p", { class: "state", role: "status" });
   const texts = [0, 1].map(() => written(""));
-  const sides = texts.map((text, n) => response(n, t(n ? "card.right" : "card.left"), text));
+  const sides = texts.map((text, n) => response(n, t(n ? "card.right" : "card.left"), { text }));
   const columns = h("div", { class: "responses", "data-count": 2, "aria-busy": "true" }, sides);
   const asked = written("");
   const writing = div("writing", div("turn asked", asked), div("row", state, quiet(t("live.stop"), on.stop)), columns);

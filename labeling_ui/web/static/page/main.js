@@ -10,7 +10,7 @@ import { makeFrame } from "./frame.js";
 import { LiveAnswer, makeLive } from "./live.js";
 import { keyOf, typing } from "./elements.js";
 import { ask, kept, Outbox, Problem } from "./server.js";
-import { askWhySkip, said, showHelp, showHistory } from "./windows.js";
+import { askWhySkip, said, showFeedback, showHelp, showHistory } from "./windows.js";
 
 const SETTLE_MS = 150; // a press this soon after a card appears was meant for the card before it
 
@@ -58,6 +58,7 @@ class Page {
         this.build();
       }
       this.outbox.flush();
+      this.notices = desk.notices;
       this.take(desk.cards);
       if (this.ready) this.frame.toast(this.t("live.ready"), [this.t("live.show"), () => this.openLive()]);
     } catch (problem) {
@@ -82,7 +83,7 @@ class Page {
 
   async setLanguage(code) {
     this.keepDraft();
-    document.cookie = `rlhf_language=${code}; path=/; max-age=31536000; samesite=lax`;
+    document.cookie = `rlhf_language=${code}; path=${new URL("./", location).pathname}; max-age=31536000; samesite=lax`;
     await this.speak(code);
     this.build();
     this.show();
@@ -106,7 +107,10 @@ class Page {
     this.view = null;
     this.frame.quiet();
     if (!card) {
-      this.frame.empty(this.ended, this.desk.annotator, () => this.load());
+      const nothing = this.progress?.done === 0 && this.progress?.total === 0;
+      const live = this.desk.live && (() => this.openLive());
+      const why = (this.notices ?? []).map(({ word, ...values }) => this.t(word, values));
+      this.frame.empty(this.ended, this.desk.annotator, () => this.load(), nothing, live, why);
       return;
     }
     const draft = kept.read(this.draftKey(card));
@@ -116,33 +120,39 @@ class Page {
       undo: () => this.undo(),
       changed: (spoken) => (this.keepDraft(), spoken && this.frame.say(spoken)),
       missing: (word) => this.frame.toast(this.t(word)),
+      say: (words) => this.frame.toast(words),
+      differences: () => this.differences(card),
     }, draft?.answer ?? card.previous ?? {});
     this.clock.restart(card.idle_seconds, draft?.seconds);
     this.shownAt = performance.now();
-    this.frame.show(this.view.node, `title.${card.kind}`);
+    if (card.round) this.frame.toast(this.t("round.place", card.round));
     if (card.previous) {
       const before = this.t("card.before", { answer: said(card.previous, this.t) });
       const keep = [this.t("card.keep"), () => this.leave()];
       if (card.action === "edit") this.frame.toast(`${this.t("card.edit")} ${before}`, keep);
       else this.frame.toast(`${this.t("say.undone")} ${before}`);
     }
+    this.frame.show(this.view.node, `title.${card.kind}`, this.view.shown);
   }
 
   // Answering.
 
   submit(answer) {
+    if (!this.view) return;
     const card = this.view.card;
+    this.view.node.inert = true; // where it stays on the screen, it takes no other answer
     const seconds = this.clock.seconds;
+    const looked = this.view.looked();
     kept.write(this.draftKey(card), null);
     if (this.aside) this.aside = null;
     else this.cards.shift();
     this.ended = false;
     this.view = null;
-    this.outbox.add({ card, answer, seconds });
+    this.outbox.add({ card, answer, seconds, ...looked });
     if (card.live) {
       this.ready = null;
       this.openLive();
-    } else this.show();
+    } else if (!card.round) this.show(); // a card of the round stays, so that it can be read beside the known answer
     this.frame.say(this.t("say.next", { done: this.progress.done + this.outbox.size, total: this.progress.total }));
     this.sitting.add(seconds);
     if (this.sitting.due(card.break_minutes)) this.frame.pause(this.sitting.minutes(), () => this.sitting.restart());
@@ -154,8 +164,10 @@ class Page {
     this.frame.count(this.progress, this.outbox);
     if (reply.saved === "answered") this.frame.toast(this.t("say.answered"));
     if (reply.saved === "edited") this.frame.toast(this.t("say.edited"));
-    if (reply.cards) this.take(reply.cards);
-    else this.load();
+    this.notices = reply.notices;
+    const next = () => (reply.cards ? this.take(reply.cards) : this.load());
+    if (reply.feedback) showFeedback(this.root, this.t, reply.feedback, next);
+    else next();
   }
 
   /** The server will never take this answer: show its card again, with the answer still in it, and say why. */
@@ -208,6 +220,14 @@ class Page {
     this.aside = null;
     this.cards = reply.cards;
     this.show();
+  }
+
+  /** What differs between the responses of a card; null, with a word about it, if the server cannot be asked. */
+  differences(card) {
+    return ask("api/differences", { texts: card.responses }).catch((problem) => {
+      this.frame.toast(this.t("say.failed", { detail: problem.message || this.t("say.unreachable") }));
+      return null;
+    });
   }
 
   history() {
@@ -310,7 +330,12 @@ class Page {
     const key = keyOf(event);
     // On a button or a link these two keys are the browser's.
     if (!key || ((key === "Enter" || key === " ") && event.target.closest?.("button, a, summary"))) return;
-    if (this.busy || this.pressed(key)) event.preventDefault();
+    if (this.busy || this.pressed(key) || this.scrolled(event)) event.preventDefault();
+  }
+
+  /** Where the page itself does not scroll, its responses do. */
+  scrolled(event) {
+    return !event.target.closest?.(".prompt, .reading, .instructions, .links") && Boolean(this.view?.scroll(event));
   }
 
   pressed(key) {

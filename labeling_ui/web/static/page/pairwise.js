@@ -1,6 +1,6 @@
 // Two responses: which is better, and by how much. One key is one answer.
 
-import { div, h, keyed, response, sided, written } from "./elements.js";
+import { div, h, keyed, response, responsesOf, sided } from "./elements.js";
 
 // The digits run from left to right like the responses: the further out, the stronger.
 const LEFT = [["1", 3, "pair.much"], ["2", 2, "pair.clearly"], ["3", 1, "pair.slightly"]];
@@ -39,7 +39,7 @@ export function pairwise(card, t, { decided }) {
   const names = [sided(t("card.left"), t("card.upper")), sided(t("card.right"), t("card.lower"))];
   return {
     instant: true,
-    responses: card.responses.map((text, n) => response(n, names[n], written(text))),
+    responses: responsesOf(card, t).map((one, n) => response(n, names[n], one)),
     bar: div("choices pairwise",
       group("left", sided(t("pair.left_is"), t("pair.upper_is")), LEFT.map(side(0))),
       group("neither", t("pair.neither"), neither),

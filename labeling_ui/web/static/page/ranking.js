@@ -1,6 +1,6 @@
 // Several responses in order, best first: by keys, or by dragging the numbers.
 
-import { cap, div, h, keyed, response, span, written } from "./elements.js";
+import { cap, div, h, keyed, response, responsesOf, span } from "./elements.js";
 
 const DRAG_PX = 6;
 
@@ -113,8 +113,8 @@ export function ranking(card, t, { changed }) {
 
   paint();
   return {
-    responses: card.responses.map((text, n) =>
-      response(n, [heads[n], h("span", {}, t("card.response_n", { n: n + 1 })), badges[n]], written(text)),
+    responses: responsesOf(card, t).map((one, n) =>
+      response(n, [heads[n], h("span", {}, t("card.response_n", { n: n + 1 })), badges[n]], one),
     ),
     bar,
     show: (answer) => {

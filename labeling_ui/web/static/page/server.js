@@ -28,6 +28,19 @@ export async function ask(path, body) {
   }
 }
 
+/** What the server sends while it works: one JSON object a line. */
+export async function* lines(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    const whole = (rest + (value ?? "")).split("\n");
+    rest = whole.pop();
+    for (const line of whole) yield JSON.parse(line);
+    if (done) return;
+  }
+}
+
 /** Storage that may be full or forbidden: then the page goes on without it. */
 export const kept = {
   read(key) {
@@ -96,8 +109,8 @@ export class Outbox {
     while (this.items.length) {
       const item = this.items[0];
       try {
-        const { ticket } = item.card;
-        const reply = await ask("api/judgements", { ticket, answer: item.answer, seconds: item.seconds });
+        const { answer, seconds, view, aids } = item;
+        const reply = await ask("api/judgements", { ticket: item.card.ticket, answer, seconds, view, aids });
         this.#drop(item);
         this.pause = 1000;
         this.on.waiting(null);

@@ -1,6 +1,6 @@
 // The windows over the page: keys, my last answers, why a task is skipped.
 
-import { cap, dialog, div, h, keyOf, keyed, span, typing } from "./elements.js";
+import { cap, dialog, div, h, keyOf, keyed, span, stacked, typing, written } from "./elements.js";
 
 const REASONS = ["unclear", "expertise", "upsetting", "broken"]; // stored as they are, whatever the language
 
@@ -49,8 +49,8 @@ export function askWhySkip(root, t, chosen) {
 /** `chosen(entry)` with an entry of `/api/history`. */
 export function showHistory(root, t, entries, chosen) {
   const rows = entries.map((entry) => {
-    const when = new Date(entry.created_at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-    const asked = h("span", { class: "asked", dir: "auto" }, entry.prompt);
+    const when = moment(new Date(entry.created_at));
+    const asked = div("asked", written(entry.prompt, entry.rendered));
     const words = [asked, span("said", said(entry.answer, t)), h("time", {}, when)];
     const button = h("button", { type: "button", class: "entry" }, words);
     button.addEventListener("click", () => {
@@ -70,18 +70,38 @@ export function showHistory(root, t, entries, chosen) {
   (rows[0] ?? node.querySelector("button")).focus();
 }
 
+/** The time of today, and the day as well of what was said before. */
+function moment(then) {
+  const day = then.toDateString() === new Date().toDateString() ? {} : { day: "numeric", month: "short" };
+  return then.toLocaleString(document.documentElement.lang, { ...day, hour: "2-digit", minute: "2-digit" });
+}
+
+/** What the known answer is, after an answer of the qualification round; `closed()` once it was read. */
+export function showFeedback(root, t, told, closed) {
+  const word = told.right >= 1 ? "round.right" : told.right > 0 ? "round.partly" : "round.wrong";
+  const known = h("p", {}, t("round.known", { answer: said(told.known, t) }));
+  const why = told.known.rationale && written(told.known.rationale, told.rendered);
+  const far = h("p", { class: "hint" }, t(`round.${told.state}`, told));
+  const go = keyed("Enter", t("say.go_on"), () => node.close(), { class: "primary" });
+  const node = dialog(root, t(word), null, div("told", ...[known, why, far].filter(Boolean)), go);
+  node.classList.add("below");
+  node.addEventListener("close", closed);
+  go.focus();
+}
+
 /** An answer in a few words. */
 export function said(answer, t) {
   if (answer.verdict === "preferred") {
     const word = ["said.plain", "pair.slightly", "pair.clearly", "pair.much"][answer.strength ?? 0];
-    return t(answer.winner === 0 ? "said.left" : "said.right", { strength: t(word).toLowerCase() });
+    const sides = stacked() ? ["said.upper", "said.lower"] : ["said.left", "said.right"];
+    return t(sides[answer.winner], { strength: t(word).toLowerCase() });
   }
   if (answer.verdict === "ranked") {
     const equals = (group) => group.map((item) => item + 1).join(" = ");
     return answer.ranking.map(equals).join(" > ");
   }
   if (answer.verdict === "rated") {
-    return Object.entries(answer.ratings).map(([aspect, [value]]) => `${aspect} ${value}`).join(" · ");
+    return Object.entries(answer.ratings).map(([aspect, given]) => `${aspect} ${given?.[0] ?? t("rate.none")}`).join(" · ");
   }
   if (answer.verdict === "skip" && answer.reason) {
     return `${t("said.skip")}: ${REASONS.includes(answer.reason) ? t(`skip.${answer.reason}`) : answer.reason}`;

@@ -3,14 +3,17 @@
 Everything is told by candidate id; where a response was shown plays no part. A skip says nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import Literal
 
+from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Task
-from labeling_ui.quality.agreement import Category, Unit
 
+Unit = tuple[str, ...]
+Category = str | int
 Order = Literal[-1, 0, 1]
+MOST_COMPARED = 12
 _CLOSE = 1  # points: ratings this near are the same opinion
 
 
@@ -31,11 +34,12 @@ def pair_orders(answer: Answer, task: Task) -> dict[Unit, Order]:
     return {}
 
 
-def categories(answer: Answer, task: Task) -> Iterable[tuple[str, Unit, Category]]:
+def categories(answer: Answer, task: Task, campaign: Campaign) -> Iterable[tuple[str, Unit, Category]]:
     """`(scale, unit, category)` of all that the answer says; each scale has an agreement of its own.
 
     "winner" (nominal: the first, the second, tie or both bad), "strength" (ordinal, -3 to 3; a tie is 0), "ranking"
-    (nominal, for each two responses), and each rated aspect by its name (ordinal).
+    (nominal, for each two responses), and each rated aspect with the scale of its time (ordinal): "helpful (1 to 7)".
+    `campaign` is what was asked of the task, in its version.
     """
     if answer.verdict == "ranked":
         for unit, better in pair_orders(answer, task).items():
@@ -43,7 +47,7 @@ def categories(answer: Answer, task: Task) -> Iterable[tuple[str, Unit, Category
     elif answer.verdict == "rated":
         for aspect, points in answer.ratings.items():
             for candidate, point in points.items():
-                yield aspect, (task.id, candidate), point
+                yield f"{aspect} (1 to {campaign.scale})", (task.id, candidate), point
     elif answer.verdict != "skip":
         pair = list(pair_orders(answer, task).values())
         order = pair[0] if pair else None
@@ -75,6 +79,16 @@ def similarity(one: Answer, other: Answer, task: Task) -> float | None:
         shared = first.keys() & second.keys()
         return sum(first[unit] == second[unit] for unit in shared) / len(shared) if shared else None
     return float((one.verdict, one.winner) == (other.verdict, other.winner))
+
+
+def disagreement(answers: Sequence[Answer], task: Task) -> float:
+    """How far answers to a task are from one another: 1 less the mean similarity of each two; 0 for fewer than two.
+
+    Of very many answers (a task with a known answer goes to everybody), the last `MOST_COMPARED` are compared.
+    """
+    pairs = combinations(answers[-MOST_COMPARED:], 2)
+    alike = [found for one, other in pairs if (found := similarity(one, other, task)) is not None]
+    return 1 - sum(alike) / len(alike) if alike else 0.0
 
 
 def _sign(number: int) -> Order:

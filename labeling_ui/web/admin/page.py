@@ -1,9 +1,9 @@
 """The admin page: how far the campaign is, how far its judgements can be trusted, and who the people are.
 
-A Gradio app that refreshes itself. Its figures are HTML made by `admin_figures.py`, with every text escaped. Gradio
+A Gradio app that refreshes itself. Its figures are HTML made by `figures.py`, with every text escaped. Gradio
 does not keep private handlers private, so each handler asks for the caller's role, from the store and not from the
 page: reviewers see figures, admins also people. Left out on purpose: sign-in (`sign_in_pages.py`), downloads
-(`server.py`).
+(`app.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,16 +14,23 @@ import gradio as gr
 from foundation.errors import UserError
 from labeling_ui.data_model import ROLES, Role
 from labeling_ui.exchange.exports.registry import KINDS
+from labeling_ui.notices.keeping import latest
 from labeling_ui.people.account_rows import Person
 from labeling_ui.people.accounts import Accounts
+from labeling_ui.people.audit import Origin
 from labeling_ui.people.invitations import INVITATION_HOURS
 from labeling_ui.store.store import Store
-from labeling_ui.web.access_control import log
-from labeling_ui.web.admin_figures import OverviewCache, flagged_html, quality_html
+from labeling_ui.web.access_control import UNUSABLE, log
+from labeling_ui.web.admin.figures_cache import OverviewCache
+from labeling_ui.web.api import is_failure
 from labeling_ui.web.templates import render
 
 TITLE = "Labeling: quality and people"
-REFRESH_SECONDS = 30
+REFRESH_SECONDS = 10
+WAITING_SECONDS = 2
+"""Between two looks for the first figures."""
+SOON = 2.0
+"""Seconds; figures that take longer say when they were worked out."""
 ALL = "all campaigns"
 NOT_ALLOWED = "Refused: your account may not do this."
 
@@ -59,39 +66,46 @@ class AdminActions:
     def figures(self, caller: str | None, campaign: str) -> tuple[str, str]:
         """The quality page and the page of flagged responses."""
         self.authorise(caller, "reviewer")
-        overview = self._overview(None if campaign == ALL else campaign)
-        return quality_html(overview), flagged_html(overview)
+        found = self._overview(None if campaign == ALL else campaign)
+        if found is None:
+            return _WAITING, _WAITING
+        from labeling_ui.web.admin.figures import flagged_html, quality_html
+
+        with self._store.database.read() as connection:
+            told = latest(connection, None if campaign == ALL else campaign)
+        at = found.at if found.seconds > SOON else ""
+        return quality_html(found.overview, at, found.seconds, told), flagged_html(found.overview)
 
     def people(self, caller: str | None) -> Sequence[Person]:
         """Everybody who can, or could, sign in."""
         self.authorise(caller, "admin")
         return [person for person in self._accounts.list() if not person.simulated]
 
-    def invite(self, caller: str | None, role: Role, name: str) -> str:
-        """The token of a new invitation."""
+    def invite(self, caller: str | None, role: Role, name: str, address: str = "") -> str:
+        """The token of a new invitation; `address`: from where it is asked for, here and below."""
         admin = self.authorise(caller, "admin")
-        token = self._accounts.invite(role, name.strip() or None)
+        token = self._accounts.invite(role, name.strip() or None, by=Origin(admin.id, address))
         log.info("person %s made an invitation as %s", admin.id, role)
         return token
 
-    def change(self, caller: str | None, name: str, change: str) -> str:
+    def change(self, caller: str | None, name: str, change: str, address: str = "") -> str:
         """Give a person a role, disable them or let them in again; says what was done."""
         admin = self.authorise(caller, "admin")
         if name == admin.name:
             raise UserError("you cannot change your own account here: another admin can, or rlhf users.")
         if change in ROLES:
-            self._accounts.set_role(name, change)
+            self._accounts.set_role(name, change, Origin(admin.id, address))
         elif change in ("disable", "enable"):
-            self._accounts.disable(name, change == "disable")
+            self._accounts.disable(name, change == "disable", Origin(admin.id, address))
         else:
             raise UserError(f'"{change}" is no change of an account.')
         log.info("person %s changed an account: %s", admin.id, change)
         return f"Done: {name} is now {_CHANGED.get(change, change)}."
 
-    def forget(self, caller: str | None, name: str, judgements: Literal["keep", "delete"]) -> str:
+    def forget(self, caller: str | None, name: str, judgements: Literal["keep", "delete"], address: str = "") -> str:
         """Remove a person; says what became of their judgements."""
         admin = self.authorise(caller, "admin")
-        changed = self._accounts.forget(name, judgements)
+        changed = self._accounts.forget(name, judgements, Origin(admin.id, address))
         log.info("person %s had a person forgotten, judgements: %s", admin.id, judgements)
         fate = "kept without their name" if judgements == "keep" else "deleted"
         return (
@@ -100,6 +114,7 @@ class AdminActions:
         )
 
 
+_WAITING = '<p class="none" role="status">Working out the figures. They come by themselves.</p>'
 _CHANGES = [
     *((f"give the role {role}", role) for role in ROLES),
     ("disable, and sign out", "disable"),
@@ -117,12 +132,13 @@ _FORGETTING = (
 )
 
 
-def build_admin_page(store: Store, accounts: Accounts) -> gr.Blocks:
-    """The Gradio page; `request.username` must be the caller's annotator id."""
+def build_admin_page(store: Store, accounts: Accounts, root_path: str = "") -> gr.Blocks:
+    """The Gradio page; `root_path` begins its invitation links, and `request.username` is the caller's annotator id."""
     actions = AdminActions(store, accounts)
 
     def figures(campaign: str, request: gr.Request) -> Any:
-        return _shown(lambda: actions.figures(request.username, campaign))
+        shown = _shown(lambda: actions.figures(request.username, campaign))
+        return *shown, gr.Timer(WAITING_SECONDS if shown[0] == _WAITING else REFRESH_SECONDS)
 
     def load(request: gr.Request) -> Any:
         def page() -> tuple[Any, ...]:
@@ -140,17 +156,19 @@ def build_admin_page(store: Store, accounts: Accounts) -> gr.Blocks:
 
     def invite(role: Role, name: str | None, request: gr.Request) -> Any:
         def made() -> tuple[str, str]:
-            token = actions.invite(request.username, role, name or "")
+            token = actions.invite(request.username, role, name or "", _address(request))
             hours = f"{INVITATION_HOURS:.0f} hours"
-            return f"{_origin(request)}/invitation/{token}", _notice(f"Send this link; it works once, for {hours}.")
+            return f"{_origin(request)}{root_path}/invitation/{token}", _notice(
+                f"Send this link; it works once, for {hours}."
+            )
 
         return _told(made, "")
 
     def change(name: str | None, what: str, request: gr.Request) -> Any:
-        return _told(lambda: (_notice(actions.change(request.username, name or "", what)),))
+        return _told(lambda: (_notice(actions.change(request.username, name or "", what, _address(request))),))
 
     def forget(name: str, fate: Literal["keep", "delete"], request: gr.Request) -> Any:
-        return _told(lambda: ("", _notice(actions.forget(request.username, name, fate))), name)
+        return _told(lambda: ("", _notice(actions.forget(request.username, name, fate, _address(request)))), name)
 
     blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with blocks:
@@ -158,7 +176,7 @@ def build_admin_page(store: Store, accounts: Accounts) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Quality"):
                 campaign = gr.Dropdown([ALL], value=ALL, label="Campaign", allow_custom_value=True, elem_id="campaign")
-                quality = _html('<p class="none">Working out the figures …</p>')
+                quality = _html(_WAITING)
             with gr.Tab("Flagged and written"):
                 flagged = _html()
             with gr.Tab("People", visible=False) as tab:
@@ -186,11 +204,12 @@ def build_admin_page(store: Store, accounts: Accounts) -> gr.Blocks:
                     gr.HTML(f'<p class="hint">{_FORGETTING}</p>', apply_default_css=False)
                     forget_button = gr.Button("Forget", variant="stop")
 
-        shown = [quality, flagged]
+        timer = gr.Timer(REFRESH_SECONDS)
+        shown = [quality, flagged, timer]
         _on(blocks.load, load, None, [header, campaign])
         _on(blocks.load, figures, campaign, shown)
         _on(campaign.change, figures, campaign, shown)
-        _on(gr.Timer(REFRESH_SECONDS).tick, figures, campaign, shown)
+        _on(timer.tick, figures, campaign, shown)
         listed = [tab, people, who]
         _on(blocks.load, load_people, None, listed)
         for event, handler, inputs, outputs in (
@@ -226,7 +245,7 @@ def _shown(read: Callable[[], tuple[Any, Any]]) -> Any:
     except PermissionError as error:
         raise gr.Error(str(error)) from error
     except UserError as error:
-        return _notice(str(error), bad=True), gr.update()
+        return _notice(_plain(error), bad=True), gr.update()
 
 
 def _told(act: Callable[[], tuple[str, ...]], *otherwise: str) -> Any:
@@ -237,12 +256,24 @@ def _told(act: Callable[[], tuple[str, ...]], *otherwise: str) -> Any:
     except PermissionError as error:
         raise gr.Error(str(error)) from error
     except UserError as error:
-        notice = _notice(f"Not done: {error}", bad=True)
+        notice = _notice(f"Not done: {_plain(error)}", bad=True)
         return (*otherwise, notice) if otherwise else notice
+
+
+def _plain(error: UserError) -> str:
+    """What is wrong; of a store that fails only that, for the rest is for the server's log and may name files."""
+    if not is_failure(error):
+        return str(error)
+    log.error("the label store failed: %s", error)
+    return UNUSABLE
 
 
 def _notice(text: str, bad: bool = False) -> str:
     return render("notice.html", text=text, bad=bad)
+
+
+def _address(request: gr.Request) -> str:
+    return str(request.client.host) if request.client else "unknown"
 
 
 def _origin(request: gr.Request) -> str:

@@ -1,0 +1,1 @@
+"""What people and models wrote, rendered for readers: Markdown, code and formulas, sanitised."""

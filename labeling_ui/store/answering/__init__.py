@@ -1,0 +1,1 @@
+"""An answer that is given at the labeling page, and what comes after it."""
