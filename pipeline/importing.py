@@ -65,7 +65,8 @@ def import_judgements(run: Run, config: Config, console: Console, file: str, opt
         done = _take_answers(run, config, file, options)
     else:
         survey = _survey(run, config, file, options)
-        _say(console, f"import: {survey.layout.file} holds {survey.layout.rows} records.")
+        rows = survey.layout.rows
+        _say(console, f"import: {survey.layout.file} holds {rows} {'record' if rows == 1 else 'records'}.")
         for line in survey.layout.lines():
             _say(console, f"  {line}")
         if options.format == UNJUDGED:
@@ -160,10 +161,12 @@ def _import_responses(run: Run, config: Config, console: Console, survey: Survey
         return ImportReport(len(found.tasks), 0, found.refused)
     asked = {task.prompt_id for task in found.tasks}
     with label_store(run, config) as store:
-        store.add_campaign(campaign)
-        store.add_prompts(prompt for prompt_id, (_, prompt) in found.prompts.items() if prompt_id in asked)
-        store.add_candidates(candidate for candidate in found.candidates if candidate.prompt_id in asked)
-        fresh = store.add_tasks(found.tasks)
+        fresh = store.add_tasks(
+            found.tasks,
+            campaign=campaign,
+            prompts=[prompt for prompt_id, (_, prompt) in found.prompts.items() if prompt_id in asked],
+            candidates=[candidate for candidate in found.candidates if candidate.prompt_id in asked],
+        )
     return ImportReport(fresh, len(found.tasks) - fresh, found.refused)
 
 

@@ -12,13 +12,16 @@ from pipeline.runs.folder import Run
 def write_preferences(store: Store, folder: Path) -> dict[str, Any]:
     """Write `folder/preferences.jsonl`; returns how many rows, and what gave none."""
     from labeling_ui.exchange.exports.preferences import preferences
+    from labeling_ui.quality.assessment import agreement
 
-    found, counts = preferences(store), store.counts()
+    agreed = agreement(store)
+    counts, found = store.counts(), preferences(store)
     write_jsonl(folder / "preferences.jsonl", found.rows)
     return {
         "pairs": len(found.rows), "ties": found.ties, "both_bad": found.both_bad, "skipped": found.skipped,
         "split": found.split,
         "judgements": counts.judgements, "simulated_judgements": counts.simulated_judgements,
+        "agreement": {"alpha": agreed.alpha, "low": agreed.low, "high": agreed.high}, "last_event": counts.last_event,
     }  # fmt: skip
 
 

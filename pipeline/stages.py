@@ -1,8 +1,7 @@
 """The whole run: the loop, and the stages in the order of the data.
 
-Each stage makes one artifact of a round from those before it, or finds it up to date (`runs/make_output.py`). The
-stages join the packages, which do not know one another: a scorer is handed to the policy, texts to the judges, rows to
-the reward model. A stage imports its trainer or sampler only when it makes something: torch takes seconds to load.
+Each stage makes one artifact of a round from those before it, or finds it up to date (`runs/make_output.py`). They join
+the packages, which do not know one another, and import trainer or sampler when they use it: torch takes seconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,17 +9,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from foundation.files import content_id, write_json, write_jsonl
+from foundation.files import Row, content_id, write_json, write_jsonl
 from labeling_ui.exchange.imports import ImportReport
+from pipeline.acquisition.keeping import priorities_kept
+from pipeline.champion.promotion import verdict_of
+from pipeline.champion.start import began_with, begins_with
 from pipeline.collection.candidates import add_tasks, sample_candidates
-from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, source_of, splits
+from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, judged_stay_held_out, source_of, splits
 from pipeline.config.config import Config
 from pipeline.importing import ImportOptions, import_judgements
 from pipeline.judgements import check_judged, training_rows, write_other_labels, write_preferences
 from pipeline.live_generation import live_policy
 from pipeline.preflight.at_start import base_that_lasts, foreseen, refuse_ahead, told_together
+from pipeline.preflight.reward_gate import refuse_weak
+from pipeline.promoting import promote
 from pipeline.reporting import cautions, figures
-from pipeline.reporting.report import write_report
 from pipeline.runs.content import content_of
 from pipeline.runs.folder import Run
 from pipeline.runs.label_settings import apply_label_settings, open_campaign
@@ -38,8 +41,11 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
     If all rewards are programmatic, nobody is needed: nothing is collected and no reward model is trained. A round that
     was followed by another is closed: labels and settings that came later are not carried back into it.
     """
+    from pipeline.verdict.deciding import left_to_judge
+
     if simulated:
-        check_overlap(config.label.overlap)
+        check_overlap(config.label.overlap, config.label.max_overlap)
+    label_it = f"`rlhf label --run {run.path}`"
     people = simulated or config.learned_reward or config.offline or has_judgements(run, config)
     latest = run.latest_round()
     for number in range(latest, max(rounds, latest + 1)):
@@ -51,9 +57,7 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
             if simulated:
                 label(now, config, console, simulated=True)
             elif waiting(run, config):
-                console.print(
-                    f"The candidates wait for their judges: `rlhf label --run {run.path}`. Then run this again."
-                )
+                console.print(f"The candidates wait for their judges: {label_it}. Then run this again.")
                 return
         elif not now.record("policy"):
             with told_together(now, config):
@@ -61,9 +65,17 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
             refuse_ahead(now, config)
         if people:
             reward(now, config, console)
-        for stage in (policy, evaluate, export):
-            stage(now, config, console)
+        policy(now, config, console)
+        evaluate(now, config, console)
+        left = left_to_judge(now, config, console, simulated=simulated) if people and config.verdict.enabled else 0
+        if not left:
+            promote(now, config, console)
+        export(now, config, console)
+        if left:
+            break
     report(now, config, console)
+    if left:
+        console.print(f"The verdict waits for about {left} judgements: {label_it}. Then run this again.")
 
 
 def prompts(run: Run, config: Config) -> StageRecord:
@@ -74,7 +86,7 @@ def prompts(run: Run, config: Config) -> StageRecord:
         return made
 
     def produce(folder: Path) -> dict[str, int]:
-        rows = source.read()
+        rows = judged_stay_held_out(run, config, source.read())
         write_jsonl(folder / "prompts.jsonl", rows)
         return splits(rows)
 
@@ -85,13 +97,13 @@ def prompts(run: Run, config: Config) -> StageRecord:
 
 
 def collect(run: Run, config: Config, console: Console) -> StageRecord:
-    """candidates.jsonl: responses of the base, later of the last round's policy; pairs of them become tasks."""
+    """candidates.jsonl: responses of the base, later of the policy that the round begins with; pairs become tasks."""
     with told_together(run, config):
         prompts(run, config)
     config = apply_label_settings(run, config, console)
-    before = run.at(run.round - 1).folder / "policy" if run.round else None
+    before = begins_with(run, config) if run.round else None
     inputs = [run.folder / "prompts.jsonl", *([before] if before else [])]
-    settings = {**config.base, **config.collect.model_dump()}
+    settings = {**config.base, **config.collect.model_dump(exclude={"chooser"})}  # it chooses among what is made
     record = run.stage(
         "collect", "candidates.jsonl", inputs, settings,
         lambda folder: sample_candidates(
@@ -106,7 +118,7 @@ def collect(run: Run, config: Config, console: Console) -> StageRecord:
 def label(run: Run, config: Config, console: Console, *, simulated: bool = False) -> None:
     """Open the labeling app, or let simulated annotators answer in people's stead."""
     if simulated:
-        check_overlap(config.label.overlap)
+        check_overlap(config.label.overlap, config.label.max_overlap)
     config = open_campaign(run, config, console)
     if simulated:
         new = answer_tasks(run, config, console)
@@ -116,8 +128,9 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
         return
     from labeling_ui.web.server import serve
 
-    with live_policy(run, config) as generate:
-        serve(location(run, config), config.label.host, config.label.port, generate)
+    with live_policy(run, config) as generate, priorities_kept(run, config):
+        here = config.label
+        serve(location(run, config), here.host, here.port, generate, here.root_path, here.notices)
 
 
 def import_labels(run: Run, config: Config, console: Console, file: str, options: ImportOptions) -> ImportReport:
@@ -128,7 +141,7 @@ def import_labels(run: Run, config: Config, console: Console, file: str, options
     with label_store(run, config) as store:
         alone = store.counts().prompts == 1
     if alone:
-        console.print("import: all judgements are of one prompt; training needs another to be measured on.")
+        console.print("import: there is only one prompt; training needs another to be measured on.")
     for reason in foreseen(run, config):
         console.print(f"import: a later stage would stop: {reason}", markup=False, highlight=False, soft_wrap=True)
     return done
@@ -160,6 +173,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
     inputs = [run.folder / "preferences.jsonl", run.folder / "other_labels.jsonl"]
     rows = training_rows(run, *inputs)
     select(config.reward, rows, config.seed)  # fails before a model is loaded
+    inputs += [config.reward.initial] if config.reward.initial else []
 
     def produce(folder: Path) -> dict[str, object]:
         from reward_model.training.train_ensemble import train_ensemble
@@ -186,9 +200,12 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
         learned = run.folder / "preferences.jsonl"
     elif config.learned_reward:
         learned = run.artifact("reward")
-    before = _before(run, config)
+        refuse_weak(run, config)
+    before = begins_with(run, config)
     settings = config.with_prompts(config.policy)
-    del settings["alarms"]  # they tell, and change nothing
+    del settings["accept_weak_reward"]  # whether it is made, not how
+    if not config.policy.stop_on:
+        del settings["alarms"]  # they tell, and change nothing
     if config.rewards != LEARNED_ONLY and not config.offline:
         settings["rewards"] = config.rewards_as_json
 
@@ -230,20 +247,29 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     return record
 
 
+def verdict(run: Run, config: Config, console: Console, *, simulated: bool = False) -> Row:
+    """verdict.json: whether people prefer the policy to the champion, blind; while that is open, how it stands."""
+    from pipeline.verdict.deciding import decide_or_tell
+
+    prompts(run, config)
+    return decide_or_tell(run, config, console, simulated=simulated)
+
+
 def export(run: Run, config: Config, console: Console) -> StageRecord:
     """export/: the adapter as an ordinary PEFT folder, with a card that says what it was made from and how it fares."""
-    adapter, evaluation = run.artifact("policy"), cautions.evaluation_of(run)
-    told = cautions.of_round(run, _before(run, config))
+    adapter, evaluation, verdict = run.artifact("policy"), cautions.evaluation_of(run), verdict_of(run)
+    told = cautions.of_round(run, began_with(run, config))
+    decided = {"decided": said} if (said := cautions.of_decision(run)) else {}
 
     def produce(folder: Path) -> dict[str, object]:
-        from pipeline.exporting import export_with_card
+        from pipeline.exporting.adapter import export_with_card
 
-        export_with_card(run, config, folder, adapter=adapter, evaluation=evaluation, told=told)
+        export_with_card(run, config, folder, adapter=adapter, evaluation=evaluation, verdict=verdict, told=told)
         return {}
 
     record = run.stage(
-        "export", "export", [adapter, *([evaluation] if evaluation else [])], config.with_model(config.export), produce,
-        content=content_of(run, config),
+        "export", "export", [adapter, *(each for each in (evaluation, verdict) if each)],
+        config.with_model(config.export.of_adapter), produce, content=content_of(run, config), extra=decided,
     )  # fmt: skip
     _caution(console, "export", told)
     if not evaluation:
@@ -253,9 +279,12 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
 
 def report(run: Run, config: Config, console: Console) -> Path:
     """report.html and summary.json: the run in figures, as far as it got."""
-    told = cautions.of_round(run, _before(run, config))
+    from pipeline.reporting.report import write_report
+    from pipeline.verdict.deciding import open_verdict
+
+    told, waiting = cautions.of_round(run, began_with(run, config)), open_verdict(run, config)
     with label_store(run, config) as store:
-        write_report(figures.report_data(run, config, store, told), run.path / "report.html")
+        write_report(figures.report_data(run, config, store, told, waiting), run.path / "report.html")
     found = figures.summarise(run)
     if found:
         write_json(run.path / "summary.json", found)
@@ -264,11 +293,6 @@ def report(run: Run, config: Config, console: Console) -> Path:
     _caution(console, "report", told)
     console.print(f"report: {run.path / 'report.html'}", soft_wrap=True)
     return run.path / "report.html"
-
-
-def _before(run: Run, config: Config) -> Path | None:
-    """The adapter that this round's policy began with, if any."""
-    return run.at(run.round - 1).folder / "policy" if run.round else config.policy.initial
 
 
 def _caution(console: Console, stage: str, sentences: Sequence[str]) -> None:

@@ -7,10 +7,11 @@ from rich.console import Console
 from foundation.errors import UserError
 from foundation.files import Row, read_jsonl, write_json, write_jsonl
 from pipeline.config.config import Config
+from pipeline.yardstick import score_texts, yardstick
 from policy.export import merge as merge_policy
 from reward_model.ensemble import Ensemble, load_scorer
+from reward_model.evaluation import test_set
 from reward_model.evaluation.evaluate import evaluate_reward as measure_reward
-from reward_model.evaluation.older_model import older_scorer
 from reward_model.labels.reading import read_pairs
 from reward_model.merging import merge_reward
 from reward_model.reward_folder import is_reward_folder
@@ -43,14 +44,23 @@ def score(config: Config, console: Console, *, reward_folder: Path, file: Path, 
 
 
 def evaluate_reward(
-    config: Config, console: Console, *, reward_folder: Path, pairs: Path, out: Path | None, older: Path | None = None
+    config: Config, console: Console, *, reward_folder: Path, pairs: Path, out: Path | None, against: str | None = None
 ) -> Row:
-    """How good a reward model is on pairs that it was not trained on, and what has changed since an `older` one."""
-    rows, left_out = read_pairs(pairs)
+    """How good a reward model is on pairs, or on a test set, that it was not trained on, also beside another one.
+
+    `against` names a reward folder, or a sequence-classification model: a folder or a hub id.
+    """
+    asked = _questions(pairs)
+    rows, left_out = ([], []) if asked else read_pairs(pairs)
     scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device, quantization=config.quantization)
     first = scorer.members[0] if isinstance(scorer, Ensemble) else scorer
-    figures = measure_reward(first, rows, older=older_scorer(first, older, config.quantization) if older else None)
-    if isinstance(scorer, Ensemble):
+    other = yardstick(first, against, config.quantization) if against else None
+    if asked:
+        figures = test_set.figures(asked, score_texts(scorer))
+        figures |= {"against": test_set.figures(asked, other.score)} if other else {}
+    else:
+        figures = measure_reward(first, rows, other.differences if other else None)
+    if isinstance(scorer, Ensemble) and not asked:
         figures["ensemble_accuracy"] = scorer.accuracy(rows)
     if out:
         write_json(out, figures)
@@ -59,6 +69,13 @@ def evaluate_reward(
     return figures
 
 
-def merge(adapter: Path, out: Path, model: str | None = None) -> None:
+def _questions(file: Path) -> list[test_set.Question]:
+    """The questions of a published test set; none if the file holds pairs."""
+    lines = read_jsonl(file)
+    first = next(lines, None)
+    return test_set.questions([first, *lines], str(file)) if first and test_set.is_test_set(first[1]) else []
+
+
+def merge(adapter: Path, out: Path, model: str | None = None, dtype: str | None = None) -> None:
     """Write an adapter and its base as one model: one that scores where the adapter has a score head."""
-    (merge_reward if is_reward_folder(adapter) else merge_policy)(adapter, out, model)
+    (merge_reward if is_reward_folder(adapter) else merge_policy)(adapter, out, model, dtype)

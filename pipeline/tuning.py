@@ -27,8 +27,10 @@ from pipeline.runs.folder import Run
 from pipeline.terminal.training_board import watch
 from policy.config import check_config
 from policy.native.train import train_policy
+from reward_model.held_out_judge import load_held_out_judge
 
 OnStep = Callable[[Mapping[str, Any]], None]
+_WATCHED = 4
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,12 @@ class _Task:
         found = fitting_prompts(self.run, self.config, base, self.console, TRAIN, new_tokens)
         check_later_stages(self.run, self.config, base, self.console)
         return found
+
+    def watched(self, base: SharedBase) -> list[Row]:
+        """The first held-out prompts that leave room for a response: what is sampled of them is kept."""
+        room = base.renderer.max_length - self.config.policy.max_new_tokens
+        held_out = [row for row in read_rows(self.run.folder / "prompts.jsonl") if row["split"] == HELD_OUT]
+        return [row for row in held_out if len(base.renderer.prompt_ids(row["prompt"])) <= room][:_WATCHED]
 
     def prompts(self) -> list[Row]:
         """The training prompts, short or long."""
@@ -109,13 +117,15 @@ def _native(task: _Task) -> Sequence[Row]:
     base = _base(config, accelerator)
     rows = task.fitting_prompts(base)
     scorer = policy_scorer(config.rewards, base, rows, task.learned)
+    judge = load_held_out_judge(task.learned, base) if task.learned else None
     asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
     if tracker:
         accelerator.init_trackers("rlhf-pipeline", config.policy.model_dump(mode="json"))
     with task.shown(accelerator.is_main_process) as on_step:
         log = train_policy(
-            config.policy, base, scorer, asked, task.folder, accelerator=accelerator, on_step=on_step, **task.arguments
-        )
+            config.tuning, base, scorer, asked, task.folder, accelerator=accelerator, watched=task.watched(base),
+            judge=judge, on_step=on_step, **task.arguments,
+        )  # fmt: skip
     for one in accelerator.trackers:  # Accelerator.end_training would end the process group, which the stage needs
         one.finish()
     return log
@@ -135,7 +145,7 @@ def _trl(task: _Task) -> Sequence[Row]:
     scorer = policy_scorer(config.rewards, base, rows, task.learned)
     asked = [base.renderer.prompt_ids(row["prompt"]) for row in rows]
     with task.shown(state.is_main_process) as on_step:
-        return train_with_trl(config.policy, base, scorer, asked, task.folder, on_step=on_step, **task.arguments)
+        return train_with_trl(config.tuning, base, scorer, asked, task.folder, on_step=on_step, **task.arguments)
 
 
 def _dpo(task: _Task) -> Sequence[Row]:
@@ -175,9 +185,22 @@ def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
 
 
 def last_figures(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The columns of a training log, averaged over the last tenth of its steps, and the `alarms` that were on there."""
+    """The columns of a training log, averaged over the last tenth of its steps, and the `alarms` that were on there.
+
+    If an earlier checkpoint was kept, they are of the steps up to it, with `kept_step` and `ended_step`, and `stopped`
+    (by what) if that ended the training. `judge_gain` and its interval are those of the weights that were kept, which
+    `adapter_scale` brought to `kl_kept` if they were above the target of the KL.
+    """
+    end, told = log[-1], {}
+    if "kept_step" in end:
+        told = {"kept_step": end["kept_step"], "ended_step": end["step"]}
+        told |= {"stopped": end["stopped"]} if "stopped" in end else {}
+        log = log[: max(1, end["kept_step"])]
+    moved = {name: end[name] for name in ("adapter_scale", "kl_kept") if name in end}
+    judged = [end] if moved else [row for row in log if "judge_gain" in row][-1:]
+    told |= moved | {name: row[name] for row in judged for name in ("judge_gain", "judge_low", "judge_high")}
     last = log[-max(1, len(log) // 10) :]
     numbers = [{name: value for name, value in row.items() if isinstance(value, int | float)} for row in last]
     shared = [name for name in numbers[0] if name != "step" and all(name in row for row in numbers)]
     figures: dict[str, Any] = {name: sum(row[name] for row in numbers) / len(numbers) for name in shared}
-    return figures | {"alarms": sorted({name for row in last for name in row.get("alarms", ())})}
+    return figures | {"alarms": sorted({name for row in last for name in row.get("alarms", ())})} | told

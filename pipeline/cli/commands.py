@@ -7,7 +7,7 @@ so that a command that needs no model does not wait for torch. How a command end
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,10 +15,13 @@ from rich.console import Console
 from foundation import __version__
 from foundation.errors import UserError
 from labeling_ui.exchange.importers.registry import FORMATS
-from pipeline.cli import labels, users
+from pipeline.cli import decisions, exports, inspection, labels, serving, users
 from pipeline.cli.exit_status import Commands
 from pipeline.cli.launched_processes import count
-from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_run
+from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_run, remember_new
+
+if TYPE_CHECKING:
+    from pipeline.config.config import Config
 
 app = typer.Typer(
     cls=Commands,
@@ -30,6 +33,9 @@ app = typer.Typer(
     help="From human judgements to a LoRA adapter that people prefer, with the evidence that they do.",
 )
 
+WeakOption = Annotated[
+    bool, typer.Option("--accept-weak-reward", help="Tune towards one that knows no more than length and words.")
+]
 SimulateOption = Annotated[bool, typer.Option("--simulate", help="Let simulated annotators answer; marked as such.")]
 
 
@@ -41,6 +47,16 @@ def _version(wanted: bool) -> None:
 
 app.add_typer(users.users, name="users")
 app.add_typer(labels.labels, name="labels")
+app.add_typer(serving.serving)
+app.add_typer(serving.keys, name="keys")
+app.add_typer(decisions.decisions)
+app.add_typer(inspection.inspection)
+app.add_typer(exports.exports)
+
+
+def _nobody_is_needed(config: "Config") -> bool:
+    """Whether a run can begin with its policy: every reward is programmatic."""
+    return not (config.learned_reward or config.offline)
 
 
 @app.callback()
@@ -51,16 +67,17 @@ def _common(
     ] = False,
 ) -> None:
     name = context.invoked_subcommand
-    if name != "policy" and count() > 1:
+    if name not in ("reward", "policy") and count() > 1:
         raise UserError(
-            f"`rlhf {name}` runs in one process: start it without a launcher. `rlhf policy` alone runs in several."
+            f"`rlhf {name}` runs in one process: start it without a launcher. Only `rlhf reward` and `rlhf policy` "
+            "run in several."
         )
 
 
 @app.command()
 def collect(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Sample candidate responses for the prompts."""
-    with open_run(run, config, set_) as opened:
+    with open_run(run, config, set_, new=True, ends="collect") as opened:
         from pipeline import stages
 
         stages.collect(*opened)
@@ -74,13 +91,20 @@ def label(
     simulate: SimulateOption = False,
     host: Annotated[str | None, typer.Option(help="Address to listen on; sets label.host.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; sets label.port.")] = None,
+    root_path: Annotated[
+        str | None, typer.Option(help="Sub-path under which a proxy shows the app; sets label.root_path.")
+    ] = None,
+    test_notice: Annotated[
+        bool, typer.Option("--test-notice", help="Send a test to label.notices.addresses, and do nothing else.")
+    ] = False,
 ) -> None:
     """Open the labeling app, or let simulated annotators answer."""
-    given = {"label.host": host, "label.port": port}
+    given = {"label.host": host, "label.port": port, "label.root_path": root_path}
     overrides = [*(set_ or []), *(f"{field}={value}" for field, value in given.items() if value is not None)]
-    if not simulate:
-        typer.echo("label: starting, which takes some seconds ...")
-    with open_run(run, config, overrides, alone=False) as opened:
+    if test_notice:
+        labels.test_notices(run, config, overrides)
+        return
+    with open_run(run, config, overrides, alone=False, new=True, ends="label" if simulate else None) as opened:
         from pipeline import stages
 
         stages.label(*opened, simulated=simulate)
@@ -112,7 +136,7 @@ def import_(
     report: Annotated[Path | None, typer.Option(help="Where to write what was refused, and why.")] = None,
 ) -> None:
     """Take in existing judgements, tasks whose answer is known, or responses to judge."""
-    with open_run(run, config, set_, alone=False) as opened:
+    with open_run(run, config, set_, alone=False, new=True, ends=None if dry_run else "import") as opened:
         from pipeline import stages
         from pipeline.importing import ImportOptions, columns_of
 
@@ -121,12 +145,14 @@ def import_(
             dry_run=dry_run, report=report,
         )  # fmt: skip
         stages.import_labels(*opened, file, options)
+        if not dry_run:
+            remember_new(opened[0], config, set_)
 
 
 @app.command()
 def reward(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Train the reward model on the judgements."""
-    with open_run(run, config, set_) as opened:
+    with open_run(run, config, set_, ends="reward") as opened:
         from pipeline import stages
 
         stages.reward(*opened)
@@ -138,9 +164,10 @@ def policy(
     config: ConfigOption = None,
     set_: SetOption = None,
     profile: Annotated[bool, typer.Option("--profile", help="Record one step, to see where its time goes.")] = False,
+    accept_weak_reward: WeakOption = False,
 ) -> None:
     """Tune the policy adapter against the reward model."""
-    with open_run(run, config, set_) as opened:
+    with open_run(run, config, _with_weak(set_, accept_weak_reward), new=_nobody_is_needed, ends="policy") as opened:
         from pipeline import stages
 
         stages.policy(*opened, profile=profile)
@@ -149,19 +176,10 @@ def policy(
 @app.command()
 def evaluate(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Compare the policy with the base on held-out prompts."""
-    with open_run(run, config, set_) as opened:
+    with open_run(run, config, set_, ends="evaluate") as opened:
         from pipeline import stages
 
         stages.evaluate(*opened)
-
-
-@app.command()
-def export(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
-    """Write the policy adapter as an ordinary PEFT folder with its model card."""
-    with open_run(run, config, set_) as opened:
-        from pipeline import stages
-
-        stages.export(*opened)
 
 
 @app.command()
@@ -171,9 +189,10 @@ def loop(
     set_: SetOption = None,
     simulate: SimulateOption = False,
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds the run shall have.")] = 1,
+    accept_weak_reward: WeakOption = False,
 ) -> None:
     """Run every stage in turn; what is whole is skipped."""
-    with open_run(run, config, set_) as opened:
+    with open_run(run, config, _with_weak(set_, accept_weak_reward), new=True) as opened:
         from pipeline import stages
 
         stages.loop(*opened, simulated=simulate, rounds=rounds)
@@ -182,7 +201,7 @@ def loop(
 @app.command()
 def report(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Write report.html."""
-    with open_run(run, config, set_) as opened:
+    with open_run(run, config, set_, alone=False) as opened:
         from pipeline import stages
 
         stages.report(*opened)
@@ -208,9 +227,14 @@ def score(
 @app.command("evaluate-reward")
 def evaluate_reward(
     reward: Annotated[Path, typer.Option(help="Reward folder.")],
-    pairs: Annotated[Path, typer.Option(help="Pairs in TRL's preference format, or hh text.")],
+    pairs: Annotated[
+        Path, typer.Option(help="Pairs in TRL's preference format, or hh text; or a test set as RewardBench 2 or PPE.")
+    ],
     json: Annotated[Path | None, typer.Option(help="Where to write the figures as JSON.")] = None,
-    against: Annotated[Path | None, typer.Option(help="An older reward folder, to see what has changed.")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Another one: a reward folder, or a sequence-classification model, as a folder or hub id."),
+    ] = None,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
@@ -220,7 +244,7 @@ def evaluate_reward(
     settings = load_config(config, set_ or ())
     from pipeline import tools
 
-    tools.evaluate_reward(settings, Console(), reward_folder=reward, pairs=pairs, out=json, older=against)
+    tools.evaluate_reward(settings, Console(), reward_folder=reward, pairs=pairs, out=json, against=against)
 
 
 @app.command()
@@ -228,11 +252,12 @@ def merge(
     adapter: Annotated[Path, typer.Argument(help="Exported adapter folder, or reward folder.")],
     out: Annotated[Path, typer.Argument(help="Folder for the merged model.")],
     model: Annotated[str | None, typer.Option(help="Base model, if it is not where the adapter says.")] = None,
+    dtype: exports.DtypeOption = None,
 ) -> None:
     """Merge an exported adapter, or a reward model, into its base model."""
     from pipeline import tools
 
-    tools.merge(adapter, out, model)
+    tools.merge(adapter, out, model, dtype)
 
 
 @app.command()
@@ -247,30 +272,8 @@ def play(
     play(load(file, set_ or ()), Console(), out)
 
 
-@app.command()
-def doctor(
-    model: Annotated[
-        str | None, typer.Option(help="Try this model as every stage would: a folder, a hub id or demo.")
-    ] = None,
-    config: ConfigOption = None,
-    set_: SetOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Tell what this machine offers, what will be chosen, and with --model whether every stage can run on it."""
-    from pipeline.config.config import load_config
-
-    settings = load_config(config, set_ or ())
-    from pipeline.doctor import diagnose, show
-
-    if model is None:
-        show(diagnose(settings), Console(), as_json=json)
-        return
-    from pipeline.preflight.model_report import examine
-
-    settings = settings.model_copy(update={"model": model})
-    report = examine(settings)
-    show(diagnose(settings), Console(), as_json=json, report=report)
-    report.refuse()
+def _with_weak(set_: list[str] | None, accepted: bool) -> list[str]:
+    return [*(set_ or ()), *(["policy.accept_weak_reward=true"] if accepted else [])]
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """`rlhf labels ...`: parsing, and telling what was done. Copies, checks and exports are the label store's."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from foundation.errors import UserError
 from labeling_ui.exchange.exports.registry import KINDS
-from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_store
+from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_run, open_store
 
 labels = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The judgements: copies, checks and exports.")
 
@@ -57,6 +58,7 @@ def export(
 ) -> None:
     """Write judgements as a dataset that TRL reads as it is, to a file (a .csv is a table) or to the hub."""
     from labeling_ui.exchange.exports import files, hub, registry
+    from labeling_ui.people.audit import COMMAND_LINE, note
 
     if (file is None) == (push_to_hub is None):
         raise UserError("say where to: a file, as in `rlhf labels export FILE`, or --push-to-hub NAME.")
@@ -66,8 +68,22 @@ def export(
             raise UserError(
                 f"the judgements give no {kind}: nothing was written. Choose another --kind, or get more labels."
             )
+        note(store.database, "exported", COMMAND_LINE, detail=f"{kind}, {campaign or 'all campaigns'}")
         if file is not None:
             number = files.write(file, rows)
         else:
             number = hub.push_to_hub(list(rows), push_to_hub or "", private=not public)
     typer.echo(f"labels: {number} rows of {kind} to {file or push_to_hub}")
+
+
+def test_notices(run: Path, config: Path | None, set_: Sequence[str]) -> None:
+    """`rlhf label --test-notice`: try every address of `label.notices`; `UserError` if one did not take it."""
+    from labeling_ui.notices.sending import send_test
+
+    with open_run(run, config, set_, alone=False, new=True) as (_, settings, _):
+        notices = settings.label.notices
+        problems = send_test(notices)
+    for named, problem in zip(notices.named, problems, strict=True):
+        typer.echo(f"label: {named} {f'failed: {problem}' if problem else 'took the test notice'}")
+    if any(problems):
+        raise UserError("not every address of label.notices took the test notice. See docs/labeling.md, Notices.")

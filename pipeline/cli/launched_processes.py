@@ -31,6 +31,7 @@ _REMEDY = (
 _MEETING, _MEETING_BY_LAUNCHER, _LEAVING = 30.0, 600.0, 5.0
 _ARRIVED, _GIVEN, _SPEAKER, _STATUS, _LEFT = "rlhf/arrived", "rlhf/given", "rlhf/speaker", "rlhf/status", "rlhf/left"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_SIG_IGN = ctypes.c_void_p(1)  # signal.h
 
 
 @contextmanager
@@ -155,8 +156,10 @@ class Launched:
             pass  # the store has gone, and its keeper with it
 
     def _leave(self) -> NoReturn:
-        """End when the others do: a launcher kills those that are left behind."""
+        """End when the others do, and as they do: a launcher ends those that are a moment behind."""
         status = int(self._store.get(_STATUS))
+        if sys.platform != "win32":  # by libc, for Python lets the main thread alone do it
+            ctypes.CDLL(None).signal(signal.SIGTERM, _SIG_IGN)
         self._store.add(_LEFT, 1)
         self._wait(lambda: self._store.add(_LEFT, 0) >= self.size, _LEAVING)
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from foundation import threads
 from pipeline.cli.exit_status import complain
+from pipeline.cli.known_runs import check_known
 from pipeline.cli.launched_processes import launched
 
 if TYPE_CHECKING:
@@ -31,9 +33,18 @@ DEFAULT_RUN = Path("runs/default")
 
 @contextmanager
 def open_run(
-    path: Path, config_file: Path | None, overrides: Sequence[str] | None, alone: bool = True
+    path: Path,
+    config_file: Path | None,
+    overrides: Sequence[str] | None,
+    alone: bool = True,
+    new: "Callable[[Config], bool] | bool" = False,
+    ends: str | None = None,
 ) -> "Iterator[tuple[Run, Config, Console]]":
-    """The run, its configuration, and a console; with `alone`, no other command works on the run meanwhile."""
+    """The run, its configuration, and a console; with `alone`, no other command works on the run meanwhile.
+
+    There must be a run, unless `new` says (of the configuration) that this command may begin one. With `ends`, the
+    stage of that name ends the command: its last line says what was written and what comes next.
+    """
     from pipeline.config import sources
     from pipeline.config.config import load_run_config
     from pipeline.runs.disk_space import disk_errors
@@ -43,6 +54,8 @@ def open_run(
         complain(f"note: {asked} threads on {there} cores wait for one another: unset OMP_NUM_THREADS, or lower it.")
     console = Console()
     config = load_run_config(config_file, path / "config.yaml", overrides or ())
+    if not (new(config) if callable(new) else new):
+        check_known(path)
     is_main, barrier = processes(path, config)
     console.quiet = not is_main
 
@@ -54,6 +67,30 @@ def open_run(
         if alone and is_main:
             sources.save(config, run.config_file)
         yield run, config, console
+        if ends and is_main:
+            _tell_next(run, config, console, ends)
+
+
+def remember_new(run: "Run", config_file: Path | None, overrides: Sequence[str] | None) -> None:
+    """Record the configuration of a run that an import began: the stages that follow it must not fall back to defaults.
+
+    The campaign is left out, for it is the file's: the next one may be of another kind.
+    """
+    from pipeline.config import sources
+    from pipeline.config.config import load_run_config
+
+    if not run.config_file.exists():
+        others = [each for each in overrides or () if not each.startswith("label.")]
+        sources.save(load_run_config(config_file, run.config_file, others), run.config_file)
+
+
+def _tell_next(run: "Run", config: "Config", console: Console, stage: str) -> None:
+    from pipeline.inspection.facts import facts_of
+    from pipeline.inspection.status import next_step
+
+    made, step = run.record(stage), next_step(facts_of(run, config))
+    written = f"{run.folder / made.output} is written" if made else step.state
+    console.print(f"{stage}: {written}. Next: {step.next}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -63,10 +100,11 @@ def open_store(
     """The run's label store and the address at which its app is served; `new` makes a store if there is none."""
     from pipeline.runs.label_store import label_store
 
-    with open_run(run, config, set_, alone=False) as (opened, settings, _):
-        host, port = settings.label.host, settings.label.port
-        with label_store(opened, settings, must_exist=not new) as store:
-            yield store, f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    with (
+        open_run(run, config, set_, alone=False, new=new) as (opened, settings, _),
+        label_store(opened, settings, must_exist=not new) as store,
+    ):
+        yield store, settings.label.served_at
 
 
 def processes(run: Path, config: "Config") -> tuple[bool, Callable[[], None]]:
@@ -88,5 +126,6 @@ def processes(run: Path, config: "Config") -> tuple[bool, Callable[[], None]]:
 
     # Without a GPU, processes find one another only where accelerate is told that there is none.
     on_cpu = config.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    state = PartialState(cpu=on_cpu)
+    # One may have to wait for hours while another measures; where one ends, all do (`launched_processes.py`).
+    state = PartialState(cpu=on_cpu, timeout=timedelta(days=7))
     return state.is_main_process, state.wait_for_everyone

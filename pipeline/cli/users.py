@@ -69,6 +69,58 @@ def invite(
     typer.echo(f"Whoever opens it first, within {hours:g} hours, is in as {role}. It is not shown again.", err=True)
 
 
+@users.command("qualify")
+def qualify(
+    name: Annotated[str, typer.Argument(help="Name or e-mail address.")],
+    campaign: Annotated[str, typer.Option(help="The campaign with the qualification round.")] = "main",
+    again: Annotated[bool, typer.Option("--again", help="Give them all attempts once more.")] = False,
+    passed: Annotated[bool, typer.Option("--passed", help="Take them as qualified, whatever they answered.")] = False,
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Give a person the attempts of a qualification round again, or let them pass."""
+    from labeling_ui.store.campaign_rules.rules import CampaignRules
+
+    if again == passed:
+        raise UserError("say --again (all attempts once more) or --passed (take them as qualified), and not both.")
+    with open_store(run, config, set_) as (store, _):
+        rules = CampaignRules(store.database)
+        if again:
+            rules.reopen(campaign, name)
+        else:
+            rules.let_pass(campaign, name)
+    done = "has all attempts again" if again else "is taken as qualified"
+    typer.echo(f'users: {name} {done} in the campaign "{campaign}".')
+
+
+@users.command("assign")
+def assign(
+    names: Annotated[list[str] | None, typer.Argument(help="Names or e-mail addresses.")] = None,
+    campaign: Annotated[str, typer.Option(help="The campaign that they may work on.")] = "main",
+    remove: Annotated[bool, typer.Option("--remove", help="Take these people off the campaign.")] = False,
+    everybody: Annotated[bool, typer.Option("--everybody", help="Let everybody work on the campaign.")] = False,
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Say who may work on a campaign; without anybody assigned, it is for everybody."""
+    from labeling_ui.store.campaign_rules.rules import CampaignRules
+
+    if bool(names) == everybody or (everybody and remove):
+        raise UserError("name the people to assign, or to take off with --remove; or say --everybody alone.")
+    with open_store(run, config, set_) as (store, _):
+        rules = CampaignRules(store.database)
+        if everybody:
+            rules.open_to_everybody(campaign)
+        elif remove:
+            rules.take_off(campaign, names or [])
+        else:
+            rules.assign(campaign, names or [])
+        allowed = rules.people().get(campaign)
+    typer.echo(f'users: the campaign "{campaign}" is for {", ".join(allowed) if allowed else "everybody"}.')
+
+
 @users.command("list")
 def list_(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOption = None) -> None:
     """Show everybody, and what each may do."""
@@ -81,6 +133,42 @@ def list_(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOp
         by = "with a password" if person.has_password else "by invitation"
         how = "simulated" if person.simulated else "disabled" if person.disabled else by
         table.add_row(*map(Text, (person.name, person.role, person.email or "", how, person.created_at[:10])))
+    Console().print(table)
+
+
+@users.command("role")
+def role(
+    name: Annotated[str, typer.Argument(help="Whose role.")],
+    role: Annotated[str, typer.Argument(help="annotator, reviewer or admin.")],
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Change what a person may do; they sign in again."""
+    from labeling_ui.people.account_rows import valid_role
+    from labeling_ui.people.accounts import Accounts
+
+    with open_store(run, config, set_) as (store, _):
+        Accounts(store.database).set_role(name, valid_role(role))
+    typer.echo(f"users: {name} is {role} from now on.")
+
+
+@users.command("log")
+def log(
+    number: Annotated[int, typer.Option("--last", min=1, max=10_000, help="How many events.")] = 50,
+    run: RunOption = DEFAULT_RUN,
+    config: ConfigOption = None,
+    set_: SetOption = None,
+) -> None:
+    """Show the latest security events: who did what, when and from where."""
+    from labeling_ui.people.audit import read_page
+
+    with open_store(run, config, set_) as (store, _):
+        entries, _following = read_page(store.database, count=number)
+    table = Table("time (UTC)", "event", "person", "account", "details", "from")
+    for one in reversed(entries):
+        said = (one.created_at[:19], one.event.replace("_", " "), one.person, one.subject, one.detail, one.address)
+        table.add_row(*map(Text, said))
     Console().print(table)
 
 

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from foundation.errors import UserError
-from foundation.files import Row, content_id, read_rows, write_jsonl
+from foundation.files import Row, content_id, json_line, read_rows, write_jsonl
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Prompt, Task
+from labeling_ui.store.store import Store
 from pipeline.collection.prompts import asked_prompts
 from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
@@ -22,8 +24,12 @@ from pipeline.terminal.progress import progress
 
 if TYPE_CHECKING:
     from backbone.adapters import SharedBase
+    from pipeline.acquisition.choice import Chooser
+    from pipeline.sampling.drawing import Draw
 
 CHUNK = 16
+Choose = Callable[[Mapping[str, Sequence[str]]], Mapping[tuple[str, str], str]]
+"""Of candidates' ids by prompt: pairs of them, each with the reason why it was chosen."""
 
 
 def sample_candidates(
@@ -33,6 +39,7 @@ def sample_candidates(
 
     The responses are the base's, or with `adapter`, which it carries as `ADAPTER`, the last round's policy's.
     """
+    from pipeline.sampling.drawing import drawing_by
     from policy.native.training_state import ADAPTER
 
     asked = asked_prompts(run, config, base, console)
@@ -41,10 +48,12 @@ def sample_candidates(
         "adapter": adapter and adapter.relative_to(run.path).as_posix(),
         "round": run.round,
     }
+    if config.sampler.endpoint:
+        source["server"] = config.sampler.endpoint
     with progress(console, "collect", len(asked) * config.collect.candidates) as advance:
         return collect(
             config.collect, base, asked, folder, adapter=ADAPTER if adapter else None, source=source,
-            seed=config.seed + run.round, advance=advance,
+            seed=config.seed + run.round, advance=advance, draw=drawing_by(config.sampler, {ADAPTER: adapter}),
         )  # fmt: skip
 
 
@@ -55,10 +64,21 @@ def add_tasks(run: Run, config: Config, console: Console) -> None:
         if campaign.name not in {each.name for each in store.campaigns()}:
             store.add_campaign(campaign)
         version = store.version(campaign.name)
-        candidates, tasks = tasks_of(rows, config.collect.pairs_per_prompt, config.seed, campaign, version)
+        number, chooser = config.collect.pairs_per_prompt, None
+        choose = None
+        if config.collect.chooser != "random":
+            from pipeline.acquisition.choice import Chooser, set_priorities  # statistics, which take seconds to load
+            from pipeline.acquisition.features import keep_features, read_features
+
+            keep_features(run, config, console)
+            chooser = Chooser.after(config.collect.chooser, read_features(run), store, config.seed)
+            choose = partial(_unasked_pairs, chooser, store, campaign, version, number)
+        candidates, tasks = tasks_of(rows, number, config.seed, campaign, version, choose)
         store.add_prompts(Prompt(tuple(row["prompt"])) for row in rows)
         store.add_candidates(candidates)
         fresh = store.add_tasks(tasks)
+        if chooser:
+            set_priorities(store, chooser, campaign.name)
         nothing_to_do = not store.counts().tasks and not campaign.live
     console.print(f"collect: {len(candidates)} candidates, {len(tasks)} tasks to judge ({fresh} new).")
     asked, different = {row["prompt_id"] for row in rows}, Counter(one.prompt_id for one in candidates)
@@ -74,6 +94,24 @@ def add_tasks(run: Run, config: Config, console: Console) -> None:
         )
 
 
+def _unasked_pairs(
+    chooser: "Chooser", store: Store, campaign: Campaign, version: int, per_prompt: int,
+    candidates: Mapping[str, Sequence[str]],
+) -> Mapping[tuple[str, str], str]:  # fmt: skip
+    """The chooser's pairs of prompts of which no pair is a task yet: what was chosen once stays."""
+    here = {prompt: set(ids) for prompt, ids in candidates.items()}
+    asked = {
+        task.prompt_id
+        for task in store.tasks()
+        if (task.campaign, task.version) == (campaign.name, version)
+        and here.get(task.prompt_id, set()).issuperset(task.candidates)
+    }
+    fresh = {prompt: ids for prompt, ids in candidates.items() if prompt not in asked}
+    from pipeline.acquisition.choice import chosen_pairs
+
+    return chosen_pairs(chooser, fresh, per_prompt, campaign.random_share)
+
+
 def collect(
     config: CollectConfig,
     base: "SharedBase",
@@ -84,13 +122,12 @@ def collect(
     source: dict[str, Any],
     seed: int,
     advance: Callable[[int], None],
+    draw: "Draw",
 ) -> dict[str, Any]:
     """Write `folder/candidates.jsonl`, going on where an interrupted call left off; returns figures.
 
     `source` says what samples (model, adapter, round) and goes into every candidate.
     """
-    from backbone.sampling import sample
-
     path, part = folder / "candidates.jsonl", folder / "candidates.part.jsonl"
     per_chunk = CHUNK * config.candidates
     done = list(_whole_lines(part))
@@ -100,11 +137,10 @@ def collect(
     for start in range(len(done) // config.candidates, len(prompts), CHUNK):
         chunk = prompts[start : start + CHUNK]
         ids = [base.renderer.prompt_ids(row["prompt"], config.sampling.max_new_tokens) for row in chunk]
-        with base.using(adapter):
-            drawn = sample(
-                base, ids, config.sampling, group=config.candidates, seed=seed, batch=per_chunk,
-                rows=[(start + place) * config.candidates for place in range(len(chunk))],
-            )  # fmt: skip
+        drawn = draw(
+            base, adapter, ids, config.sampling, group=config.candidates, seed=seed, batch=per_chunk,
+            rows=[(start + place) * config.candidates for place in range(len(chunk))],
+        )  # fmt: skip
         fresh = []
         for one in drawn:
             row = chunk[one.prompt]
@@ -121,7 +157,7 @@ def collect(
                 }
             )
         with part.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in fresh)
+            file.writelines(json_line(row) for row in fresh)
         done += fresh
         advance(len(fresh))
     write_jsonl(path, done)
@@ -137,12 +173,17 @@ def collect(
 
 
 def tasks_of(
-    candidates: Sequence[Row], per_prompt: int, seed: int, campaign: Campaign | None = None, version: int = 1
+    candidates: Sequence[Row],
+    per_prompt: int,
+    seed: int,
+    campaign: Campaign | None = None,
+    version: int = 1,
+    choose: Choose | None = None,
 ) -> tuple[list[Candidate], list[Task]]:
-    """What goes to the annotators: responses that are not empty, and tasks of different ones chosen by a hash.
+    """What goes to the annotators: responses that are not empty, and tasks of different ones, chosen by a hash.
 
-    Each prompt has up to `per_prompt` pairs or rankings; for ratings, each response is a task. Responses with NUL
-    characters are left out: they can be neither shown nor stored in every database.
+    Each prompt has up to `per_prompt` pairs or rankings; for ratings, each response is a task. `choose` chooses pairs
+    otherwise. Responses with NUL characters are left out: they can be neither shown nor stored in every database.
     """
     campaign = campaign or Campaign()
     by_prompt: dict[str, dict[str, Candidate]] = {}
@@ -150,14 +191,20 @@ def tasks_of(
         if row["response"].strip() and "\0" not in row["response"]:
             one = Candidate(row["prompt_id"], row["response"], row["source"])
             by_prompt.setdefault(one.prompt_id, {}).setdefault(one.id, one)
+    ids = {prompt_id: sorted(found) for prompt_id, found in by_prompt.items()}
     tasks: list[Task] = []
-    for prompt_id, found in by_prompt.items():
-        ids = sorted(found)
-        ranked = campaign.kind == "ranking"
-        groups = _rankings(ids, campaign, per_prompt, seed) if ranked else combinations(ids, campaign.shown)
-        made = {one.id: one for one in (Task(prompt_id, group, campaign.name, version=version) for group in groups)}
-        limit = len(made) if campaign.kind == "rating" else per_prompt
-        tasks += [made[task_id] for task_id in sorted(made, key=lambda each: content_id(seed, each))[:limit]]
+    if choose and campaign.kind == "pairwise":
+        chosen = choose(ids)
+        prompt_of = {one: prompt_id for prompt_id, found in ids.items() for one in found}
+        for pair, reason in chosen.items():
+            tasks.append(Task(prompt_of[pair[0]], pair, campaign.name, version=version, reason=reason))
+    else:
+        for prompt_id, found in ids.items():
+            ranked = campaign.kind == "ranking"
+            groups = _rankings(found, campaign, per_prompt, seed) if ranked else combinations(found, campaign.shown)
+            made = {one.id: one for one in (Task(prompt_id, group, campaign.name, version=version) for group in groups)}
+            limit = len(made) if campaign.kind == "rating" else per_prompt
+            tasks += [made[task_id] for task_id in sorted(made, key=lambda each: content_id(seed, each))[:limit]]
     return [one for found in by_prompt.values() for one in found.values()], tasks
 
 

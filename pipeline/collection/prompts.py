@@ -16,6 +16,7 @@ from foundation.files import Row, content_id, read_jsonl, read_rows
 from labeling_ui.data_model import Prompt
 from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
+from pipeline.runs.content import PROMPT_FIELDS
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_judgements, has_labels, label_store, waiting
 from policy.config import check_config
@@ -64,6 +65,18 @@ def source_of(run: Run, config: Config) -> Source:
     held_out = held_out_prompts([prompt.id for prompt in known], share, config.seed)
     rows = [prompt_row(prompt, HELD_OUT if prompt.id in held_out else TRAIN) for prompt in known]
     return Source(name, [], share, rows)
+
+
+def judged_stay_held_out(run: Run, config: Config, rows: Sequence[Row]) -> list[Row]:
+    """The rows with every prompt held out on which a verdict was asked, whatever a changed file says of it now."""
+    if not has_labels(run, config):
+        return list(rows)
+    with label_store(run, config) as store:
+        judged = store.judged_prompts()
+    moved = sum(row["id"] in judged and row["split"] == TRAIN for row in rows)
+    if moved:
+        run.say(f"prompts: {moved} prompts stay held out: a verdict was asked on them.")
+    return [row | {"split": HELD_OUT} if row["id"] in judged else row for row in rows]
 
 
 def splits(rows: Sequence[Row]) -> dict[str, int]:
@@ -204,7 +217,7 @@ def _renderer(base: "SharedBase", imported: bool) -> "Renderer":
 
 
 def read_prompts(path: Path, held_out: float) -> list[Row]:
-    """Rows `{"id", "prompt", "references"?, "split"}` of a prompts file, in its order.
+    """Rows `{"id", "prompt", "references"?, "split"}` of a prompts file, in its order, with their further fields.
 
     All its prompts are conversations, or all are strings, each of which becomes one message of the user's.
     Where the file gives no `split`, a hash of the prompt decides, so that it is the same every time. If that would
@@ -237,7 +250,8 @@ def parse_prompts(path: Path, held_out: float) -> list[Row]:
         split = row.get("split") or ""
         if split not in ("", TRAIN, HELD_OUT):
             raise UserError(f'{where}: "split" must be "{TRAIN}" or "{HELD_OUT}", found {split!r}.')
-        known = rows.setdefault(prompt.id, prompt_row(prompt, split))
+        further = {name: value for name, value in row.items() if name not in PROMPT_FIELDS}
+        known = rows.setdefault(prompt.id, further | prompt_row(prompt, split))
         if split and known["split"] not in ("", split):
             raise UserError(f"{where}: this prompt is in both splits. Remove one of the two lines.")
         known["split"] = known["split"] or split

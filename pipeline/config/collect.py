@@ -1,5 +1,7 @@
 """The collect stage's settings."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from backbone.sampling_config import SamplingConfig
@@ -18,4 +20,7 @@ class CollectConfig(Settings):
     max_prompt_tokens: int = Field(512, ge=1, description="longer prompts are left out, and counted")
     candidates: int = Field(4, ge=2, description="responses to each prompt")
     pairs_per_prompt: int = Field(3, ge=1, description="pairs, or rankings, of them that are put before annotators")
+    chooser: Literal["random", "farthest", "best_and_worst", "thompson", "variance", "d_optimal"] = Field(
+        "random", description="which of all pairs these are, and which are asked first, by all answers so far"
+    )
     sampling: SamplingConfig = Field(SamplingConfig(), description="how the responses are drawn")

@@ -10,32 +10,40 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from backbone.loading.settings import Quantization
 from backbone.templates.plain_text import TemplateChoice
 from foundation.errors import UserError
 from foundation.settings import Settings
-from labeling_ui.campaign import Campaign
+from labeling_ui.campaign import Campaign, CampaignSettings
+from labeling_ui.notices.settings import NoticeSettings
+from labeling_ui.web.proxy.sub_path import valid_sub_path
 from pipeline.config import sources
 from pipeline.config.collect import CollectConfig
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.export import ExportConfig
+from pipeline.config.promotion import PromotionConfig
+from pipeline.config.sampler import SamplerConfig
+from pipeline.config.serve import ServeConfig
 from pipeline.config.shipped_configs import found
+from pipeline.config.verdict import VerdictConfig
 from policy.config import OFFLINE, PolicyConfig
 from reward_model.config import RewardConfig
 from reward_model.rewards.registry import LEARNED, LEARNED_ONLY, RewardSpec
 
 
-class LabelConfig(Campaign):
+class LabelConfig(CampaignSettings):
     """The campaign: what annotators are asked, how their tasks are handed out, and where that is."""
 
     host: str = Field("127.0.0.1", description="address of this machine; 0.0.0.0 is all of them")
     port: int = Field(7860, ge=1, le=65535, description="TCP port")
+    root_path: str = Field("", description="sub-path under which a proxy shows the app, as in /labels; empty for none")
     database: str | None = Field(
         None,
         description="PostgreSQL database that keeps the labels, as in postgresql://me@host/name; null: labels.db",
     )
+    notices: NoticeSettings = NoticeSettings()
 
     @field_validator("database")
     @classmethod
@@ -48,14 +56,25 @@ class LabelConfig(Campaign):
             )
         return url
 
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, path: str) -> str:
+        return valid_sub_path(path)
+
+    @property
+    def served_at(self) -> str:
+        """The address at which this machine serves the app."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{self.root_path}"
+
     @property
     def campaign(self) -> Campaign:
         """The campaign alone, as the label store keeps it."""
-        return Campaign.model_validate({name: getattr(self, name) for name in Campaign.model_fields})
+        return Campaign.model_validate({name: getattr(self, name) for name in CampaignSettings.model_fields})
 
     def with_campaign(self, campaign: Campaign) -> "LabelConfig":
         """The same with the settings of this campaign."""
-        return self.model_copy(update=dict(campaign))
+        return self.model_copy(update={name: getattr(campaign, name) for name in CampaignSettings.model_fields})
 
 
 class Config(Settings):
@@ -75,6 +94,7 @@ class Config(Settings):
     device: str = Field("auto", min_length=1, description='"auto", "cpu", "cuda" or "cuda:1"')
     seed: int = Field(0, ge=0, lt=2**32, description="where all randomness of a run begins")
     collect: CollectConfig = CollectConfig()
+    sampler: SamplerConfig = SamplerConfig()
     label: LabelConfig = LabelConfig()
     reward: RewardConfig = RewardConfig()
     policy: PolicyConfig = PolicyConfig()
@@ -84,7 +104,19 @@ class Config(Settings):
         description="what the policy is tuned towards: rewards by name, with weight and parameters (docs/rewards.md)",
     )
     evaluate: EvaluateConfig = EvaluateConfig()
+    verdict: VerdictConfig = VerdictConfig()
+    promotion: PromotionConfig = PromotionConfig()
     export: ExportConfig = ExportConfig()
+    serve: ServeConfig = ServeConfig()
+
+    @model_validator(mode="after")
+    def _check_chooser(self) -> "Config":
+        if self.collect.chooser != "random" and self.label.kind == "rating":
+            raise ValueError(
+                f"collect.chooser={self.collect.chooser} chooses pairs, and label.kind=rating shows single responses: "
+                "leave the chooser at random"
+            )
+        return self
 
     @property
     def base(self) -> dict[str, Any]:
@@ -112,6 +144,17 @@ class Config(Settings):
     def learned_reward(self) -> bool:
         """Whether a trained reward model is among the rewards."""
         return any(spec.name == LEARNED for spec in self.rewards)
+
+    @property
+    def tuning(self) -> PolicyConfig:
+        """The policy's settings as they apply: without a reward model, no length is an accident of its labels.
+
+        What a program pays for is meant, so lengths are then neither held nor a reason to stop.
+        """
+        if self.learned_reward:
+            return self.policy
+        stop_on = tuple(name for name in self.policy.stop_on if name != "length")
+        return self.policy.model_copy(update={"length_control": "none", "stop_on": stop_on})
 
     @property
     def offline(self) -> bool:

@@ -204,7 +204,20 @@ def _explain(detail: ErrorDetails, model: type[BaseModel], layers: Sequence[Laye
     if detail["type"] == "missing":
         return f'{where}: the field "{".".join([*path, str(detail["loc"][-1])])}" is missing.'
     message = detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f'{where}: the field "{name}" is wrong: {message}; found {_brief(detail["input"])}.'
+    found = "" if _holds_secret(model, path) else f"; found {_brief(detail['input'])}"
+    return f'{where}: the field "{name}" is wrong: {message}{found}.'
+
+
+def _holds_secret(model: type[BaseModel], path: Sequence[str]) -> bool:
+    """Whether the value at `path` is one that is never written down, or has one in it."""
+    for name in path:
+        field = model.model_fields.get(name)
+        if field is None or field.exclude:
+            return field is not None
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return False
+        model = field.annotation
+    return any(_holds_secret(model, [name]) for name in model.model_fields)
 
 
 def _nearest(name: str, model: type[BaseModel]) -> str:

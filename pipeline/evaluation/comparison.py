@@ -10,24 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from backbone.adapters import SharedBase
-from backbone.logprobs import response_logprobs
-from backbone.sampling import Sample, sample
+from backbone.logprobs import response_kl
+from backbone.sampling import Sample
 from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from foundation.files import Row, read_jsonl, write_jsonl
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluation.statistics import measures, win_rate
+from pipeline.sampling.drawing import Draw, draw_here
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import best_of_n
 from policy.scorer_protocol import Scorer
 
 Judge = Callable[[Sequence[Row], Sequence[Row]], list[float]]
 """Scores of (prompts, responses): a prompt is a row of prompts.jsonl, a response a row of `respond`."""
-
-_BATCH = 16
 
 
 def evaluate(
@@ -41,6 +39,7 @@ def evaluate(
     seed: int,
     advance: Callable[[int], None],
     scorer: Scorer | None = None,
+    draw: Draw = draw_here,
 ) -> dict[str, Any]:
     """Answer, judge and compare; returns the content of evaluation.json.
 
@@ -51,7 +50,7 @@ def evaluate(
     compared: dict[str, dict[str, Any]] = {}
     for mode, sampling in modes.items():
         answers = {
-            who: respond(base, name, prompts, sampling, folder / f"{who}-{mode}.jsonl", seed, advance)
+            who: respond(base, name, prompts, sampling, folder / f"{who}-{mode}.jsonl", seed, advance, draw)
             for who, name in (("base", None), ("policy", adapter))
         }
         scores = {
@@ -63,7 +62,9 @@ def evaluate(
             "pairs": _pairs(prompts, answers, scores),
         }
         if mode == "sampled":
-            compared[mode]["kl"] = mean_kl(base, adapter, prompts, answers["policy"], sampling.temperature)
+            asked = [base.renderer.prompt_ids(row["prompt"]) for row in prompts]
+            said = [row["ids"] for row in answers["policy"]]
+            compared[mode]["kl"] = float(response_kl(base, adapter, asked, said, sampling.temperature or 1.0).mean())
             if config.best_of_n > 1:
                 assert scorer is not None, "best-of-n needs a scorer to choose by"
                 best = best_responses(base, scorer, prompts, config, folder / "best-of-n-sampled.jsonl", seed, advance)
@@ -87,14 +88,14 @@ def respond(
     path: Path,
     seed: int,
     advance: Callable[[int], None],
+    draw: Draw = draw_here,
 ) -> list[Row]:
     """One response to each prompt: `{"ids", "response", "finish_reason"}`; kept in `path` and reused."""
 
-    def draw(ids: Sequence[Ids]) -> list[Sample]:
-        with base.using(adapter):
-            return sample(base, ids, sampling, seed=seed, progress=advance)
+    def drawn(ids: Sequence[Ids]) -> list[Sample]:
+        return draw(base, adapter, ids, sampling, seed=seed, progress=advance)
 
-    return _kept(base, prompts, sampling, path, draw, lambda: advance(len(prompts)))
+    return _kept(base, prompts, sampling, path, drawn, lambda: advance(len(prompts)))
 
 
 def best_responses(
@@ -157,27 +158,6 @@ def _against_best(
         "over_base": {name: win_rate(judged[name], scores[name]["base"]) for name in judges},
         "measures": measures(best),
     }
-
-
-@torch.no_grad()
-def mean_kl(
-    base: SharedBase, adapter: str, prompts: Sequence[Row], answers: Sequence[Row], temperature: float
-) -> float:
-    """KL(policy || base) of a whole response in nats, estimated on the policy's own responses.
-
-    The mean over prompts of sum_t log pi(token_t) - log pi_base(token_t), at the sampling temperature: Schulman
-    2020, k1. Under top-p sampling it is that of the untruncated distributions on the responses that were drawn.
-    """
-    total = 0.0
-    for start in range(0, len(answers), _BATCH):
-        ids = [base.renderer.prompt_ids(row["prompt"]) for row in prompts[start : start + _BATCH]]
-        responses = [row["ids"] for row in answers[start : start + _BATCH]]
-        with base.using(adapter):
-            policy = response_logprobs(base, ids, responses, temperature or 1.0).logprobs
-        with base.using(None):
-            reference = response_logprobs(base, ids, responses, temperature or 1.0).logprobs
-        total += float((policy - reference).sum())
-    return total / len(answers)
 
 
 def _pairs(

@@ -1,7 +1,7 @@
 """The evaluate stage's work: who judges the blind comparison of a run.
 
-The reward model does, or else the programmatic rewards. If all labels are simulated, the preference that the simulated
-annotators were given comes first.
+The reward model does, or else the programmatic rewards. If all labels are simulated, the guidelines' score that the
+simulated annotators were given comes first.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,12 @@ from pipeline.config.config import Config
 from pipeline.evaluation.comparison import Judge, evaluate
 from pipeline.policy_scorers import programmed_judge
 from pipeline.runs.folder import Run
-from pipeline.simulation.hidden_preference import hidden_preference, prompt_text
+from pipeline.sampling.drawing import drawing_by
+from pipeline.simulation.guidelines import SimulatedPreference
 from pipeline.terminal.progress import progress
+from policy.model_card import words_ratio
 from policy.native.training_state import ADAPTER
+from policy.scorer_protocol import Scorer
 from reward_model.ensemble import load_scorer
 
 SCORE, SIMULATED, PROGRAMMED = "reward model", "simulated preference", "programmed rewards"
@@ -36,16 +39,13 @@ def compare_with_base(
     """
     base = load_shared_base(config.model, config.dtype, config.device, config.template, config.quantization)
     base.load_adapter(ADAPTER, adapter)
-    asked = _unseen(run, config, base, console)[: config.evaluate.prompts]
-    scorer = load_scorer(reward, base) if reward else programmed_judge(config.rewards, base, asked)
-    judges: dict[str, Judge] = {SIMULATED: by_hidden_preference} if simulated else {}
-    judges[SCORE if reward else PROGRAMMED] = lambda rows, answers: scorer.score(
-        [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
-    ).tolist()
+    asked = unseen_prompts(run, config, base, console)[: config.evaluate.prompts]
+    judges, scorer = judges_of(config, base, asked, reward, simulated)
     with progress(console, "evaluate", config.evaluate.responses * len(asked)) as advance:
         found = evaluate(
-            config.evaluate, base, ADAPTER, asked, judges, folder, seed=config.seed, advance=advance, scorer=scorer
-        )
+            config.evaluate, base, ADAPTER, asked, judges, folder, seed=config.seed, advance=advance, scorer=scorer,
+            draw=drawing_by(config.sampler, {ADAPTER: adapter}),
+        )  # fmt: skip
     write_json(folder / "evaluation.json", found)
     first = next(iter(judges))
     return {
@@ -53,10 +53,26 @@ def compare_with_base(
         "judge": first,
         "mean_kl": found["mean_kl"],
         "distinct2_ratio": found["distinct2_ratio"],
+        "words_ratio": words_ratio(found),
     }
 
 
-def _unseen(run: Run, config: Config, base: SharedBase, console: Console) -> list[Row]:
+def judges_of(
+    config: Config, base: SharedBase, asked: Sequence[Row], reward: Path | None, simulated: bool
+) -> tuple[dict[str, Judge], Scorer]:
+    """The automatic judges of responses to the prompts that are `asked`, by name, and the scorer among them.
+
+    Of simulated labels, the preference that their annotators were given comes first.
+    """
+    scorer = load_scorer(reward, base) if reward else programmed_judge(config.rewards, base, asked)
+    judges: dict[str, Judge] = {SIMULATED: by_guidelines(base)} if simulated else {}
+    judges[SCORE if reward else PROGRAMMED] = lambda rows, answers: scorer.score(
+        [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
+    ).tolist()
+    return judges, scorer
+
+
+def unseen_prompts(run: Run, config: Config, base: SharedBase, console: Console) -> list[Row]:
     """The held-out prompts that are short enough, less those that a policy was tuned on before they were held out."""
     asked = fitting_prompts(run, config, base, console, HELD_OUT, config.evaluate.sampling.max_new_tokens)
     seen = tuned_on(run)
@@ -73,9 +89,11 @@ def _unseen(run: Run, config: Config, base: SharedBase, console: Console) -> lis
     return unseen
 
 
-def by_hidden_preference(rows: Sequence[Row], answers: Sequence[Row]) -> list[float]:
-    """The judge of simulated labels: what their annotators were made to prefer."""
-    return [
-        hidden_preference(prompt_text(row["prompt"]), answer["response"])
-        for row, answer in zip(rows, answers, strict=True)
-    ]
+def by_guidelines(base: SharedBase) -> Judge:
+    """The judge of simulated labels: what their annotators were made to prefer, measured by the base alone."""
+    preference = SimulatedPreference(lambda: base)
+
+    def judge(rows: Sequence[Row], answers: Sequence[Row]) -> list[float]:
+        return preference.of([row["prompt"] for row in rows], [answer["response"] for answer in answers])
+
+    return judge

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import stdtrit
 
 from foundation.files import Row
-from foundation.intervals import clustered_share_interval
+from foundation.intervals import Interval, clustered_share_interval
 from reward_model.evaluation.accuracy import credit
 
 
@@ -18,6 +19,14 @@ def win_rate(policy: Sequence[float], base: Sequence[float]) -> dict[str, float]
     wins = credit(np.subtract(policy, base))
     low, high = clustered_share_interval(wins, range(len(wins)))
     return {"win_rate": float(wins.mean()), "low": low, "high": high, "n": len(wins)}
+
+
+def mean_interval(values: np.ndarray) -> Interval:
+    """95% interval of the mean of measured quantities (n,), by Student's law; unbounded for a single one."""
+    if len(values) < 2:
+        return -np.inf, np.inf
+    half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def measures(rows: Sequence[Row]) -> dict[str, float]:

@@ -43,6 +43,7 @@ from reward_model.config import RewardConfig
 from reward_model.rewards.kinds.classifier import Classifier
 from reward_model.rewards.mixture import Composite
 from reward_model.rewards.registry import LEARNED, BuiltReward, build
+from reward_model.training.initial import InitialReward
 
 _NOWHERE = Console(quiet=True)
 
@@ -110,7 +111,7 @@ def check(config: Config, rows: Sequence[Row], run: Run | None = None, *, found:
         found.needed = memory.estimate(config, found.model.base, found.adapters, longest)
     if rows:
         _check_policy(config, len(train), found)
-    _check_rewards(config, found)
+    _check_rewards(config, rows, found)
     return found
 
 
@@ -191,6 +192,10 @@ def _check_layers(config: Config, base: SharedBase, found: Findings) -> None:
                 layers_to_recompute(base.base)
         if stage == "policy" and config.policy.initial:
             continue
+        if stage == "reward" and config.reward.initial:
+            with found.gathering("reward.initial"):
+                _count(found, "reward", InitialReward.read(config.reward.initial).weights)
+            continue
         with found.gathering(stage):
             base.add_adapter(stage, lora_config(settings.lora_rank, settings.lora_alpha, settings.lora_targets))
             _count(found, stage, base.parameters(stage))
@@ -202,13 +207,21 @@ def _count(found: Findings, stage: str, weights: Mapping[str, Tensor]) -> None:
     found.layers[stage] = sum(re.search(r"\.lora_(embedding_)?A\b", name) is not None for name in weights)
 
 
-def _check_rewards(config: Config, found: Findings) -> None:
-    """Whether the rewards can be made, but for those that load models of their own."""
+def _check_rewards(config: Config, rows: Sequence[Row], found: Findings) -> None:
+    """Whether prompts have what rewards need, and the rewards can be made, but for those that load models."""
     if config.offline:
         return
     with found.gathering():
         Composite([BuiltReward(spec, list) for spec in config.rewards])  # two of one name
     for spec in config.rewards:
+        for column in spec.kind.columns():
+            lacking = [row for row in rows if not row.get(column)]
+            if lacking:
+                found.add(
+                    f'the reward "{spec.title}" needs "{column}" with every prompt, and {len(lacking)} of {len(rows)} '
+                    f"have none ({', '.join(row['id'] for row in lacking[:3])}{', ...' if lacking[3:] else ''}). "
+                    f'Add the field "{column}" to these lines of the prompts file, or choose another reward.'
+                )
         if spec.name != LEARNED and not isinstance(spec.kind, Classifier) and found.model is not None:
             with found.gathering():
                 build(spec, base=found.model)

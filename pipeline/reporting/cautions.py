@@ -5,23 +5,28 @@ The terminal, the report and the model card say the same. Alarms, which watch th
 
 from pathlib import Path
 
+from backbone.loading.saved_weights import changes_nothing, same_weights
 from foundation.files import Row, read_json, read_rows
+from pipeline.champion.history import history
 from pipeline.runs.folder import Run
+from policy.alarms import JUDGE
+from policy.model_card import words_ratio
 from policy.training_log import LOG
 
+SHORTEST, LONGEST = 0.6, 1.6  # times the base's length
+ALIKE = 0.9  # of the base's distinct-2
+_BEYOND = 1.3  # times the target, measured on few responses
 _STILL = 1e-6
 """Nats and standard deviations of scores that are nothing but rounding."""
 
 
 def of_policy(run: Run, initial: Path | None) -> list[str]:
     """Whether the round's adapter changes anything; `initial` is what its training began with."""
-    from backbone.adapter_folder import changes_nothing
-
-    folder = run.folder / "policy"
-    found = []
+    folder, made = run.folder / "policy", run.record("policy")
+    found = [*_kept(made.figures), *_moved(made.figures)] if made else []
     if changes_nothing(folder):
         found.append("The adapter equals its base: its weights are zero, so it answers exactly as the base does.")
-    elif initial and initial.is_dir() and _same_weights(folder, initial):
+    elif initial and initial.is_dir() and same_weights(folder, initial):
         found.append("The adapter equals the one that its training began with: nothing was learned.")
     log = read_rows(folder / LOG) if (folder / LOG).is_file() else []
     flat = sum(_nothing(row.get("score_spread")) for row in log)
@@ -49,9 +54,13 @@ def of_evaluation(run: Run) -> list[str]:
         return ["Policy and base gave the same response to every held-out prompt: nothing shows that they differ."]
     pairs = [pair for mode in modes for pair in mode["pairs"]]
     return [
-        f"The {judge} gave every response the same score: its win rate says nothing."
-        for judge in pairs[0]["scores"]
-        if len({score for pair in pairs for score in pair["scores"][judge].values()}) == 1
+        *_exploits(run, found),
+        *_below_zero(found),
+        *(
+            f"The {judge} gave every response the same score: its win rate says nothing."
+            for judge in pairs[0]["scores"]
+            if len({score for pair in pairs for score in pair["scores"][judge].values()}) == 1
+        ),
     ]
 
 
@@ -59,7 +68,20 @@ def of_reward(figures: Row) -> list[str]:
     """Whether the reward model tells any two responses apart."""
     if figures.get("same_score") == 1:
         return ["The reward model gives both responses of every held-out pair the same score: it has learned nothing."]
+    if figures.get("gate") == "weak":
+        return [f"The reward model is weak. {figures['gate_reason']}"]
     return []
+
+
+def of_decision(run: Run) -> list[str]:
+    """Whether the round's policy was kept back, or taken back, as the champion."""
+    tuned = run.record("policy")
+    own = [each for each in history(run) if tuned and each.candidate_sha256 == tuned.output_sha256]
+    if not own or own[-1].action == "promoted":
+        return []
+    kept = own[-1].action == "kept"
+    why = "It was not promoted" if kept else f"It was taken back, and {own[-1].champion} is the champion"
+    return [f"{why}: {own[-1].reason}."]
 
 
 def of_round(run: Run, initial: Path | None) -> list[str]:
@@ -67,6 +89,7 @@ def of_round(run: Run, initial: Path | None) -> list[str]:
     reward, policy = run.record("reward"), run.record("policy")
     made = policy is not None and (run.folder / "policy").is_dir()
     return [
+        *(of_decision(run) if made else []),
         *(of_reward(reward.figures) if reward else []),
         *(of_policy(run, initial) if made else []),
         *(of_evaluation(run) if made else []),
@@ -81,14 +104,64 @@ def evaluation_of(run: Run) -> Path | None:
     return path if evaluated.basis.inputs.get(f"{run.folder.name}/policy") == tuned.output_sha256 else None
 
 
+def _moved(figures: Row) -> list[str]:
+    """Whether the adapter is weaker than it was trained, because its KL was above the target."""
+    if "adapter_scale" not in figures:
+        return []
+    return [
+        f"Training ended above the target of the KL: the adapter was scaled by {figures['adapter_scale']:.2f}, which "
+        f"leaves {figures['kl_kept']:.1f} nats per response."
+    ]
+
+
+def _kept(figures: Row) -> list[str]:
+    """Whether the adapter is not that of the last step, and why."""
+    if "kept_step" not in figures:
+        return []
+    kept, ended, stopped = figures["kept_step"], figures["ended_step"], figures.get("stopped", [])
+    if not stopped or stopped == [JUDGE]:
+        return [
+            f"The adapter is that of step {kept}: a judge from labels that the reward model never saw prefers its "
+            f"responses to those of step {ended}, {'where training was stopped' if stopped else 'the last'}."
+        ]
+    adapter = f"is that of step {kept}, the last checkpoint" if kept else "is as it began, for no checkpoint was before"
+    return [
+        f"Training was stopped at step {ended} by the alarm {' and '.join(stopped)}. The adapter {adapter}. Read "
+        "`rlhf samples` to see what the reward paid for; policy.stop_on names the alarms that stop."
+    ]
+
+
+def _exploits(run: Run, found: Row) -> list[str]:
+    """Whether a gain comes with what exploits of a reward look like: other lengths, sameness, a KL beyond target."""
+    sampled, tuned = found["sampled"], run.record("policy")
+    if next(iter(sampled["win_rates"].values()))["win_rate"] <= 0.5:
+        return []
+    words, target = words_ratio(found), tuned.basis.config.get("kl_target") if tuned else None
+    signs = []
+    if not SHORTEST <= words <= LONGEST:
+        signs.append(f"its responses are {words:.2f} times as long as the base's")
+    if found["distinct2_ratio"] < ALIKE:
+        signs.append(f"they resemble one another (distinct-2 is {found['distinct2_ratio']:.2f} of the base's)")
+    if isinstance(target, int | float) and found["mean_kl"] > _BEYOND * target:
+        signs.append(f"its KL of {found['mean_kl']:.1f} nats is beyond the target of {target:g}")
+    if tuned and tuned.figures.get("judge_high", 0.0) < 0:
+        signs.append("a judge from labels that the reward model never saw likes them less than the base's")
+    if not signs:
+        return []
+    return [
+        f"The policy's gain is likely an exploit of the reward: {', and '.join(signs)}. Read samples before you "
+        "believe the win rate."
+    ]
+
+
+def _below_zero(found: Row) -> list[str]:
+    if found["mean_kl"] >= 0:
+        return []
+    return [
+        f"The KL of {found['mean_kl']:.2f} is an estimate from {found['prompts']} responses. A KL is never below zero; "
+        "the estimate of a small one may be: read it as about 0."
+    ]
+
+
 def _nothing(figure: float | None) -> bool:
     return figure is not None and abs(figure) < _STILL
-
-
-def _same_weights(one: Path, other: Path) -> bool:
-    import torch
-
-    from backbone.adapter_folder import read_adapter
-
-    first, second = read_adapter(one)[1], read_adapter(other)[1]
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)

@@ -80,9 +80,24 @@ def curves(
             axes.plot(steps, smooth, color=colour, linewidth=1.8, label=name, marker="o" if len(drawn) == 1 else None)
         if len(series) > 1:
             axes.legend(frameon=False, fontsize=9, ncols=2, loc="lower left", bbox_to_anchor=(-0.02, 0.98), borderpad=0)
-        if bounds:
-            axes.set_ylim(*bounds)
+        axes.set_ylim(*(bounds or padded([value for values in series.values() for value in values])))
         axes.margins(x=0.02)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _svg(figure, label)
+
+
+def points(
+    steps: Sequence[float], values: Sequence[float], lows: Sequence[float], highs: Sequence[float], label: str
+) -> Markup:
+    """Values at some steps, each with its interval, and a line at zero."""
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _canvas()
+        axes.axhline(0, color=_INK, linewidth=0.8)
+        axes.vlines(steps, lows, highs, color=_FIRST, linewidth=1.8)
+        axes.plot(steps, values, "o", color=_FIRST)
+        axes.set_ylim(*padded([*lows, *highs, 0.0]))
+        axes.set_xlim(0, max(steps) * 1.05)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _svg(figure, label)
@@ -132,6 +147,15 @@ def reliability(
         return _svg(figure, label)
 
 
+def padded(values: Sequence[float]) -> tuple[float, float]:
+    """A range in which values that hardly change look so: at least a fifth of the largest one wide."""
+    known = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(known), max(known)
+    span = max(1.1 * (high - low), 0.2 * max(abs(low), abs(high)), 1e-6)
+    middle = (low + high) / 2
+    return middle - span / 2, middle + span / 2
+
+
 def smoothed(values: Sequence[float], keep: float = 0.7) -> list[float]:
     """Exponential moving average with bias correction; gaps stay gaps and do not spread."""
     result: list[float] = []
@@ -147,7 +171,9 @@ def smoothed(values: Sequence[float], keep: float = 0.7) -> list[float]:
 
 def _canvas() -> tuple[Figure, Axes]:
     figure = Figure(figsize=_SIZE, layout="constrained")
-    return figure, figure.add_subplot()
+    axes = figure.add_subplot()
+    axes.ticklabel_format(useOffset=False)
+    return figure, axes
 
 
 def _svg(figure: Figure, label: str) -> Markup:

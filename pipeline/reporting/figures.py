@@ -6,12 +6,15 @@ from typing import Any
 
 from rich.table import Table
 
+from backbone.loading.base_identity import published_name
+from backbone.loading.model_folder import DEMO_MODEL, is_demo
 from backbone.loading.model_name import resolve_model
 from backbone.templates.plain_text import saved_choice
 from foundation.files import Row, read_json, read_rows
 from labeling_ui.store.store import Store
+from pipeline.champion.history import history
 from pipeline.config.config import Config
-from pipeline.reporting.report import (
+from pipeline.reporting.data import (
     AlarmFigures,
     AnnotatorFigures,
     Comparison,
@@ -22,12 +25,14 @@ from pipeline.reporting.report import (
     ReportData,
     RewardFigures,
     RoundFigures,
+    SampledPrompt,
     StageRow,
 )
+from pipeline.reporting.shipping import decision_about, shipping_of, told_of, verdict_figures
 from pipeline.runs.folder import Run
 from policy.alarms import RULES, alarm_spans
 from policy.model_card import load_snippet
-from policy.training_log import LOG
+from policy.training_log import LOG, SAMPLES
 
 _MEASURES = {
     "words": "words per response",
@@ -52,6 +57,8 @@ def summarise(run: Run) -> dict[str, Any] | None:
         "win_rate_high": figures["high"],
         "judge": figures["judge"],
         "mean_kl": figures["mean_kl"],
+        "kl_target": tuned.basis.config.get("kl_target") if (tuned := run.record("policy")) else None,
+        "words_ratio": figures.get("words_ratio"),
         "distinct2_ratio": figures["distinct2_ratio"],
         "adapter": str(exported if exported.is_dir() else run.folder / "policy"),
         "report": str(run.path / "report.html"),
@@ -62,10 +69,20 @@ def table(run: Run, figures: dict[str, Any]) -> Table:
     """The figures as a table for the terminal."""
     drawn = Table(title=f"{run.name}, round {run.round}", title_justify="left", show_header=False)
     rate = f"{figures['win_rate']:.1%} (95% interval {figures['win_rate_low']:.1%} to {figures['win_rate_high']:.1%})"
-    drawn.add_row(f"policy beats base, judged by the {figures['judge']}", rate)
-    drawn.add_row("KL from the base, nats per response", f"{figures['mean_kl']:.2f}")
+    target = figures["kl_target"]
+    held = f" (target {target:g})" if target is not None else ""
+    drawn.add_row("KL from the base, nats per response", f"{figures['mean_kl']:.2f}{held}")
+    if figures["words_ratio"] is not None:
+        drawn.add_row("length in words, ratio to the base", f"{figures['words_ratio']:.2f}")
     drawn.add_row("distinct-2, ratio to the base", f"{figures['distinct2_ratio']:.2f}")
+    drawn.add_row(f"policy beats base, judged by the {figures['judge']}", rate)
     reward = run.record("reward")
+    tuned = run.record("policy")
+    if tuned and "judge_gain" in tuned.figures:
+        gain, low, high = (tuned.figures[name] for name in ("judge_gain", "judge_low", "judge_high"))
+        drawn.add_row(
+            "gain by a judge from other labels, in its SDs", f"{gain:+.2f} (95% interval {low:+.2f} to {high:+.2f})"
+        )
     if reward:
         drawn.add_row("reward model, held-out accuracy", f"{reward.figures['accuracy']:.1%}")
     drawn.add_row("seconds, all stages", f"{figures['seconds']:.0f}")
@@ -79,20 +96,32 @@ def snippet(run: Run, config: Config) -> str:
 
 
 def reward_line(figures: dict[str, Any]) -> str:
-    """The reward model's accuracy beside its baselines, in one line."""
+    """The reward model's accuracy beside its baselines, in one line; how good a held-out judge there is, if any."""
+    judge, more = "", ""
+    if "doubled" in figures:
+        about, low, high = figures["doubled"]
+        more = f" Twice the labels would make it about {about:.0%} ({low:.0%} to {high:.0%}): `rlhf plan`."
+    if "judge_accuracy" in figures:
+        used = "" if figures["judge_accuracy_low"] > 0.5 else ": not used"
+        judge = f" Held-out judge: {figures['judge_accuracy']:.1%} right on {figures['judge_n']} other pairs{used}."
     return (
         f"reward: {figures['accuracy']:.1%} right on {figures['n']} held-out pairs (95% interval "
         f"{figures['accuracy_low']:.1%} to {figures['accuracy_high']:.1%}); longer wins {figures['longer_wins']:.1%}, "
-        f"bag of words {figures['bag_of_words']:.1%}."
+        f"bag of words {figures['bag_of_words']:.1%}.{judge}{more}"
     )
 
 
-def report_data(run: Run, config: Config, store: Store, told: Sequence[str] = ()) -> ReportData:
-    """Everything that the report shows of the run, at this round; `told` before all figures."""
+def report_data(
+    run: Run, config: Config, store: Store, told: Sequence[str] = (), waiting: Row | None = None
+) -> ReportData:
+    """Everything that the report shows of the run, at this round.
+
+    `told` stands before all figures; `waiting` is how an open verdict stands.
+    """
     exported, training = run.folder / "export", _training(run)
     return ReportData(
         run=run.name,
-        model=config.model,
+        model=DEMO_MODEL if is_demo(config.model) else config.model,
         created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rounds=tuple(_round(run.at(number)) for number in run.rounds()),
         labels=_labels(run, store),
@@ -105,6 +134,12 @@ def report_data(run: Run, config: Config, store: Store, told: Sequence[str] = ()
         ),
         evaluation=_evaluation(run),
         told=tuple(told),
+        shipping=shipping_of(run, config, waiting),
+        verdict=verdict_figures(run),
+        decisions=tuple(told_of(each) for each in history(run)),
+        samples=_samples(run),
+        settings=run.config_file.read_text(encoding="utf-8") if run.config_file.is_file() else "",
+        seed=config.seed,
         manifest=tuple(
             StageRow(stage=record.name, output=record.output, seconds=record.seconds, finished_at=record.finished,
                      sha256=record.output_sha256)
@@ -116,17 +151,29 @@ def report_data(run: Run, config: Config, store: Store, told: Sequence[str] = ()
 
 
 def _round(run: Run) -> RoundFigures:
-    labels, reward, evaluated = (run.record(name) for name in ("preferences", "reward", "evaluate"))
-    found = evaluated.figures if evaluated else {}
+    stages = run.manifest().stages
+    labels, reward, evaluated = (
+        stages[name].figures if name in stages else {} for name in ("preferences", "reward", "evaluate")
+    )
+    decision = decision_about(run)
+    memory = [row["peak_memory_gb"] for row in _training(run) if row.get("peak_memory_gb") is not None]
     return RoundFigures(
         round=run.round,
-        judgements=labels.figures["judgements"] if labels else None,
-        pairs=labels.figures["pairs"] if labels else None,
-        reward_accuracy=reward.figures["accuracy"] if reward else None,
-        win_rate=found.get("win_rate"),
-        win_rate_low=found.get("low"),
-        win_rate_high=found.get("high"),
-        mean_kl=found.get("mean_kl"),
+        judgements=labels.get("judgements"),
+        pairs=labels.get("pairs"),
+        reward_accuracy=reward.get("accuracy"),
+        reward_low=reward.get("accuracy_low"),
+        reward_high=reward.get("accuracy_high"),
+        longer_wins=reward.get("longer_wins"),
+        bag_of_words=reward.get("bag_of_words"),
+        win_rate=evaluated.get("win_rate"),
+        win_rate_low=evaluated.get("low"),
+        win_rate_high=evaluated.get("high"),
+        mean_kl=evaluated.get("mean_kl"),
+        verdict=verdict_figures(run),
+        decision=decision.action.replace("_", " ") if decision else "",
+        seconds=sum(record.seconds for record in stages.values()) if stages else None,
+        memory=max(memory, default=None),
     )
 
 
@@ -134,15 +181,17 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
     counts = store.counts()
     if not counts.tasks:
         return None
-    from labeling_ui.quality import assessment
+    from labeling_ui.quality import assessment, formatting
 
-    made, agreed = run.record("preferences"), assessment.agreement(store)
+    made, agreed, people = run.record("preferences"), assessment.agreement(store), assessment.annotators(store)
     return LabelFigures(
         prompts=counts.prompts,
         tasks=counts.tasks,
         judgements=counts.judgements,
         simulated_judgements=counts.simulated_judgements,
         by_verdict=counts.by_verdict,
+        instructions=next((each.instructions for each in store.campaigns()), ""),
+        formatting=formatting.in_words(formatting.read(store)),
         pairs=made.figures["pairs"] if made else None,
         alpha=agreed.alpha,
         alpha_low=agreed.low,
@@ -155,8 +204,9 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
                 skill=each.skill.accuracy if each.skill else None, skill_low=each.skill.low if each.skill else None,
                 skill_high=each.skill.high if each.skill else None,
             )
-            for each in assessment.annotators(store)
+            for each in people
         ),
+        further=max(0, sum(each.judgements for each in people) - counts.judgements),
         label_set_hash=store.label_set_hash(),
     )  # fmt: skip
 
@@ -181,6 +231,16 @@ def _training(run: Run) -> list[Row]:
     return read_rows(path) if path.is_file() else []
 
 
+def _samples(run: Run) -> tuple[SampledPrompt, ...]:
+    """What the policy stage kept of its responses, by prompt."""
+    path = run.folder / "policy" / SAMPLES
+    answered: dict[str, list[tuple[int, str]]] = {}
+    for row in read_rows(path) if path.is_file() else []:
+        asked = "\n\n".join(message["content"] for message in row["prompt"])
+        answered.setdefault(asked, []).append((row["step"], row["response"]))
+    return tuple(SampledPrompt(prompt=asked, responses=tuple(found)) for asked, found in answered.items())
+
+
 def _numbers(row: Row) -> Row:
     return {name: value for name, value in row.items() if value is None or isinstance(value, int | float)}
 
@@ -200,7 +260,6 @@ def _evaluation(run: Run) -> EvaluationFigures | None:
         for judge, rate in judged.items()
     )  # fmt: skip
     measured = found["sampled"]["measures"]
-    pairs = [_comparison(pair) for pair in found["sampled"]["pairs"]]
     return EvaluationFigures(
         win_rates=rates,
         mean_kl=found["mean_kl"],
@@ -208,8 +267,8 @@ def _evaluation(run: Run) -> EvaluationFigures | None:
             Measure(name=title, base=measured["base"][name], policy=measured["policy"][name])
             for name, title in _MEASURES.items()
         ),
-        best=tuple(pairs[: found["shown"]]),
-        worst=tuple(reversed(pairs[len(pairs) - found["shown"] :])),
+        pairs=tuple(_comparison(pair) for pair in found["sampled"]["pairs"]),
+        shown=found["shown"],
     )
 
 
@@ -226,4 +285,8 @@ def _comparison(pair: Row) -> Comparison:
 
 def _load_snippet(run: Run, config: Config) -> str:
     exported = run.folder / "export"
-    return load_snippet(resolve_model(config.model), exported.as_posix(), plain=saved_choice(exported) == "plain")
+    return load_snippet(
+        config.export.base or published_name(resolve_model(config.model)),
+        exported.as_posix(),
+        plain=saved_choice(exported) == "plain",
+    )

@@ -1,169 +1,29 @@
-"""One self-contained `report.html` per run: labels, reward model, policy training and evaluation.
+"""One self-contained `report.html` per run: whether to ship, why, and everything that this rests on.
 
-The stages pass in plain values. This module computes only charts and sums, and the page says which stages have not run
-yet. Names and texts are untrusted: the template escapes everything, and the page's Content-Security-Policy forbids
-scripts and external resources.
+The stages pass in plain values (`data.py`). This module computes only charts and sums, and the page says which stages
+have not run yet. Names and texts are untrusted: the template escapes everything. The page's Content-Security-Policy
+forbids whatever comes from elsewhere, and every script but the page's own, which is named by its hash; without scripts
+the page says the same.
 """
 
+import base64
+import hashlib
 import math
+import random
 from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic import Field
 
 from foundation.files import write_text
-from foundation.settings import Settings
+from labeling_ui.markdown.block import STYLE, block
+from pipeline.reporting.data import AlarmFigures, Comparison, EvaluationFigures, ReportData, RewardFigures
 
+_STATIC = Path(__file__).with_name("static")
 _NO_PARTS = ("score_std", "score_spread")
+_JUDGED = ("judge_gain", "judge_low", "judge_high")
 _SHARE = (-0.03, 1.03)
-
-
-class Rate(Settings):
-    """A share of 1 with its 95% interval, out of `n`. `simulated`: judged by the simulated annotators' preference."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int
-    simulated: bool = False
-
-
-class AnnotatorFigures(Settings):
-    """One annotator: number of answers, share of decisive answers that chose left with its test against one half,
-    agreement with known answers, skill (estimated accuracy) with its interval, and the weight of each vote.
-    """
-
-    name: str
-    simulated: bool
-    judgements: int
-    left_share: float | None = None
-    left_p_value: float | None = None
-    gold: float | None = None
-    skill: float | None = None
-    skill_low: float | None = None
-    skill_high: float | None = None
-    weight: float = 1.0
-
-
-class LabelFigures(Settings):
-    """The content of the store. `alpha` is Krippendorff's; `pairs` is the number of preferences."""
-
-    prompts: int
-    tasks: int
-    judgements: int
-    simulated_judgements: int
-    by_verdict: Mapping[str, int]
-    pairs: int | None = None
-    alpha: float | None = None
-    alpha_low: float | None = None
-    alpha_high: float | None = None
-    annotators: tuple[AnnotatorFigures, ...] = ()
-    label_set_hash: str = ""
-
-
-class RewardFigures(Settings):
-    """The reward model and two baselines on held-out pairs; `reliability`: bins `(confidence, share right, pairs)`."""
-
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    n: int
-    longer_wins: float
-    bag_of_words: float
-    length_controlled_accuracy: float | None = None
-    ece: float | None = None
-    ece_after: float | None = None
-    temperature: float | None = None
-    error_most_uncertain: float | None = None
-    error_least_uncertain: float | None = None
-    reliability: tuple[tuple[float, float, int], ...] = ()
-    reliability_after: tuple[tuple[float, float, int], ...] = ()
-
-
-class Comparison(Settings):
-    """One held-out prompt with both responses and their scores by the first judge (`None`: not scored)."""
-
-    prompt: str
-    base: str
-    policy: str
-    base_score: float | None = None
-    policy_score: float | None = None
-
-
-class Measure(Settings):
-    """A property of the responses, for base and policy."""
-
-    name: str
-    base: float | None
-    policy: float | None
-
-
-class EvaluationFigures(Settings):
-    """Policy against base on held-out prompts; the first rate is the verdict. KL in nats per response."""
-
-    win_rates: tuple[Rate, ...] = Field(min_length=1)
-    mean_kl: float | None = None
-    measures: tuple[Measure, ...] = ()
-    best: tuple[Comparison, ...] = ()
-    worst: tuple[Comparison, ...] = ()
-
-
-class RoundFigures(Settings):
-    """One round of the loop, as far as it got."""
-
-    round: int
-    judgements: int | None = None
-    pairs: int | None = None
-    reward_accuracy: float | None = None
-    win_rate: float | None = None
-    win_rate_low: float | None = None
-    win_rate_high: float | None = None
-    mean_kl: float | None = None
-
-
-class StageRow(Settings):
-    """One line of the manifest."""
-
-    stage: str
-    output: str
-    seconds: float | None = None
-    finished_at: str = ""
-    sha256: str = ""
-
-
-class AlarmFigures(Settings):
-    """An alarm of the policy stage: the first and last step at which it was on, and what to do about it."""
-
-    name: str
-    first: int
-    last: int
-    figure: str
-    advice: str
-
-
-class ReportData(Settings):
-    """Everything that the report shows; a section whose value is `None` or empty is shown as not run yet.
-
-    `told`: sentences to be read before the figures. `training`: one mapping per policy step with `step` and any of the
-    columns that docs/metrics.md names for log.jsonl.
-    """
-
-    run: str
-    model: str = ""
-    created_at: str = ""
-    rounds: tuple[RoundFigures, ...] = ()
-    labels: LabelFigures | None = None
-    reward: RewardFigures | None = None
-    training: tuple[Mapping[str, float | None], ...] = ()
-    alarms: tuple[AlarmFigures, ...] = ()
-    evaluation: EvaluationFigures | None = None
-    told: tuple[str, ...] = ()
-    manifest: tuple[StageRow, ...] = ()
-    adapter: str = ""
-    load_snippet: str = ""
 
 
 def write_report(data: ReportData, path: Path) -> None:
@@ -175,15 +35,21 @@ def write_report(data: ReportData, path: Path) -> None:
 def render(data: ReportData) -> str:
     """The page as HTML."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(_STATIC),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "percent": percent, "count": count, "p_value": p_value}
+    style, script = ((_STATIC / name).read_text(encoding="utf-8") for name in ("style.css", "samples.js"))
     return environment.get_template("report.html.jinja").render(
         data=data,
+        style=Markup(style + STYLE.read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        samples=samples(data.evaluation) if data.evaluation else [],
+        block=block,
         training_charts=training_charts(data.training, data.alarms),
         reliability=_reliability(data.reward),
         phases=phases(data.training),
@@ -192,11 +58,29 @@ def render(data: ReportData) -> str:
     )
 
 
+def samples(evaluation: EvaluationFigures) -> list[tuple[str, str, list[Comparison]]]:
+    """`(title, note, pairs)`: those drawn at random first, then those with the greatest gain and the greatest loss."""
+    pairs, shown = list(evaluation.pairs), evaluation.shown
+    drawn = random.Random(0).sample(pairs, min(shown, len(pairs)))
+    chosen = [
+        ("At random", "Held-out prompts drawn by lot: this is how the policy usually answers.", drawn),
+        ("Where the policy gained most", "The largest gains over the base, by the first judge.", pairs[:shown]),
+        (
+            "Where the policy lost most",
+            "The largest losses. Read these before you trust the average.",
+            pairs[::-1][:shown],
+        ),
+    ]
+    return [each for each in chosen if each[2]]
+
+
 def training_charts(
     rows: tuple[Mapping[str, float | None], ...], alarms: tuple[AlarmFigures, ...] = ()
 ) -> list[tuple[str, Markup]]:
     """`(title, chart)` for each logged figure; the steps at which its alarm was on are shaded."""
-    from pipeline.reporting import charts
+    if not rows:
+        return []
+    from pipeline.reporting import charts  # matplotlib, which takes a second to load
 
     steps = _column(rows, "step")
     logged = list(dict.fromkeys(name for row in rows for name, value in row.items() if value is not None))
@@ -223,6 +107,10 @@ def training_charts(
             "Score against KL, from first step to last",
         )
         drawn.append(("Score against KL", drawing))
+    if judged := tuple(row for row in rows if row.get("judge_gain") is not None):
+        title = "Gain by the held-out judge, standard deviations"
+        at, gains, lows, highs = (_column(judged, name) for name in ("step", *_JUDGED))
+        drawn.append((title, charts.points(at, gains, lows, highs, f"{title}, with 95% intervals, by step")))
     draw("Length, tokens", "length")
     draw("Responses that finish, share", "finish_rate", bounds=_SHARE)
     draw("Repeated 4-grams per response, share", "repetition")

@@ -17,6 +17,8 @@ from foundation.files import content_id, read_json, read_rows, sha256_of, write_
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 
+PROMPT_FIELDS = ("id", "prompt", "references", "split")
+"""What every stage reads of a prompt; its further fields are for rewards."""
 _SETTLED = 2.0
 """Seconds after which a file that changes again surely gets another time."""
 
@@ -26,7 +28,7 @@ def content_of(
 ) -> Callable[[], Mapping[str, str]]:
     """The hashes of what a stage uses, taken when it begins: the model, and with `rewards` the files that these read.
 
-    With `split`, of prompts.jsonl only the prompts of this split count.
+    With `split`, of prompts.jsonl only the prompts of this split count, their further fields with `rewards` alone.
     """
 
     def found() -> dict[str, str]:
@@ -39,6 +41,8 @@ def content_of(
         prompts = run.folder / "prompts.jsonl"
         if split and prompts.exists():
             rows = [row for row in read_rows(prompts) if row["split"] == split]
+            if not rewards:
+                rows = [{name: value for name, value in row.items() if name in PROMPT_FIELDS} for row in rows]
             content[prompts.relative_to(run.path).as_posix()] = content_id(rows)
         return content
 

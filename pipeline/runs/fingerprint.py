@@ -20,7 +20,7 @@ from foundation.files import sha256_of
 from pipeline.config.sources import flat
 
 _IN_A_ROUND = re.compile(r"round-\d{3}/")
-_PLACES = {"prompts": {"source"}, "collect": {"prompts", "held_out"}, "policy": {"initial"}}
+_PLACES = {"prompts": {"source"}, "collect": {"prompts", "held_out"}, "reward": {"initial"}, "policy": {"initial"}}
 """Settings of a stage that only say where its inputs come from."""
 
 
@@ -105,9 +105,10 @@ def basis_of(
     """The basis of a stage's output in the run's folder; `UserError` if an input is missing."""
     hashes: list[tuple[str, str]] = []
     for path in inputs:
-        if not path.exists():
-            raise UserError(f"{stage} needs {path}, which does not exist. Run the stage that makes it first.")
         inside = in_run(path, run)
+        if not path.exists():
+            mend = "Run the stage that makes it first." if inside else "Name one that does."
+            raise UserError(f"{stage} needs {path}, which does not exist. {mend}")
         hashes.append((inside or path.name, sha256_of(path)))
     settings = config.model_dump(mode="json") if isinstance(config, BaseModel) else config
     # Through JSON, so that it has the types of what is read from a manifest, with which it is compared.

@@ -17,6 +17,9 @@ from foundation.errors import UserError
 class RunLock:
     """A lock file that may be entered again by whoever holds it."""
 
+    REMEMBERED = 120
+    """Characters of the command that are kept in the file."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self._depth = 0
@@ -51,6 +54,21 @@ class RunLock:
             finally:
                 self._depth = 0
 
+    def holder(self) -> str | None:
+        """The command of another process that holds the lock, None if there is none. It is tried for a moment."""
+        if self._depth or not self.path.is_file():
+            return None
+        with self.path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                return self.last() or "another process"
+        return None
+
+    def last(self) -> str:
+        """The command that holds the lock, or held it last, with its process; nothing if that is not known."""
+        return self.path.read_text(encoding="utf-8").strip() if self.path.is_file() else ""
+
 
 def _command() -> str:
-    return " ".join(["rlhf", *sys.argv[1:]])[:120]
+    return " ".join(["rlhf", *sys.argv[1:]])[: RunLock.REMEMBERED]

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -36,17 +37,36 @@ def progress(console: Console, title: str, total: int | None, done: int = 0) -> 
 def steps_shown(
     console: Console, title: str, total: int | None = None
 ) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Progress of a trainer that reports rows with `step` (and `steps`, if `total` is not known)."""
-    at = 0
-    with progress(console, title, total) as advance:
+    """Progress of a trainer that reports rows with `step` (and `steps`, if `total` is not known).
+
+    Rows with a `phase` begin a progress of that name when it is another one than before.
+    """
+    with ExitStack() as open_now:
+        current = _Steps(open_now.enter_context(progress(console, title, total)), title, total)
 
         def on_step(row: Mapping[str, Any]) -> None:
-            nonlocal at
-            shown = [f"{name} {row[name]:.2f}" for name in _SHOWN if row.get(name) is not None]
-            advance(row["step"] - at, note=" ".join(shown), total=total or row["steps"])
-            at = row["step"]
+            nonlocal current
+            if (phase := str(row.get("phase", title))) != current.title:
+                open_now.close()
+                current = _Steps(open_now.enter_context(progress(console, phase, row["steps"])), phase, row["steps"])
+            current.to(row)
 
         yield on_step
+
+
+@dataclass
+class _Steps:
+    """A progress that is told at which step a trainer is."""
+
+    advance: Advance
+    title: str
+    total: int | None
+    at: int = 0
+
+    def to(self, row: Mapping[str, Any]) -> None:
+        shown = [f"{name} {row[name]:.2f}" for name in _SHOWN if row.get(name) is not None]
+        self.advance(row["step"] - self.at, note=" ".join(shown), total=self.total or row["steps"])
+        self.at = row["step"]
 
 
 def _logged(console: Console, title: str, expected: int | None, done: int) -> Advance:

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from backbone.loading.base_identity import note_of, provenance_of, published_name
+from backbone.loading.licenses import license_of
 from backbone.loading.model_name import resolve_model
 from backbone.loading.models import load_tokenizer
 from backbone.templates.plain_text import is_plain
-from foundation.files import read_json
+from foundation.files import read_json, write_json
+from pipeline.champion.lineage import LINEAGE, lineage_of
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from policy.export import export_adapter
@@ -17,20 +20,32 @@ NO_LABELS = {"judgements": 0, "simulated_judgements": 0, "pairs": 0}
 
 
 def export_with_card(
-    run: Run, config: Config, folder: Path, *, adapter: Path, evaluation: Path | None, told: Sequence[str]
+    run: Run,
+    config: Config,
+    folder: Path,
+    *,
+    adapter: Path,
+    evaluation: Path | None,
+    verdict: Path | None,
+    told: Sequence[str],
 ) -> None:
-    """Write the policy's adapter, the tokenizer and the card into `folder`; the card says `told` before all figures."""
+    """Write the policy's adapter, the tokenizer, the card and the lineage into `folder`.
+
+    The card says the verdict and `told` before all figures.
+    """
     labels, reward_model, tuned = run.record("preferences"), run.record("reward"), run.record("policy")
     assert tuned
     model = resolve_model(config.model)
-    tokenizer = load_tokenizer(model, config.template)
+    base, tokenizer = config.export.base or published_name(model), load_tokenizer(model, config.template)
     card = model_card(
-        base=model,
-        license=config.export.license,
-        snippet=load_snippet(model, (run.folder / "export").as_posix(), plain=is_plain(tokenizer)),
+        base=base,
+        note=note_of(model),
+        license=config.export.license or license_of(model, base),
+        snippet=load_snippet(base, ".", plain=is_plain(tokenizer)),
         how=how_tuned(config),
         labels=labels.figures if labels else NO_LABELS,
         evaluation=read_json(evaluation) if evaluation else {},
+        verdict=read_json(verdict) if verdict else None,
         told=told,
         reward=reward_model.figures if reward_model else {},
         settings=config.policy.model_dump(mode="json")
@@ -38,10 +53,12 @@ def export_with_card(
         provenance={
             "label set": labels.basis.extra["label_set"] if labels else "none",
             "reward model": reward_model.output_sha256 if reward_model else "none",
+            **provenance_of(model),
             "made by": f"rlhf-pipeline {tuned.versions['rlhf-pipeline']}",
         },
     )
-    export_adapter(adapter, tokenizer, folder, card)
+    export_adapter(adapter, tokenizer, folder, card, base)
+    write_json(folder / LINEAGE, lineage_of(run, tuned))
 
 
 def how_tuned(config: Config) -> str:

@@ -1,0 +1,74 @@
+"""Priorities that follow the answers: refitted beside the labeling app, in a process of its own at low priority.
+
+What chooses is imported where it is used: it loads statistics, and every command loads this module.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from foundation.errors import UserError
+from labeling_ui.store import tables
+from labeling_ui.store.store import Store
+from pipeline.config.config import Config
+from pipeline.runs.folder import Run
+from pipeline.runs.label_store import location
+
+_NICE = 10
+_LOOK = 1.0  # seconds between two looks for new answers
+_SHARE = 0.25  # of the time, at most so much is spent on refitting
+
+
+@contextmanager
+def priorities_kept(run: Run, config: Config) -> Iterator[None]:
+    """Keep priorities up to date for as long as this lasts, if a chooser is set."""
+    if config.collect.chooser == "random":
+        yield
+        return
+    from pipeline.acquisition.features import read_features
+
+    read_features(run)  # fails before anybody is asked
+    asked = (run.path, location(run, config), config.collect.chooser, config.label.name, config.seed)
+    worker = get_context("spawn").Process(target=_keep, args=asked, daemon=True, name="priorities")
+    worker.start()
+    try:
+        yield
+    finally:
+        worker.terminate()
+        worker.join()
+
+
+def _keep(path: Path, where: str | Path, name: str, campaign: str, seed: int) -> None:
+    from pipeline.acquisition.choice import Chooser, set_priorities
+    from pipeline.acquisition.features import read_features
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the server, which then ends this
+    os.nice(_NICE)
+    parent = os.getppid()
+    features, store = read_features(Run(path)), Store(where)
+    answered = -1
+
+    def keep_on() -> bool:
+        return os.getppid() == parent
+
+    while keep_on():
+        began = time.monotonic()
+        if (now := _answers(store)) != answered:
+            try:
+                set_priorities(store, Chooser.after(name, features, store, seed), campaign, keep_on)
+                answered = now
+            except (UserError, sa.exc.OperationalError) as error:  # the store is busy, or was moved: asked again
+                print(f"priorities: {error}", flush=True)
+        time.sleep(max(_LOOK, (time.monotonic() - began) * (1 / _SHARE - 1)))
+
+
+def _answers(store: Store) -> int:
+    """The number of the newest answer, 0 if there is none."""
+    with store.database.read() as connection:
+        return int(connection.execute(sa.select(sa.func.coalesce(sa.func.max(tables.events.c.number), 0))).scalar_one())

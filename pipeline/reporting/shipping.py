@@ -1,0 +1,136 @@
+"""Ship or not, and why: the report's first sentence, from the verdict, the decision about it, and the figures.
+
+People decide. Without their verdict nothing is shipped, whatever an automatic judge says; simulated annotators show
+that the loop works, and nothing of what people prefer.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from foundation.files import Row, read_json
+from pipeline.champion.history import BASE, Decision, history
+from pipeline.champion.promotion import length_ratio, limits, verdict_of
+from pipeline.config.config import Config
+from pipeline.reporting.cautions import evaluation_of
+from pipeline.reporting.data import Evidence, Rate, Shipping, VerdictFigures
+from pipeline.runs.folder import Run
+
+
+def shipping_of(run: Run, config: Config, waiting: Row | None = None) -> Shipping | None:
+    """What is to be said of the round's policy; None before there is one. `waiting` is how an open verdict stands."""
+    if run.record("policy") is None:
+        return None
+    verdict, decision = verdict_figures(run), decision_about(run)
+    outcome, sentence = _sentence(run, verdict, decision, waiting)
+    return Shipping(outcome=outcome, sentence=sentence, evidence=tuple(_evidence(run, config, verdict)))
+
+
+def verdict_figures(run: Run) -> VerdictFigures | None:
+    """The round's verdict if it is decided, and about the round's present policy."""
+    path = verdict_of(run)
+    if path is None:
+        return None
+    found = read_json(path)
+    low, high = found["interval"]
+    names = ("by", "judgements", "prompts", "wins", "ties", "both_bad", "losses", "win_rate")
+    judges = tuple(
+        Rate(name=name, value=each["win_rate"], low=each["interval"][0], high=each["interval"][1], n=found["prompts"],
+             simulated=name.startswith("simulated"))
+        for name, each in found.get("judges", {}).items()
+    )  # fmt: skip
+    return VerdictFigures(
+        **{name: found[name] for name in names}, low=low, high=high, late=found.get("late", 0), judges=judges,
+        opponent=_called(found["champion"]["name"]),
+    )  # fmt: skip
+
+
+def decision_about(run: Run) -> Decision | None:
+    """The last decision about the round's present policy."""
+    tuned = run.record("policy")
+    about = [each for each in history(run) if tuned and each.candidate_sha256 == tuned.output_sha256]
+    return about[-1] if about else None
+
+
+def told_of(decision: Decision) -> str:
+    """A decision as a line of the history."""
+    done = {"promoted": "became champion", "kept": "was not promoted", "rolled_back": "was taken back"}[decision.action]
+    return f"{decision.at[:10]}: {_called(decision.candidate or BASE)} {done}: {decision.reason}."
+
+
+def _sentence(
+    run: Run, verdict: VerdictFigures | None, decision: Decision | None, waiting: Row | None
+) -> tuple[Any, str]:
+    if decision is not None and decision.action == "rolled_back":
+        return "do not ship", f"it was taken back: {decision.reason}."
+    if decision is not None and decision.action == "kept":
+        return "do not ship", f"{decision.reason}."
+    if decision is not None and decision.by == "people":
+        return "ship", f"{decision.reason}."
+    if decision is not None and decision.by == "hand":
+        return "ship", f"it was made champion by hand: {decision.reason}."
+    if verdict is not None and verdict.by == "simulated":
+        preferred = "preferred it" if decision is not None else "were asked about it"
+        return "do not ship", f"no person has judged it. Simulated annotators {preferred} ({verdict.said})."
+    if verdict is not None:
+        return "not decided", f"people have judged it; `rlhf promote --run {run.path}` decides."
+    if waiting is not None:
+        return (
+            "not decided",
+            f"the comparison with {_called(waiting['champion']['name'])} is open: {waiting['judgements']} judgements, "
+            f"and about {waiting['expected_more'] or 0} more until it decides.",
+        )
+    return "not decided", f"nobody has compared it with {_opponent(run)}: `rlhf verdict --run {run.path}` asks people."
+
+
+def _evidence(run: Run, config: Config, verdict: VerdictFigures | None) -> Iterator[Evidence]:
+    if verdict is not None:
+        who = "People" if verdict.by == "people" else "Simulated annotators"
+        yield Evidence(name=who, said=f"against {verdict.opponent}: {verdict.said}")
+        for judge in verdict.judges:
+            rate = _rate(judge.value, judge.low, judge.high)
+            yield Evidence(name=f"By the {judge.name}", said=f"on the same pairs, {rate}")
+    path = evaluation_of(run)
+    if path is not None:
+        yield from _of_evaluation(read_json(path), config)
+    if (reward := run.record("reward")) is not None:
+        figures = reward.figures
+        tuned = run.record("policy")
+        if tuned and "judge_gain" in tuned.figures:
+            gain, low, high = (tuned.figures[name] for name in ("judge_gain", "judge_low", "judge_high"))
+            yield Evidence(
+                name="Held-out judge",
+                said=f"a gain of {gain:.2f} standard deviations (95% interval {low:.2f} to {high:.2f}) by a head on "
+                "the base that was fitted on labels which the reward model never saw",
+            )
+        right = _rate(figures["accuracy"], figures["accuracy_low"], figures["accuracy_high"])
+        yield Evidence(
+            name="Reward model",
+            said=f"right on {right} of {figures['n']} held-out pairs; the longer response on "
+            f"{figures['longer_wins']:.0%}, a bag of words on {figures['bag_of_words']:.0%}",
+        )
+
+
+def _of_evaluation(evaluation: Row, config: Config) -> Iterator[Evidence]:
+    for judge, each in evaluation["sampled"]["win_rates"].items():
+        towards = "" if judge.startswith("simulated") else "; it was tuned towards this judge, which overstates"
+        rate = f"{_rate(each['win_rate'], each['low'], each['high'])} of {each['n']} held-out prompts"
+        yield Evidence(name=f"By the {judge}", said=f"it wins {rate} against the base{towards}")
+    limit, kl = limits(config)["kl"], evaluation["mean_kl"]
+    within = f"; the limit is {limit:.1f}" if limit else ""
+    below = "; below zero by chance: a small value, estimated from samples" if kl < 0 else ""
+    yield Evidence(name="KL", said=f"{kl:.2f} nats per response from the base{within}{below}")
+    yield Evidence(name="Length", said=f"{length_ratio(evaluation):.2f} times the words of the base")
+    yield Evidence(name="Variety", said=f"distinct-2 is {evaluation['distinct2_ratio']:.2f} times the base's")
+
+
+def _rate(value: float, low: float, high: float) -> str:
+    return f"{value:.0%} (95% interval {low:.0%} to {high:.0%})"
+
+
+def _called(name: str) -> str:
+    return "the base" if name == BASE else f"the policy of round {int(name.removeprefix('round-'))}"
+
+
+def _opponent(run: Run) -> str:
+    decided = [each for each in history(run) if each.round < run.round]
+    return _called(decided[-1].champion if decided else BASE)

@@ -1,0 +1,1 @@
+"""Who draws responses: this program, or a server of the same model."""

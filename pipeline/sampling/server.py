@@ -1,0 +1,202 @@
+"""Drawing by a server of the same model, by OpenAI's `/v1/completions` with token ids, as vLLM and `rlhf serve` have.
+
+Prompts are sent as token ids, so that nobody renders them twice, and ids come back. What a server says of itself proves
+little, so the first responses of each model are computed here as well: its log-probabilities (of temperature 1) must be
+those of the base and adapter in this process. Random streams are the server's own: a seed repeats what it draws, but
+not what this program would have drawn.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import torch
+
+from backbone.adapters import SharedBase
+from backbone.logprobs import response_logprobs
+from backbone.sampling import FinishReason, Sample, check_room
+from backbone.sampling_config import SamplingConfig
+from backbone.tokens import Ids
+from foundation.errors import UserError
+from foundation.files import content_id
+from pipeline.config.sampler import SamplerConfig
+
+TOLERANCE = 0.1
+"""Nats a token, on the mean: kernels in bf16 differ by a hundredth or two, another model by tenths at least."""
+_COMPARED = 4  # responses
+_SILENCE = 300.0  # seconds without a byte of an answer
+_SHOWN = 200
+_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class _NotNow(Exception):
+    """What may be otherwise in a while."""
+
+
+class SamplingServer:
+    """A `Draw` by a server; `names` are its models by the adapters of the base here, that of the base by None."""
+
+    def __init__(self, config: SamplerConfig, names: Mapping[str | None, str]) -> None:
+        self._config, self._names = config, dict(names)
+        self._compared: set[str | None] = set()
+        self._heard = 0.0  # when it last answered
+        self._open: set[HTTPConnection] = set()
+        self._stopped = threading.Event()
+
+    def __call__(
+        self, base: SharedBase, adapter: str | None, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1,
+        seed: int = 0, rows: Sequence[int] | None = None, batch: int = 64,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Sample]:  # fmt: skip
+        """`group` responses to each prompt, in the order of the prompts; their log-probabilities are the model's own.
+
+        `UserError` if the server does not answer, answers something else, or has another model.
+        """
+        check_room(base, prompts, config.max_new_tokens)
+        rows = rows if rows is not None else range(0, len(prompts) * group, group)
+        asked = [
+            self._body(base, adapter, ids, config, group, int(content_id(seed, row), 16) % 2**31)
+            for ids, row in zip(prompts, rows, strict=True)
+        ]
+        found: list[Sample] = []
+        self._stopped.clear()
+        with ThreadPoolExecutor(self._config.at_once) as threads:
+            waiting = [threads.submit(self._answer, body, base.lm_table.shape[0]) for body in asked]
+            try:
+                for prompt, each in enumerate(waiting):
+                    fresh = [one._replace(prompt=prompt) for one in each.result()]
+                    if adapter not in self._compared:
+                        self._compare(base, adapter, prompts[prompt], fresh[:_COMPARED])
+                    found += fresh
+                    if progress:
+                        progress(group)
+            except BaseException:
+                self._stop()
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+        return found
+
+    def _stop(self) -> None:
+        """Let no thread wait any longer, whatever it waits for."""
+        self._stopped.set()
+        for connection in list(self._open):
+            if connection.sock:
+                with suppress(OSError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _body(
+        self, base: SharedBase, adapter: str | None, ids: Ids, config: SamplingConfig, group: int, seed: int
+    ) -> dict[str, Any]:
+        body = {
+            "model": self._names[adapter], "prompt": list(ids), "n": group, "seed": seed, "logprobs": 0,
+            "max_tokens": config.max_new_tokens, "temperature": config.temperature, "top_p": config.top_p,
+            "return_token_ids": True, "stop_token_ids": sorted(base.renderer.eos_ids),
+        }  # fmt: skip
+        return body | ({"top_k": config.top_k} if config.top_k else {}) | ({"stop": config.stop} if config.stop else {})
+
+    def _answer(self, body: Mapping[str, Any], vocabulary: int) -> list[Sample]:
+        """The responses of one request, which is sent again while the server is busy or away."""
+        began, pause = time.monotonic(), 0.25
+        while not self._stopped.is_set():
+            try:
+                found = list(self._read(self._sent(body), body, vocabulary))
+                self._heard = time.monotonic()
+                return found
+            except _NotNow as reason:
+                if time.monotonic() + pause > max(began, self._heard) + self._config.patience:
+                    raise UserError(
+                        f"the sampling server at {self._config.endpoint} does not answer ({reason}). See whether it "
+                        "runs, and run the command again: it goes on with what it has."
+                    ) from reason
+            self._stopped.wait(pause)
+            pause = min(2 * pause, 8.0)
+        raise UserError("sampling was stopped.")
+
+    def _sent(self, body: Mapping[str, Any]) -> bytes:
+        """What the server answers; `_NotNow` if that may change, `UserError` if it refuses."""
+        address = urlsplit(f"{(self._config.endpoint or '').rstrip('/')}/completions")
+        kind = HTTPSConnection if address.scheme == "https" else HTTPConnection
+        headers = {"content-type": "application/json"}
+        if key := os.environ.get("OPENAI_API_KEY"):
+            headers["authorization"] = f"Bearer {key}"
+        connection = kind(address.hostname or "", address.port, timeout=_SILENCE)
+        self._open.add(connection)
+        try:
+            connection.request("POST", address.path, json.dumps(body), headers)
+            reply = connection.getresponse()
+            status, said = reply.status, reply.read()
+        except (OSError, HTTPException) as error:
+            raise _NotNow(str(error) or type(error).__name__) from error
+        finally:
+            self._open.discard(connection)
+            connection.close()
+        if status == 200:
+            return said
+        told = _message(said)
+        if status in _BUSY:
+            raise _NotNow(f"status {status}, {told}")
+        raise UserError(
+            f'the sampling server at {self._config.endpoint} refuses a request for its model "{body["model"]}" '
+            f"(status {status}, {told}). sampler.model and sampler.adapter are the names that it must know; a key is "
+            "read from OPENAI_API_KEY."
+        )
+
+    def _read(self, reply: bytes, body: Mapping[str, Any], vocabulary: int) -> Iterator[Sample]:
+        try:
+            choices = sorted(json.loads(reply)["choices"], key=lambda choice: choice["index"])
+            if choices[0].get("prompt_token_ids") not in (None, body["prompt"]):
+                raise UserError(
+                    f"the sampling server at {self._config.endpoint} read the prompt as other tokens than it was sent."
+                )
+            for choice in choices:
+                ids, logprobs = choice["token_ids"], choice["logprobs"]["token_logprobs"]
+                ends: FinishReason = "stop" if choice["finish_reason"] == "stop" else "length"
+                known = all(type(id) is int and 0 <= id < vocabulary for id in ids)
+                if not ids or not known or len(ids) != len(logprobs) or len(choices) != body["n"]:
+                    raise ValueError
+                yield Sample(0, list(ids), [float(each) for each in logprobs], ends)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"what the sampling server at {self._config.endpoint} answers are no token ids with their "
+                f"log-probabilities: {reply[:_SHOWN].decode(errors='replace')!r}. It must know `return_token_ids`, as "
+                "`rlhf serve` and vLLM do."
+            ) from error
+
+    @torch.no_grad()
+    def _compare(self, base: SharedBase, adapter: str | None, prompt: Ids, samples: Sequence[Sample]) -> None:
+        """Raise `UserError` if the server's model is not the one in this process."""
+        responses = [one.response_ids for one in samples]
+        with base.using(adapter):
+            own = response_logprobs(base, [prompt] * len(samples), responses).logprobs.float().cpu()
+        differences = torch.cat(
+            [
+                (row[: len(one.logprobs)] - torch.tensor(one.logprobs)).abs()
+                for row, one in zip(own, samples, strict=True)
+            ]
+        )
+        mean = float(differences.mean())
+        if not mean <= TOLERANCE:
+            raise UserError(
+                f'the sampling server at {self._config.endpoint} has another model as "{self._names[adapter]}": its '
+                f"log-probabilities differ from those computed here by {mean:.2f} nats a token, where {TOLERANCE} is "
+                "the most that rounding explains. Let it serve the base and adapter of this run, and give its "
+                "log-probabilities as the model has them, before temperature."
+            )
+        self._compared.add(adapter)
+
+
+def _message(said: bytes) -> str:
+    """What an error of OpenAI's shape says, else its beginning."""
+    try:
+        text = str(json.loads(said)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        text = said.decode(errors="replace")
+    return text[:_SHOWN].rstrip(".")

@@ -1,0 +1,102 @@
+"""The pairs of a verdict: candidate and champion answer the same held-out prompts, freshly sampled.
+
+Automatic judges score both responses while the base is loaded; they stand beside the people and decide nothing. Two
+responses that are the same are a tie without a judge. Where a response is empty nobody is asked either: it loses if it
+is the candidate's, and counts as a tie if it is the champion's, so that nothing is won without a person.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from foundation.errors import UserError
+from foundation.files import Row, content_id, write_jsonl
+from pipeline.champion.history import Champion
+from pipeline.config.config import Config
+from pipeline.runs.folder import Run
+from pipeline.terminal.progress import progress
+from pipeline.verdict.betting import prompts_needed
+
+PAIRS = "verdict-pairs.jsonl"
+CANDIDATE, CHAMPION = "candidate", "champion"
+WORTH = {"identical": 0.5, "candidate is empty": 0.0, "champion is empty": 0.5}
+"""What a pair that nobody is asked about counts for the candidate."""
+
+
+def sample_pairs(
+    run: Run, config: Config, console: Console, folder: Path, *,
+    candidate: Path, champion: Champion, reward: Path | None, simulated: bool, judged: set[str],
+) -> dict[str, Any]:  # fmt: skip
+    """Write `folder/verdict-pairs.jsonl`; returns how many pairs, and how many of them nobody has to judge.
+
+    `judged` are the ids of prompts that earlier verdicts used: they come last. `UserError` for too few prompts.
+    """
+    from backbone.exactness import load_shared_base
+    from pipeline.evaluation.comparison import respond
+    from pipeline.evaluation.judges import judges_of, unseen_prompts
+
+    base = load_shared_base(config.model, config.dtype, config.device, config.template, config.quantization)
+    base.load_adapter(CANDIDATE, candidate)
+    if champion.adapter:
+        base.load_adapter(CHAMPION, champion.adapter)
+    unseen = unseen_prompts(run, config, base, console)
+    asked = sorted(unseen, key=lambda row: row["id"] in judged)[: config.verdict.prompts]
+    check_enough(run, config, len(asked))
+    scored = reward is not None or not config.learned_reward
+    judges = judges_of(config, base, asked, reward, simulated)[0] if scored else {}
+    seed = int(content_id("verdict", config.seed, run.round), 16) % 2**32
+    adapters = {CANDIDATE: CANDIDATE, CHAMPION: CHAMPION if champion.adapter else None}
+    with progress(console, "verdict", 2 * len(asked)) as advance:
+        answers = {
+            who: respond(base, name, asked, config.evaluate.sampling, folder / f"{who}.jsonl", seed, advance)
+            for who, name in adapters.items()
+        }
+    scores = {
+        judge: {who: score(asked, answered) for who, answered in answers.items()} for judge, score in judges.items()
+    }
+    rows = [
+        {
+            "prompt_id": prompt["id"],
+            "prompt": prompt["prompt"],
+            **({"topic": str(prompt["topic"])} if prompt.get("topic") else {}),
+            **{who: answers[who][at]["response"].replace("\0", "") for who in adapters},
+            "finish_reason": {who: answers[who][at]["finish_reason"] for who in adapters},
+            "scores": {judge: {who: float(found[who][at]) for who in adapters} for judge, found in scores.items()},
+        }
+        for at, prompt in enumerate(asked)
+    ]
+    write_jsonl(folder / PAIRS, rows)
+    return {"pairs": len(rows), **settled_counts(rows)}
+
+
+def settled(row: Row) -> str | None:
+    """Why nobody has to judge the pair; None if somebody has."""
+    candidate, champion = row[CANDIDATE].strip(), row[CHAMPION].strip()
+    if candidate == champion:
+        return "identical"
+    if not candidate:
+        return "candidate is empty"
+    return None if champion else "champion is empty"
+
+
+def settled_counts(rows: Sequence[Row]) -> dict[str, int]:
+    """How many pairs nobody has to judge, by the reason."""
+    why = [settled(row) for row in rows]
+    return {reason: why.count(reason) for reason in WORTH if reason in why}
+
+
+class TooFewPrompts(UserError):
+    """No votes on so few prompts could decide."""
+
+
+def check_enough(run: Run, config: Config, prompts: int) -> None:
+    """`TooFewPrompts` if not even a win on every one of these would decide."""
+    needed = prompts_needed(config.verdict.alpha)
+    if prompts < needed:
+        raise TooFewPrompts(
+            f"a verdict could never decide on {prompts} held-out prompts: so many wins in a row may still be chance "
+            f"(verdict.alpha={config.verdict.alpha:g}). Hold out {needed} or more, and 50 to 200 for a difference that "
+            f'is not extreme: more prompts of {run.path} with "split": "held_out", or a larger collect.held_out.'
+        )
