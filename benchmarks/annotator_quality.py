@@ -28,7 +28,8 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from foundation.files import write_json
-from labeling_ui.quality.agreement import Unit, krippendorff
+from labeling_ui.assignment.answer_comparison import Unit
+from labeling_ui.quality.agreement import krippendorff
 from labeling_ui.quality.intervals import share
 from labeling_ui.quality.skill import Choice, estimate, skill_weights
 

@@ -8,8 +8,7 @@ Of n cases (8 to 256) at p (50, 80 and 95%), each figure as it is printed:
 - gain: the paired difference between two that agree on 70% of the cases, and of which the other has 60% elsewhere
 - alpha: two annotators of n tasks, each right with p
 - skill: of one annotator with n known answers
-
-Skill without known answers is conditional on the others' skill, and not in the table.
+- skill, overlap 2 (3): of 20 annotators without known answers, all right with p; n answers each
 
     python benchmarks/coverage.py --draws 1000
 """
@@ -31,7 +30,10 @@ from labeling_ui.quality.skill import Choice, estimate
 SIZES, SHARES = (8, 16, 64, 256), (0.5, 0.8, 0.95)
 _PROMPTS = 3  # judgements of one prompt
 
-Draw = Callable[[np.random.Generator, int, float], bool]
+_CROWD = 20
+_CROWDS = 10  # draws of one annotator for each drawn crowd
+
+Draw = Callable[[np.random.Generator, int, float], float]
 
 
 def main() -> None:
@@ -44,8 +46,9 @@ def main() -> None:
         print(f"| share | {p:.0%} | " + " | ".join(f"{100 * share(n, p):.1f}" for n in SIZES) + " |")
     for name, draw in DRAWN.items():
         for p in SHARES:
+            number = draws // _CROWDS if name.startswith("skill, ") else draws
             print(
-                f"| {name} | {p:.0%} | " + " | ".join(f"{100 * covered(draw, n, p, draws):.1f}" for n in SIZES) + " |",
+                f"| {name} | {p:.0%} | " + " | ".join(f"{100 * covered(draw, n, p, number):.1f}" for n in SIZES) + " |",
                 flush=True,
             )
 
@@ -92,7 +95,31 @@ def _skill(generator: np.random.Generator, n: int, p: float) -> bool:
     return skill.low <= p <= skill.high
 
 
-DRAWN: Mapping[str, Draw] = {"share, 3 a prompt": _clustered, "gain": _gain, "alpha": _alpha, "skill": _skill}
+def _crowd(overlap: int) -> Draw:
+    """The share of a crowd's intervals that hold p."""
+
+    def covered_in_a_crowd(generator: np.random.Generator, n: int, p: float) -> float:
+        seats = [generator.permutation(_CROWD) for _ in range(n)]  # each turn, everybody answers once
+        places = np.concatenate(seats)[: _CROWD * n // overlap * overlap].reshape(-1, overlap)
+        choices = [
+            Choice(str(who), (str(task),), bool(generator.random() < p))
+            for task, voters in enumerate(places)
+            for who in sorted(set(voters.tolist()))
+        ]
+        skills = estimate(choices).values()
+        return sum(skill.low <= p <= skill.high for skill in skills) / len(skills)
+
+    return covered_in_a_crowd
+
+
+DRAWN: Mapping[str, Draw] = {
+    "share, 3 a prompt": _clustered,
+    "gain": _gain,
+    "alpha": _alpha,
+    "skill": _skill,
+    "skill, overlap 2": _crowd(2),
+    "skill, overlap 3": _crowd(3),
+}
 
 
 if __name__ == "__main__":

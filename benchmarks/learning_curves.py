@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
 from backbone.tokens import Ids, Renderer
+from benchmarks.optimising.prompts import PROMPTS
 from benchmarks.rewards.runs import Runs
 from foundation.files import read_jsonl, write_json
-from pipeline.collection.prompts import EVERYDAY
 from policy.config import PolicyConfig, check_config
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
@@ -146,6 +146,9 @@ def config_of(name: str, options: argparse.Namespace) -> PolicyConfig:
         max_new_tokens=options.new_tokens,
         temperature=1.0,
         kl_coefficient=options.kl,
+        kl_target=None,
+        length_control="none",
+        stop_on=(),
         missing_eos_penalty=0.0,
         learning_rate=options.learning_rate,
         checkpoint_every=options.steps,
@@ -153,8 +156,8 @@ def config_of(name: str, options: argparse.Namespace) -> PolicyConfig:
 
 
 def short_prompts(base: SharedBase) -> list[list[int]]:
-    """The project's own prompts, as far as they are short."""
-    every = (base.renderer.prompt_ids(row["prompt"]) for _, row in read_jsonl(EVERYDAY))
+    """The benchmarks' prompts, as far as they are short."""
+    every = (base.renderer.prompt_ids(row["prompt"]) for _, row in read_jsonl(PROMPTS))
     return [ids for ids in every if len(ids) <= LONGEST_PROMPT]
 
 

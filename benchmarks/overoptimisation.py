@@ -1,16 +1,15 @@
 """What happens to the preference that is meant when a weak reward model is optimised instead of it.
 
-Gold is the hidden preference of the simulated annotators, a programmed one that no training sees. The proxy is a reward
-model trained on a few pairs of the base's responses, a share of them labelled wrongly. The proxy is optimised twice: by
+Gold is a programmed preference (`rewards/text_preference.py`) that no training sees. The proxy is a reward model
+trained on a few pairs of the base's responses, a share of them labelled wrongly. The proxy is optimised twice: by
 best-of-n, and by RLOO without a KL penalty. Drawn is gold against the square root of the KL to the base, with the fits
 of Gao et al. 2022 (eq. 1: d(alpha - beta d) for best-of-n, d(alpha - beta log d) for RL), and where gold turned down
 beside where the alarms of the policy stage went on.
 
     python benchmarks/overoptimisation.py --json overoptimisation.json --figures docs/figures --pessimism 1
 
-With `--pessimism K` each proxy is optimised once more as its mean less K of its own standard deviations (the Laplace
-posterior of its head), and gold is compared at the same KL. What is finished is kept beside the results and not run
-again (NAME.runs.json, NAME.proxies).
+With `--pessimism K` each proxy is optimised once more as its mean less K of its standard deviations (the posterior of
+its head), and gold is compared at the same KL. What is finished is kept in NAME.runs.json and NAME.proxies.
 """
 
 import argparse
@@ -33,10 +32,10 @@ from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from benchmarks.optimising.curves import at_same_kl, fit, turning
 from benchmarks.optimising.figures import draw_overoptimisation, draw_pessimism
+from benchmarks.optimising.prompts import PROMPTS
 from benchmarks.rewards.runs import Runs
+from benchmarks.rewards.text_preference import hidden_preference, prompt_text
 from foundation.files import read_jsonl, write_json
-from pipeline.collection.prompts import EVERYDAY
-from pipeline.simulation.hidden_preference import hidden_preference, prompt_text
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import chances, measured_kl
 from reward_model.reward_folder import FIGURES
@@ -53,13 +52,13 @@ class Gold:
 
     def __init__(self, base: SharedBase) -> None:
         self.base = base
-        rows = [row["prompt"] for _, row in read_jsonl(EVERYDAY)]
+        rows = [row["prompt"] for _, row in read_jsonl(PROMPTS)]
         ids = [tuple(base.renderer.prompt_ids(messages)) for messages in rows]
         self.messages = {each: row for each, row in zip(ids, rows, strict=True) if len(each) <= LONGEST_PROMPT}
 
     @property
     def prompts(self) -> list[list[int]]:
-        """The project's own prompts, as far as they are short."""
+        """The benchmarks' prompts, as far as they are short."""
         return [list(ids) for ids in self.messages]
 
     def of(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> list[float]:
@@ -214,6 +213,8 @@ def optimise(proxy: Path, seed: int, pessimism: float, options: argparse.Namespa
         max_new_tokens=options.new_tokens,
         temperature=TEMPERATURE,
         kl_coefficient=0.0,
+        length_control="none",
+        stop_on=(),
         missing_eos_penalty=0.0,
         learning_rate=options.learning_rate,
         checkpoint_every=options.steps,

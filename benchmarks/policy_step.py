@@ -155,6 +155,8 @@ def _ours(setting: Setting, steps: int, model: str, given: dict[str, Any], folde
             "max_new_tokens": setting.tokens,
             "temperature": 1.0,
             "kl_coefficient": 0.05,
+            "kl_target": None,
+            "length_control": "none",
             "checkpoint_every": steps + 1,
             "warmup_steps": 0,
             "learning_rate": 1e-6,

@@ -7,6 +7,7 @@ logits of the exported adapter in a fresh copy. The table goes to `docs/models.m
 
     python -m benchmarks.architectures                    # all of them, in some minutes
     python -m benchmarks.architectures llama gemma2       # these, to the terminal
+    python -m benchmarks.architectures --write gemma2     # this, in place of its row on the page
 """
 
 import argparse
@@ -75,7 +76,7 @@ def measure(kind: str) -> Measured:
     try:
         base = SharedBase(model, tiny_tokenizer(), kind)
         paths = check(base)
-        base.add_adapter("policy", lora_config(4, 8), trainable=True)
+        base.add_adapter("policy", lora_config(4, 4), trainable=True)
     except UserError as error:
         return Measured(kind, name, refused=str(error))
     weights = list(base.parameters("policy").values())
@@ -88,14 +89,17 @@ def measure(kind: str) -> Measured:
         drawn = sample(base, PROMPTS, SAMPLING, group=2)
         rows = [(PROMPTS[one.prompt], one.response_ids) for one in drawn]
         ours = response_logprobs(base, *zip(*rows, strict=True), SAMPLING.temperature)  # type: ignore[arg-type]
-        own = [_own(base, *row) for row in rows]
-        slopes = _slopes(ours.logprobs.sum(), weights), _slopes(torch.cat([one for one, _ in own]).sum(), weights)
+        own, slopes = [], [_slopes(ours.logprobs.sum(), weights), torch.zeros(())]
+        for row in rows:  # one after the other: some models write over what an earlier pass left for its gradient
+            logprobs, state = _own(base, *row)
+            slopes[1] = slopes[1] + _slopes(logprobs.sum(), weights)
+            own.append((logprobs.detach(), state))
         with torch.no_grad():
             states = last_states(base, *zip(*rows, strict=True))  # type: ignore[arg-type]
     with torch.no_grad():
         off = response_logprobs(base, *zip(*rows, strict=True), SAMPLING.temperature).logprobs  # type: ignore[arg-type]
         reference = [_own(base, *row)[0] for row in rows]
-    plain = [one.detach() for one, _ in own]
+    plain = [one for one, _ in own]
     return Measured(
         kind, name, _WAYS[paths.scoring], _DECODINGS.get(paths.decoding, "none"),
         "output embedding" if base.linear_head else "the model's own",
@@ -113,7 +117,7 @@ def _own(base: SharedBase, prompt: list[int], response: list[int]) -> tuple[torc
     kept: list[torch.Tensor] = []
     hook = base.decoder.register_forward_hook(lambda _module, _args, output: kept.append(output[0]))
     with as_published(base.base):
-        logits = base.base(input_ids=torch.tensor([[*prompt, *response]])).logits[0].float()
+        logits = base.base(input_ids=torch.tensor([[*prompt, *response]]), use_cache=False).logits[0].float()
     hook.remove()
     logprobs = torch.log_softmax(logits[len(prompt) - 1 : -1] / SAMPLING.temperature, -1)
     return logprobs.gather(-1, torch.tensor(response)[:, None]).squeeze(-1), kept[0][0, -1].detach()
@@ -136,7 +140,7 @@ def _exported(base: SharedBase, kind: str, rows: list[list[int]]) -> float:
             ids = torch.tensor([row])
             with base.using("policy"):
                 ours = base.lm_head(base.hidden_states(ids, torch.ones_like(ids)))
-            found.append(_gap(ours, loaded(input_ids=ids).logits))
+            found.append(_gap(ours, loaded(input_ids=ids, use_cache=False).logits))
     return max(found)
 
 
@@ -192,11 +196,26 @@ here: {", ".join(sorted(without))}.
 """
 
 
+def read_page(text: str) -> tuple[list[Measured], list[str]]:
+    """The rows of the page, as far as it shows their figures, and the architectures that no tiny model was made of."""
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line[:2] == "| "]
+    computed = [
+        Measured(kind, "", scoring, decoding, head, *map(float, figures))
+        for kind, scoring, decoding, head, *figures in (row for row in cells if len(row) == 10)
+        if kind != "architecture"
+    ]
+    refused = [Measured(row[0], "", refused=row[1]) for row in cells if len(row) == 2 and row[0] != "architecture"]
+    made = text.partition("no tiny model could be made\nhere: ")[2].partition(".\n")[0]
+    return [*computed, *refused], made.split(", ")
+
+
 def main() -> None:
     """Measure the architectures named, or all, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", help="model types; none: all, written to docs/models.md")
-    kinds = parser.parse_args().kinds
+    parser.add_argument("--write", action="store_true", help="put these kinds' rows in place of those on the page")
+    options = parser.parse_args()
+    kinds = options.kinds
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     logging.disable(logging.WARNING)
@@ -214,10 +233,14 @@ def main() -> None:
             rows.append(measure(kind))
         except Exception as error:
             rows.append(Measured(kind, "", sampled=float("inf"), scoring=f"crash: {type(error).__name__} {error}"))
-    if kinds:
+    if kinds and not options.write:
         print(table(rows))
         print("\n".join(f"{kind}: {reason}" for kind, reason in without.items()))
         return
+    if kinds:
+        kept, lacking = read_page(PAGE.read_text(encoding="utf-8"))
+        rows = sorted({row.kind: row for row in (*kept, *rows)}.values(), key=lambda row: row.kind)
+        without = dict.fromkeys(lacking, "") | without
     PAGE.write_text(page(rows, without), encoding="utf-8")
     print(f"{PAGE}: {len(rows)} architectures, {sum(not row.refused for row in rows)} of them computed")
 

@@ -27,11 +27,13 @@ KINDS = (
 )  # fmt: skip
 WITHOUT_TEMPLATE = ("gpt2",)
 WORDS = ("cat", "dog", "hat", "rat", "bat", "fox", "owl", "ant", "bee", "cow", "hen", "pig")
+VERBS = ("sat", "ran", "lay", "hid")
 FURTHER = {"opt": {"policy.gradient_checkpointing": "true"}}
 SETTINGS = {
-    "dtype": "float32", "collect.candidates": "2", "collect.limit": "12", "collect.sampling.max_new_tokens": "6",
+    "dtype": "float32", "collect.candidates": "2", "collect.limit": "36", "collect.sampling.max_new_tokens": "6",
     "reward.epochs": "1", "policy.steps": "2", "policy.prompts_per_step": "2", "policy.group": "2",
     "policy.max_new_tokens": "6", "evaluate.sampling.max_new_tokens": "6", "collect.pairs_per_prompt": "1",
+    "policy.accept_weak_reward": "true",
 }  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def save(kind: str, folder: Path) -> None:
 def run(kind: str, algorithm: str, folder: Path) -> tuple[bool, str]:
     """Whether the loop ended with an adapter, and its figures or the last line of what it said."""
     prompts = folder / "prompts.jsonl"
-    rows = [{"prompt": f"the {word} sat on the mat"} for word in WORDS]
+    rows = [{"prompt": f"the {word} {verb} on the mat"} for word in WORDS for verb in VERBS]
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     given = SETTINGS | FURTHER.get(kind, {}) | {
         "model": str(folder / kind), "policy.algorithm": algorithm, "collect.prompts": str(prompts),

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -39,11 +40,12 @@ class Annotator:
     think: Callable[[random.Random], float]
     log: Log
     random: random.Random
+    invite_again: Callable[[], str] | None = None
     id: str = ""
 
     async def work(self, until: Callable[[], bool]) -> None:
         """Answer card after card, until there are none for this annotator or `until()` says so."""
-        await self._ask("POST", f"/invitation/{self.invitation}", data={"name": "", "password": ""})
+        await self._enter()
         desk = (await self._ask("GET", "/api/desk")).json()
         self.id, cards = desk["annotator_id"], desk["cards"]
         await asyncio.sleep(self.random.random() * self.think(self.random))
@@ -58,6 +60,18 @@ class Annotator:
             cards = await self._answer(cards[0])
             await asyncio.sleep(self.think(self.random))
 
+    async def _enter(self) -> None:
+        """Open the link; if it was used in a request whose answer was lost, ask for another, as a person would."""
+        before = self.log.retries
+        while True:
+            opened = await self._ask("POST", f"/invitation/{self.invitation}", 422, data={"name": "", "password": ""})
+            if opened.status_code != 422:
+                return
+            if self.invite_again is None or self.log.retries == before:
+                shown = " ".join(opened.text.partition("<main")[2].split())
+                raise SystemExit(f"the link of an annotator does not let them in: {shown[:300]}")
+            self.invitation = await asyncio.to_thread(self.invite_again)
+
     async def _answer(self, card: dict[str, Any]) -> list[dict[str, Any]]:
         sent = {"ticket": card["ticket"], "answer": self.random.choice(ANSWERS), "seconds": 2.5}
         began = time.perf_counter()
@@ -69,8 +83,11 @@ class Annotator:
             answer = (await self._ask("GET", "/api/desk")).json()
         return answer["cards"]
 
-    async def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
-        """The answer to a request, which is sent again where the server is gone or could not save."""
+    async def _ask(self, method: str, path: str, expected: int = 0, **content: Any) -> httpx.Response:
+        """The answer to a request, which is sent again where the server is gone or could not save.
+
+        A refusal ends the benchmark, but one with the status `expected`.
+        """
         while True:
             try:
                 response = await self.client.request(method, path, **content)
@@ -82,21 +99,29 @@ class Annotator:
                 self.log.retries += 1
                 await asyncio.sleep(_AGAIN)
                 continue
-            if response.status_code >= 400:
+            if response.status_code >= 400 and response.status_code != expected:
                 raise SystemExit(f"{method} {path} was answered with {response.status_code}: {response.text[:300]}")
             return response
 
 
 async def crowd(
-    address: str, invitations: list[str], think: Callable[[random.Random], float], until: Callable[[], bool], seed: int
-) -> Log:
-    """Let all annotators work at once; returns what they saw."""
+    address: str, invitations: list[str], think: Callable[[random.Random], float], until: Callable[[], bool], seed: int,
+    invite_again: Callable[[int], str] | None = None,
+) -> Log:  # fmt: skip
+    """Let all annotators work at once; returns what they saw. `invite_again` makes another link for one of them."""
     log = Log()
     origin = {"origin": address}
     clients = [httpx.AsyncClient(base_url=address, headers=origin, timeout=30) for _ in invitations]
     try:
         people = [
-            Annotator(client, invitation, think, log, random.Random(f"{seed}/{number}"))
+            Annotator(
+                client,
+                invitation,
+                think,
+                log,
+                random.Random(f"{seed}/{number}"),
+                invite_again and partial(invite_again, number),
+            )
             for number, (client, invitation) in enumerate(zip(clients, invitations, strict=True))
         ]
         await asyncio.gather(*(person.work(until) for person in people))

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import socket
 import tempfile
 import time
@@ -12,13 +13,13 @@ from pathlib import Path
 import httpx
 
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Candidate, Prompt, Task
+from labeling_ui.data_model import Answer, Candidate, Judgement, Prompt, Task
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.store import Store
 
 # Modules are imported once, by a process from which the servers are forked: a restart takes no imports.
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["labeling_ui.web.server"])
+_PROCESSES.set_forkserver_preload(["labeling_ui.web.app"])
 WORDS = "the answer names what was asked, gives one reason for it and says where it would not hold "
 
 
@@ -53,6 +54,39 @@ def fill(url: str, tasks: int, annotators: int, campaign: Campaign) -> list[str]
         )
         accounts = Accounts(store.database)
         return [accounts.invite("annotator", f"annotator-{number}") for number in range(annotators)]
+    finally:
+        store.close()
+
+
+def invite_again(url: str, number: int) -> str:
+    """Another link for an annotator whose first one was used in a request that was never answered."""
+    store = Store(url)
+    try:
+        return Accounts(store.database).invite("annotator", f"annotator-{number}")
+    finally:
+        store.close()
+
+
+def judge(url: str, share: float, seed: int = 0) -> int:
+    """Let forty earlier annotators judge a share of the places of all tasks; returns how many they judged."""
+    store, draw, judged = Store(url), random.Random(seed), 0
+    try:
+        overlap = store.campaigns()[0].overlap
+        who = [store.annotator(f"earlier {number}").id for number in range(40)]
+        part: list[Judgement] = []
+        for task in store.tasks():
+            first, second = task.candidates
+            said = (
+                Answer("preferred", first, 1),
+                Answer("preferred", second, 3, rationale="It says why."),
+                Answer("tie"),
+            )
+            for person in draw.sample(who, sum(draw.random() < share for _ in range(overlap))):
+                part.append(Judgement(task.id, person, task.candidates, draw.choice(said), 3.0))
+            if len(part) > 2000:
+                judged += len(store.record_many(part))
+                part = []
+        return judged + len(store.record_many(part))
     finally:
         store.close()
 

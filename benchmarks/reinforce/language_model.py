@@ -47,6 +47,9 @@ def language_model(options: argparse.Namespace) -> dict[str, Any]:
         group=4,
         max_new_tokens=options.new_tokens,
         kl_coefficient=0.01,
+        kl_target=None,
+        length_control="none",
+        stop_on=(),
         missing_eos_penalty=0.0,
         learning_rate=options.learning_rate,
     )

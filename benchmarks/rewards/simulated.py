@@ -1,7 +1,7 @@
 """Labels by simulated annotators, through the label store: what they saw, what they said, and what is true.
 
 The responses are excerpts of real answers to real questions: whole sentences, cut short, an answer to another question,
-a loop, a word or two. What is truly better is `pipeline.simulation.hidden_preference`; none is a human judgement.
+a loop, a word or two. What is truly better is `text_preference.hidden_preference`; none is a human judgement.
 """
 
 import json
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rewards.published import SETS, Row
+from benchmarks.rewards.text_preference import hidden_preference, liked
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Message, Prompt, Task
 from labeling_ui.exchange.exports.registry import export
 from labeling_ui.exchange.weighted_votes import read_votes, votes_of
 from labeling_ui.store.store import Store
 from pipeline.simulation.annotators import SimulatedAnnotator, simulate
-from pipeline.simulation.hidden_preference import hidden_preference
 
 CAREFUL = (SimulatedAnnotator("simulated-careful", skill=6.0), SimulatedAnnotator("simulated-steady", skill=4.0))
 CLEAR = 0.2
@@ -159,7 +159,7 @@ def _judged(
     store.add_prompts([one.prompt for one in asked])
     store.add_candidates([response for one in asked for response in one.responses])
     store.add_tasks([Task(group[0].prompt_id, tuple(each.id for each in group)) for group in groups])
-    simulate(store, annotators, seed)
+    simulate(store, annotators, liked, seed)
     return store
 
 

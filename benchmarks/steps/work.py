@@ -14,8 +14,8 @@ class Setting(NamedTuple):
 
 
 def everyday_prompts(count: int) -> list[list[dict[str, str]]]:
-    """The first of the project's own prompts."""
+    """The first of the benchmarks' prompts."""
+    from benchmarks.optimising.prompts import PROMPTS
     from foundation.files import read_jsonl
-    from pipeline.collection.prompts import EVERYDAY
 
-    return [row["prompt"] for _, row in read_jsonl(EVERYDAY)][:count]
+    return [row["prompt"] for _, row in read_jsonl(PROMPTS)][:count]
