@@ -4,19 +4,50 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is loaded, as `foundation/threads.py` does for commands
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # before torch is loaded, as `foundation/threads.py` does for commands
 
+import random
+import secrets
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tests.suite.order import long_ones_first
+
+# With CI set, hypothesis takes its profile "ci": the same examples in every run. A busy machine is no fault.
+hypothesis.settings.register_profile("development", deadline=None)
+if hypothesis.settings.get_current_profile_name() == "default":
+    hypothesis.settings.load_profile("development")
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long tests begin first."""
+    items[:] = long_ones_first(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """What is drawn without a seed is the same whenever this test runs: ids, links, the seeds of a server's answers.
+
+    Processes that a test starts draw as they do for people.
+    """
+    drawn = random.Random(item.nodeid)
+    random.seed(item.nodeid)
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secrets, "token_bytes", lambda nbytes=None: drawn.randbytes(32 if nbytes is None else nbytes))
+        patch.setattr(secrets, "randbelow", drawn.randrange)
+        return (yield)
 
 
 def make_tiny_model(folder: Path, seed: int = 0) -> Path:
@@ -74,3 +105,17 @@ def _byte_level(special_tokens: list[str]) -> Tokenizer:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a tiny random chat model."""
     return make_tiny_model(tmp_path_factory.mktemp("tiny-model"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_stores_and_passwords() -> Iterator[None]:
+    from alembic import command  # here, because most tests of models need neither
+
+    from labeling_ui.people import passwords
+    from tests.suite.new_stores import RecordedUpgrade
+    from tests.suite.quick_passwords import QUICK
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "upgrade", RecordedUpgrade())
+        patch.setattr(passwords, "hasher", QUICK)
+        yield

@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.suite import quick_command
 from tests.test_documentation import ROOT
 
 SECONDS = 240  # that a line may take
@@ -91,15 +93,18 @@ class Terminal:
         path = os.pathsep.join(each for each in kept["PATH"].split(os.pathsep) if each != venv)
         self._environment = kept | given | {
             "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true",
-            "RLHF_LABEL__PORT": str(self.port),
+            "RLHF_LABEL__PORT": str(self.port), "RLHF_SERVE__PORT": str(self.port),
         }  # fmt: skip
         self._state.write_text("")
 
-    def type(self, line: str, answers: str = "", serves: bool = False) -> Done:
-        """Run the line to its end; a line that `serves` is stopped with Ctrl-C as soon as its port answers."""
+    def type(self, line: str, answers: str = "", serves: bool = False, quick: bool = False) -> Done:
+        """Run the line to its end; a line that `serves` is stopped with Ctrl-C as soon as its port answers.
+
+        If `quick`, `rlhf` is a process that has the libraries loaded (`tests/suite/quick_command.py`).
+        """
         # Each line has a shell of its own, which takes up what the last one left: `exit` and Ctrl-C end that alone.
         keep = f'{{ declare -px; echo "cd \'$PWD\'"; }} > "{self._state}"'
-        script = f'. "{self._state}"\n{line}\nstatus=$?\n{keep}\nexit $status'
+        script = f'. "{self._state}"\n{_quick_rlhf() if quick else ""}{line}\nstatus=$?\n{keep}\nexit $status'
         before, log, start = self._files(), self._state.with_suffix(".log"), time.monotonic()
         with log.open("w") as output:
             shell = subprocess.Popen(
@@ -122,6 +127,11 @@ class Terminal:
         return {str(path.relative_to(self.folder)): state for path, state in _walk(self.folder)}
 
 
+def _quick_rlhf() -> str:
+    """A function of the shell."""
+    return f'rlhf() {{ "{sys.executable}" -I -S {quick_command.CLIENT} {quick_command.address()} "$@"; }}\n'
+
+
 def _walk(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
     for entry in os.scandir(folder):
         if entry.is_symlink() or entry.name == ".venv":
@@ -134,13 +144,17 @@ def _walk(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
 
 
 def outside(folder: Path, code: str) -> Done:
-    """Run Python in `folder` with what is installed beside the project, but not the project itself."""
+    """Run Python in `folder` with what is installed beside the project, but not the project itself.
+
+    A cache of the hub in `folder / "cache"` stands in for the hub.
+    """
     # Without `site`, no .pth file leads to the project.
     head = f"import sys; sys.path.append({str(Path(sys.prefix, _site_packages()))!r})\n"
     start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-W", "error", "-W", "ignore::FutureWarning", "-c", head + code], cwd=folder,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False, timeout=SECONDS,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")}, capture_output=True, text=True,
+        check=False, timeout=SECONDS,
     )  # fmt: skip
     return Done(done.returncode, time.monotonic() - start, done.stdout + done.stderr, [])
 
@@ -155,10 +169,15 @@ def _free_port() -> int:
 
 
 def _answers(url: str, process: subprocess.Popen[str]) -> bool:
-    """Wait until there is a page at `url`; False where the process ended before."""
+    """Wait until a server answers at `url`, if only that nothing is there; False where the process ended before."""
     for _ in range(SECONDS * 5):
-        with suppress(OSError), urllib.request.urlopen(url, timeout=30) as page:
-            return bool(page.status == 200)
+        try:
+            with urllib.request.urlopen(url, timeout=30):
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            pass
         if process.poll() is not None:
             return False
         time.sleep(0.2)

@@ -2,7 +2,8 @@
 
 Each page has a folder like a fresh clone, with a tiny model in place of the demo's and, but for the walkthrough, a run
 of two rounds. Settings are made small in the environment; a line is never changed. A line that several pages show runs
-on the first of them. What became of each is written to `test-artifacts/documented-lines/`.
+on the first of them. The first line of each command loads everything itself; for the others, that is done already
+(`QUICK`). What became of each is written to `test-artifacts/documented-lines/`.
 """
 
 import fnmatch
@@ -19,11 +20,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from backbone.loading.model_folder import DEMO_HUB_ID, DEMO_MODEL
 from pipeline import stages
 from tests.documented_lines import BENCHMARKS, LINES, NOT_HERE, SPANS, Line, line_of, reason_not_here
+from tests.hub_cache import cached_as
 from tests.pipeline import tiny
 from tests.terminal import Done, Shown, Terminal, clone, copy, outside, shown_on
-from tests.test_documentation import COMMANDS, PAGES, ROOT, command
+from tests.test_documentation import COMMANDS, GROUPS, PAGES, ROOT, command
 
 ARTIFACTS = Path(os.environ.get("TEST_ARTIFACTS", ROOT / "test-artifacts")) / "documented-lines"
 SMALL = {
@@ -31,6 +34,7 @@ SMALL = {
     "collect.sampling.max_new_tokens": 8, "evaluate.prompts": 4, "evaluate.sampling.max_new_tokens": 8,
     "reward.lora_rank": 4, "policy.steps": 2, "policy.prompts_per_step": 4, "policy.group": 2,
     "policy.max_new_tokens": 4, "policy.lora_rank": 4, "policy.checkpoint_every": 100,
+    "policy.accept_weak_reward": True,  # two random layers learn nothing from a few prompts
 }  # fmt: skip
 
 
@@ -55,6 +59,28 @@ RUN_HERE = [
 ]
 
 
+def _command(line: str) -> str:
+    """The one that the line starts, be it by `make` or a launcher; none where it is another program."""
+    words = re.sub(r"^(make (?!demo)|rlhf |.* -m (-- )?pipeline )", "", line).split()
+    return command(words) if words[0] in GROUPS else ""
+
+
+def _later_lines() -> set[str]:
+    """Lines of `rlhf` whose command an earlier line starts: on their pages they need not load everything once more."""
+    started: set[str] = set()
+    later: set[str] = set()
+    for shown in (each for page in RUN_HERE for each in SHOWN[page] if each.language != "python"):
+        absent, name = reason_not_here(shown), _command(shown.name)
+        if name in started and shown.name.startswith("rlhf "):
+            later.add(shown.name)
+        elif absent is None or absent.says:
+            started.add(name)
+    return later
+
+
+QUICK = _later_lines()
+
+
 @pytest.fixture(scope="session")
 def two_rounds(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`runs/mine` after two rounds with simulated annotators."""
@@ -72,8 +98,9 @@ def terminal(tiny_model: Path, tmp_path: Path) -> Terminal:
     folder = clone(tmp_path / "rlhf-pipeline")
     shutil.copytree(tiny_model, folder / "models" / "SmolLM2-135M-Instruct")
     tiny.prompts_file(folder / "mine.jsonl")
-    walkthrough = (ROOT / "docs" / "walkthrough.md").read_text(encoding="utf-8")
-    (folder / "mine.yaml").write_text(re.findall(r"```yaml\n(.*?)```", walkthrough, re.DOTALL)[0], encoding="utf-8")
+    for page, name in (("walkthrough.md", "mine.yaml"), ("labeling.md", "notices.yaml")):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        (folder / name).write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0], encoding="utf-8")
     return Terminal(folder, SMALL)
 
 
@@ -105,7 +132,7 @@ def _typed(terminal: Terminal, shown: Shown) -> tuple[Done | None, str]:
             return None, f"cannot run here because it {absent.why}, says the list; that does not hold"
         if not absent.says:
             return None, ""
-        done = terminal.type(shown.text)
+        done = terminal.type(shown.text, quick=shown.name in QUICK)
         if done.status == 0:
             return done, "is in the list of what cannot run here, and runs"
         return done, "" if absent.says in done.output else f"does not say {absent.says!r}"
@@ -128,15 +155,16 @@ def _typed(terminal: Terminal, shown: Shown) -> tuple[Done | None, str]:
 def _alone(terminal: Terminal, shown: Shown, line: Line) -> Done:
     """Launchers take turns, because all of them want the same port."""
     if "--num_processes" not in shown.name and "--nproc_per_node" not in shown.name:
-        return terminal.type(shown.text, line.answers, line.serves)
+        return terminal.type(shown.text, line.answers, line.serves, quick=shown.name in QUICK)
     with FileLock(Path(tempfile.gettempdir()) / "rlhf-documented-launchers.lock"):
         return terminal.type(shown.text, line.answers, line.serves)
 
 
 def _python(terminal: Terminal, shown: Shown, tmp_path: Path) -> tuple[Done, str]:
     """README's block, which needs the adapter and its base and nothing else of the project."""
-    for part in ("models", "runs/demo/round-000/export"):
-        copy(terminal.folder / part, tmp_path / "elsewhere" / part)
+    export = "runs/demo/round-000/export"
+    copy(terminal.folder / export, tmp_path / "elsewhere" / export)
+    cached_as(DEMO_HUB_ID, terminal.folder / "models" / DEMO_MODEL, tmp_path / "elsewhere" / "cache")
     done = outside(tmp_path / "elsewhere", shown.text)
     return done, f"ends with status {done.status}" if done.status else "" if done.output.strip() else "prints nothing"
 
@@ -165,9 +193,16 @@ def test_no_line_is_stated_twice() -> None:
 
 
 def test_every_command_is_run_at_least_once() -> None:
-    words = [re.sub(r"^make (?!demo)", "rlhf ", line).split() for line in [*LINES, *SPANS]]
+    tried = [line for line, reason in NOT_HERE.items() if reason.says]
+    words = [re.sub(r"^make (?!demo)", "rlhf ", line).split() for line in [*LINES, *SPANS, *tried]]
     run = {command(line[1:]) for line in words if line[0] == "rlhf"}
     assert COMMANDS.keys() == run & COMMANDS.keys()
+
+
+def test_every_command_is_run_by_a_process_that_loads_everything_itself() -> None:
+    shown = {each.name for page in RUN_HERE for each in SHOWN[page] if each.language != "python"}
+    alone = {_command(line) for line in shown - QUICK}
+    assert COMMANDS.keys() <= alone
 
 
 @pytest.mark.parametrize("verb", ["test", "lint"])

@@ -11,8 +11,9 @@ from peft.tuners.lora import Linear
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from backbone.adapter_folder import CONFIG, WEIGHTS, changes_nothing, read_adapter
+from backbone.adapter_folder import CONFIG, WEIGHTS, read_adapter
 from backbone.adapters import SharedBase
+from backbone.loading.saved_weights import changes_nothing, same_weights
 from foundation.errors import UserError
 from policy.export import merge
 from tests.backbone.peft_adapters import plain_adapter
@@ -164,3 +165,15 @@ def test_a_new_adapter_changes_nothing_whatever_its_score_head(tiny_model: Path,
     classifier = AutoModelForSequenceClassification.from_pretrained(tiny_model, num_labels=1)
     get_peft_model(classifier, LoraConfig(task_type="SEQ_CLS", target_modules="all-linear")).save_pretrained(tmp_path)
     assert changes_nothing(tmp_path)
+
+
+def test_adapters_are_the_same_if_their_numbers_are(tiny_model: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        plain_adapter(tiny_model, tmp_path / name)
+    assert same_weights(tmp_path / "one", tmp_path / "one")
+    weights = load_file(tmp_path / "one" / WEIGHTS)
+    save_file(weights, tmp_path / "other" / WEIGHTS)
+    assert same_weights(tmp_path / "one", tmp_path / "other")
+    first = next(iter(weights))
+    save_file(weights | {first: weights[first] + 1}, tmp_path / "other" / WEIGHTS)
+    assert not same_weights(tmp_path / "one", tmp_path / "other")

@@ -48,7 +48,8 @@ def test_values_and_gradients_are_those_of_the_full_logits(base: SharedBase, chu
         torch.testing.assert_close(ours.entropy, naive.entropy.detach(), atol=1e-5, rtol=0)
         for mine, theirs in zip(_gradients(base, ours.logprobs), _gradients(base, naive.logprobs), strict=True):
             assert theirs.abs().max() > 1e-3
-            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+            # Sums of many terms: what rounding leaves is of the size of the largest entry, not of each.
+            torch.testing.assert_close(mine, theirs, atol=1e-5 * max(1.0, float(theirs.abs().max())), rtol=1e-4)
 
 
 def test_without_gradients_the_values_are_the_same(base: SharedBase) -> None:

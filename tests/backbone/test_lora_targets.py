@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from backbone.adapters import SharedBase, lora_config
 from backbone.lora_targets import linear_layers, resolve_targets
+from benchmarks.architectures import tiny_models
 from foundation.errors import UserError
 from tests.backbone.peft_adapters import config_of
 
@@ -85,3 +87,20 @@ def test_experts_are_reached_by_the_names_that_they_had(base: SharedBase) -> Non
     shared = SharedBase(AutoModelForCausalLM.from_config(config_of("mixtral")), base.tokenizer, "mixtral")
     shared.add_adapter("policy", lora_config(4, 8, ["q_proj", "w1", "w2", "w3"]))
     assert any(".mlp.experts." in name for name in shared.parameters("policy"))
+
+
+def test_a_layer_whose_adapter_peft_would_lose_carries_none_and_naming_it_is_refused(tmp_path: Path) -> None:
+    model = tiny_models.tiny_model("laguna")  # its shared experts had another name in older checkpoints
+    model.requires_grad_(False)
+    base = SharedBase(model, tiny_models.tiny_tokenizer(), "laguna")
+    with pytest.raises(UserError, match=r'PEFT would not find the adapter of "model\.layers\.1\.mlp\.shared_experts'):
+        base.add_adapter("named", lora_config(2, 4, ("up_proj",)))
+    base.add_adapter("all", lora_config(2, 4))
+    with torch.no_grad():
+        for weight in base.parameters("all").values():
+            weight.normal_()
+    base.save_adapter("all", tmp_path)
+    loaded = PeftModel.from_pretrained(tiny_models.tiny_model("laguna"), tmp_path).state_dict()
+    found = {name.replace(".default", ""): weight for name, weight in loaded.items() if "lora_" in name}
+    assert found.keys() == base.parameters("all").keys()
+    assert all(torch.equal(found[name], weight) for name, weight in base.parameters("all").items())

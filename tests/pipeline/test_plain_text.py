@@ -52,13 +52,16 @@ def test_what_is_saved_says_that_it_is_plain_text(run: tuple[Path, str], tmp_pat
 
 
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")  # PEFT's word on any adapter of GPT-2
-def test_the_lines_on_the_card_prompt_with_a_text(run: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_lines_on_the_card_prompt_with_a_text(
+    run: tuple[Path, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, printed = run
     card = (folder / "export" / "README.md").read_text()
     lines = card.split("```python\n")[1].split("```")[0]
     assert 'tokenizer("Once upon a time"' in lines
     assert "apply_chat_template" not in lines
     assert 'tokenizer("Once upon a time"' in printed
+    monkeypatch.chdir(folder / "export")  # the card stands beside the adapter
     exec(lines, {})
     assert capsys.readouterr().out
 

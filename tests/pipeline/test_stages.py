@@ -194,7 +194,7 @@ def test_imported_labels_go_through_without_a_simulated_one(tiny_model: Path, tm
     stages.import_labels(run, config, console, str(hh_file(tmp_path / "hh.jsonl")), ImportOptions("hh"))
     stages.loop(run, config, console)
     record = run.manifest().stages
-    assert set(record) == set(MADE) - {"collect"}
+    assert set(record) == set(MADE) - {"collect"} | {"verdict-pairs"}  # which people are asked about
     assert record["preferences"].figures["simulated_judgements"] == 0
     assert record["evaluate"].figures["judge"] == SCORE
     assert "simulated annotators |" in (card := (run.folder / "export" / "README.md").read_text())
@@ -232,11 +232,11 @@ def test_judgements_of_other_pairs_do_not_stand_for_those_that_wait(tiny_setting
 # --- kill -9 ---
 
 KILLS = {
-    "collect": ("backbone.sampling:sample", 2),
+    "collect": ("pipeline.sampling.drawing:sample", 2),
     "preferences": ("labeling_ui.store.store:Store.record", 9),
     "reward": ("reward_model.training.label_trainer:ReportSteps.on_step_end", 4),
     "policy": ("policy.native.train:train_step", 4),
-    "evaluate": ("pipeline.evaluation.comparison:sample", 3),
+    "evaluate": ("pipeline.sampling.drawing:sample", 3),
     "export": ("policy.export:PreTrainedTokenizerBase.save_pretrained", 1),
 }
 """A function and the call before which to die; the second one dies while labels are given."""

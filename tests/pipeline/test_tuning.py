@@ -4,15 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from backbone.adapter_folder import WEIGHTS
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
-from foundation.files import read_json, write_jsonl
+from foundation.files import read_json, write_json, write_jsonl
 from pipeline import stages
 from pipeline.evaluation import judges
-from pipeline.exporting import how_tuned
+from pipeline.exporting.adapter import how_tuned
 from pipeline.policy_scorers import programmed_judge
 from pipeline.tuning import last_figures
 from reward_model.rewards.registry import RewardSpec
@@ -60,6 +60,22 @@ def test_dpo_learns_from_the_judgements_on_training_prompts_and_needs_no_reward_
     stages.export(run, config, console)
     card = (run.folder / "export" / "README.md").read_text()
     assert "tuned by direct preference optimisation on pairwise judgements" in card
+
+
+def test_a_weak_reward_model_stops_before_tuning_unless_that_is_accepted(
+    copied: Path, tiny_settings: list[str]
+) -> None:
+    manifest = copied / "round-000" / "manifest.json"
+    known = read_json(manifest)
+    assert known["stages"]["reward"]["figures"]["gate"] in ("passed", "weak")
+    known["stages"]["reward"]["figures"] |= {"gate": "weak", "gate_reason": "On 4 pairs, it is right in 50.0%."}
+    del known["stages"]["policy"]
+    write_json(manifest, known)
+    with pytest.raises(UserError, match=r"weak.*On 4 pairs, it is right in 50\.0%.*--accept-weak-reward"):
+        stages.policy(*tiny.opened(copied, [*tiny_settings, "policy.accept_weak_reward=false"]))
+    assert not (copied / "round-000" / ".policy.partial").exists()
+    run, config, console = tiny.opened(copied, [*tiny_settings, "policy.steps=1"])
+    assert not stages.policy(run, config, console).skipped
 
 
 def test_dpo_leaves_held_out_prompts_alone(
@@ -159,6 +175,22 @@ def test_training_begins_at_any_adapter_of_the_base(
     assert read_json(run.folder / "policy" / "adapter_config.json")["r"] == 3
 
 
+def test_the_reward_model_begins_at_a_folder_whose_contents_count_and_not_its_name(
+    copied: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    shutil.copytree(copied / "round-000" / "reward", first)
+    still = [*tiny_settings, "reward.learning_rate=1e-12", "reward.lora_rank=2"]
+    record = stages.reward(*tiny.opened(copied, [*still, f"reward.initial={first}"]))
+    before, after = (load_file(folder / WEIGHTS) for folder in (first, copied / "round-000" / "reward"))
+    assert all((value - after[name]).abs().max() < 1e-6 for name, value in before.items())
+    assert not record.skipped
+    first.rename(moved)
+    assert stages.reward(*tiny.opened(copied, [*still, f"reward.initial={moved}"])).skipped
+    save_file({name: 2 * value for name, value in before.items()}, moved / WEIGHTS)
+    assert not stages.reward(*tiny.opened(copied, [*still, f"reward.initial={moved}"])).skipped
+
+
 def test_what_is_no_adapter_is_refused_before_a_model_is_loaded(
     copied: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,3 +243,10 @@ def test_a_figure_that_only_some_steps_have_is_left_out() -> None:
     log = [{"step": step, "kl": 1.0} for step in range(1, 20)] + [{"step": 20, "kl": 2.0, "clip_fraction": 0.5}]
     assert last_figures(log) == {"kl": 1.5, "alarms": []}
     assert last_figures(log[:1]) == {"kl": 1.0, "alarms": []}
+
+
+def test_figures_of_a_scaled_adapter_are_those_that_it_was_scaled_to() -> None:
+    judged = {"judge_gain": 0.3, "judge_low": 0.1, "judge_high": 0.5}
+    moved = {"adapter_scale": 0.9, "kl_kept": 3.1, "judge_gain": 0.2, "judge_low": 0.0, "judge_high": 0.4}
+    log = [{"step": 1, "kl": 4.0, **judged}, {"step": 2, "kl": 5.0, "kept_step": 1, **moved}]
+    assert last_figures(log) == {"kl": 4.0, "alarms": [], "kept_step": 1, "ended_step": 2, **moved}

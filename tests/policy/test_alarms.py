@@ -25,11 +25,11 @@ def names(config: AlarmConfig, rows: list[dict[str, Any]]) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("alarm", "figure", "harmless", "alarming"),
     [
-        ("length", "length", 59.0, 61.0),
-        ("length", "length", 27.0, 26.0),
+        ("length", "length", 63.0, 65.0),
+        ("length", "length", 26.0, 24.0),
         ("repetition", "repetition", 0.14, 0.16),
         ("disagreement", "score_std", 0.29, 0.31),
-        ("kl", "kl", 19.9, 20.1),
+        ("kl", "kl", 9.9, 10.1),
         ("entropy", "entropy", 0.49, 0.47),
         ("saturation", "score_spread", 0.051, 0.049),
     ],
@@ -48,7 +48,7 @@ def test_every_rule_has_a_limit_and_every_limit_a_rule() -> None:
 
 
 def test_one_step_out_of_line_is_averaged_away_and_an_alarm_ends_with_its_cause() -> None:
-    longer = CALM | {"length": 70.0}  # the mean of 40 and 70 is 55, under 1.5 times 40
+    longer = CALM | {"length": 75.0}  # the mean of 40 and 75 is 57.5, under 1.6 times 40
     assert names(CONFIG, [CALM, CALM, longer, CALM, longer, longer, CALM]) == [[], [], [], [], [], ["length"], []]
 
 
@@ -60,18 +60,26 @@ def test_the_first_steps_are_never_compared_with_themselves() -> None:
 @pytest.mark.parametrize(("responses", "steps"), [(1, 160), (16, 10), (32, 5), (33, 5), (4096, 5)])
 def test_by_default_means_are_over_five_steps_or_160_responses(responses: int, steps: int) -> None:
     row = CALM | {"tokens": 40 * responses}
-    longer = row | {"length": 65.0, "tokens": 65 * responses}
+    longer = row | {"length": 70.0, "tokens": 70 * responses}
     on = names(AlarmConfig(), [row] * steps + [longer] * steps)
-    # 1.5 times as long on average when four fifths of the window are 1.625 times as long
+    # 1.6 times as long on average when four fifths of the window are 1.75 times as long
     assert on.index(["length"]) + 1 == steps + steps * 4 // 5 + 1
     assert names(AlarmConfig(first_steps=1, window=1), [row, longer]) == [[], ["length"]]
+
+
+def test_a_length_is_compared_with_the_base_where_that_is_known() -> None:
+    alarms = Alarms(AlarmConfig(window=1, first_steps=1))
+    assert alarms.after({"length": 90.0, "length_ratio": 1.5}) == []
+    assert alarms.after({"length": 45.0, "length_ratio": 0.75}) == [], "half as long as at first, by chance"
+    (alarm,) = alarms.after({"length": 36.0, "length_ratio": 0.6})
+    assert alarm.text == "responses are 0.60 times as long as the base's"
 
 
 def test_an_alarm_says_what_it_saw() -> None:
     alarms = Alarms(CONFIG)
     for row in [CALM] * 3 + [CALM | {"length": 80.0}] * 2:
         found = alarms.after(row)
-    assert [(one.name, one.value, one.limit) for one in found] == [("length", 2.0, 1.5)]
+    assert [(one.name, one.value, one.limit) for one in found] == [("length", 2.0, 1.6)]
     assert found[0].text == "responses are 2.00 times as long as at first"
 
 

@@ -47,7 +47,6 @@ SETTINGS = [
     ({"minibatches": 32}, "does not divide the 16 responses"),
     ({"prompts_per_step": 13}, r"prompts_per_step=13, but there are only 12 prompts.* Add prompts or lower it"),
     ({"kl_in": "loss", "kl_estimator": "k1"}, r"expected gradient of zero .* Use policy.kl_estimator=k2"),
-    ({"kl_target": 4.0, "kl_coefficient": 0.0}, "policy.kl_target adapts policy.kl_coefficient"),
     ({"initial": Path("/nowhere/at-all")}, "policy.initial: there is no folder /nowhere/at-all"),
 ]
 

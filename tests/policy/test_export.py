@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 
 from backbone.adapters import SharedBase
+from backbone.loading.model_folder import DEMO_HUB_ID, DEMO_MODEL
 from foundation.errors import UserError
 from policy.export import CARD, export_adapter, merge
 from policy.model_card import load_snippet, model_card
+from tests.hub_cache import cached_as, python_with
 from tests.shared_base import add_random_adapter, load, logits
 
 IDS = [1, 5, 6, 7, 200, 9, 2]
@@ -37,7 +41,10 @@ def _card(model: str, adapter: str, **changes: Any) -> str:
         "snippet": load_snippet(model, adapter),
         "labels": {"judgements": 50, "simulated_judgements": 20, "pairs": 37},
         "evaluation": {
-            "sampled": {"win_rates": {"score": {"win_rate": 0.75, "low": 0.625, "high": 0.875, "n": 64}}},
+            "sampled": {
+                "win_rates": {"score": {"win_rate": 0.75, "low": 0.625, "high": 0.875, "n": 64}},
+                "measures": {"base": {"words": 40.0}, "policy": {"words": 30.0}},
+            },
             "mean_kl": 3.14159,
             "distinct2_ratio": 0.97,
         },
@@ -104,13 +111,81 @@ def test_the_snippet_in_the_card_runs(exported: Path, tmp_path: Path) -> None:
     assert out.strip()
 
 
+BY_OTHERS = """
+import sys
+import torch
+from peft import AutoPeftModelForCausalLM
+from transformers import pipeline
+
+ask = [{"role": "user", "content": "the cat"}]
+settings = {"max_new_tokens": 8, "do_sample": False}
+model = AutoPeftModelForCausalLM.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
+with torch.no_grad():
+    torch.save(model(torch.tensor([IDS])).logits[0], sys.argv[2])
+written = pipeline("text-generation", model=sys.argv[1], dtype=torch.float32)
+print(repr(written(ask, **settings)[0]["generated_text"][-1]["content"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["hub id", "folder"])
+def test_standard_loaders_find_the_base_from_another_folder(
+    name: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RLHF_MODELS", "models")
+    model = shutil.copytree(tiny_model, Path("models", DEMO_MODEL) if name == "hub id" else Path("mine"))
+    if name == "hub id":
+        cached_as(DEMO_HUB_ID, model, tmp_path / "elsewhere")
+    base = load(model)
+    add_random_adapter(base, "policy", trainable=True)
+    base.save_adapter("policy", tmp_path / "policy")
+    (tmp_path / "export").mkdir()
+    export_adapter(tmp_path / "policy", base.tokenizer, tmp_path / "export", "")
+    (tmp_path / "elsewhere").mkdir(exist_ok=True)
+    code = BY_OTHERS.replace("IDS", str(IDS))
+    python_with(tmp_path / "elsewhere", code, str(tmp_path / "export"), str(tmp_path / "logits.pt"))
+    with base.using("policy"):
+        torch.testing.assert_close(torch.load(tmp_path / "logits.pt"), logits(base, IDS), atol=1e-5, rtol=0)
+
+
 def test_a_merged_model_gives_the_same_logits(base: SharedBase, exported: Path, tmp_path: Path) -> None:
     merge(exported, tmp_path / "merged")
     merged = load(tmp_path / "merged")
     with base.using("policy"):
         torch.testing.assert_close(logits(merged, IDS), logits(base, IDS), atol=1e-4, rtol=0)
+    assert {path.stat().st_mode for path in (tmp_path / "merged").iterdir()} == {(exported / CARD).stat().st_mode}
     chat = [{"role": "user", "content": "the cat"}]
     assert merged.renderer.prompt_ids(chat) == base.renderer.prompt_ids(chat)
+
+
+def test_the_merged_model_has_a_card_of_its_own_whose_lines_run(exported: Path, tmp_path: Path) -> None:
+    merge(exported, tmp_path / "merged", dtype="bfloat16")
+    card = (tmp_path / "merged" / CARD).read_text()
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert (front["library_name"], front["tags"], front["license"]) == ("transformers", ["rlhf"], "apache-2.0")
+    assert "rounded to bfloat16" in card
+    assert "**No person has judged this adapter.**" in card
+    assert "20 of 50 judgements came from simulated annotators" in card
+    assert "peft" not in card.lower().replace("it needs no peft", "")
+    snippet = card.split("```python\n")[1].split("```")[0]
+    assert _python(tmp_path, snippet.replace("path/to/this/folder", "merged")).strip()
+    (exported / CARD).write_text("Somebody else's card, with no lines to load it.")
+    merge(exported, tmp_path / "again", dtype="float32")
+    short = (tmp_path / "again" / CARD).read_text()
+    assert "# Merged model" in short
+    assert "rounded" not in short
+
+
+def test_a_full_disk_leaves_nothing_of_a_merged_model(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("policy.export.write_merged_card", full)
+    with pytest.raises(UserError, match=r"No space left on device.*Nothing was written"):
+        merge(exported, tmp_path / "merged")
+    assert {path.name for path in tmp_path.iterdir()} == {"policy", "export"}
 
 
 def test_what_is_no_adapter_is_not_exported(base: SharedBase, tmp_path: Path) -> None:
@@ -145,6 +220,16 @@ def test_the_card_tells_what_it_was_made_from() -> None:
     assert load_snippet("org/base", "exports/mine") in card
 
 
+def test_the_hub_is_told_what_people_said_before_what_programs_did() -> None:
+    results = ModelCard(_card("org/base", "mine", verdict=VERDICT)).data.eval_results
+    assert [(each.metric_name, each.metric_value) for each in results] == [
+        ("win rate against base, by people", 0.7),
+        ("win rate against the base, sampled, by score", 0.75),
+    ]
+    simulated = ModelCard(_card("org/base", "mine", verdict=VERDICT | {"by": "simulated"})).data.eval_results
+    assert simulated[0].metric_name == "win rate against base, by simulated annotators"
+
+
 def test_without_simulated_judgements_the_card_does_not_speak_of_them() -> None:
     card = _card("org/base", "mine", labels={"judgements": 50, "simulated_judgements": 0, "pairs": 37})
     assert "came from simulated" not in card
@@ -161,6 +246,37 @@ def test_no_setting_can_break_the_table(nasty: str) -> None:
     assert "<script" not in card
 
 
-@pytest.mark.parametrize("base_name", ["org/base", "a: b #c", "- x", "folder\\new", 'with "quotes"'])
-def test_any_base_name_leaves_the_front_matter_whole(base_name: str) -> None:
-    assert yaml.safe_load(_card(base_name, "mine").split("---\n")[1])["base_model"] == base_name
+@pytest.mark.parametrize("base_name", ["/a/b", "a: b #c", "- x", "folder\\new", 'with "quotes"', "x\n---\ny"])
+def test_a_base_that_is_no_hub_id_is_named_in_the_text_alone(base_name: str) -> None:
+    front = yaml.safe_load(_card(base_name, "mine").split("---\n")[1])
+    assert "base_model" not in front
+    assert front["license"] == "apache-2.0"
+    assert f"`{' '.join(base_name.split())}`" in _card(base_name, "mine")
+
+
+VERDICT = {
+    "champion": {"name": "base"}, "outcome": "better", "by": "people", "judgements": 47, "prompts": 45, "win_rate": 0.7,
+    "interval": [0.56, 0.81],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        (
+            VERDICT,
+            "**Compared blind with base by people: better.** On held-out prompts: win rate 70.0% (95% interval 56.0% "
+            "to 81.0%), 47 judgements of 45 prompts.",
+        ),
+        (
+            VERDICT | {"by": "simulated"},
+            "**Compared blind with base by simulated annotators, and by no person: better.**",
+        ),
+        (VERDICT | {"outcome": "undecided", "win_rate": None}, "undecided.** On held-out prompts: 47 judgements"),
+        (None, "**No person has judged this adapter.**"),
+    ],
+)
+def test_the_card_says_first_who_judged_the_adapter(verdict: dict[str, Any] | None, told: str) -> None:
+    card = _card("base", "adapter", verdict=verdict, told=["Its weights are zero."])
+    assert told in card
+    assert card.index(told) < card.index("judgements came from simulated") < card.index("Its weights are zero.")

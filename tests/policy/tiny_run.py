@@ -1,4 +1,4 @@
-"""The policy stage on the tiny model, to be killed or to be started by `accelerate launch`.
+"""The policy stage on the tiny model, to be killed or to be one of several processes (`tests/suite/forked.py`).
 
     python -m tests.policy.tiny_run MODEL FOLDER [--kill PLACE] [NAME=VALUE ...]
 
@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,16 @@ CONFIG = PolicyConfig(
     lora_rank=4,
     lora_alpha=8,
     checkpoint_every=4,
+    kl_target=None,
+    length_control="none",
+    stop_on=(),
 )
 EVERYTHING = {  # all that a step can leave behind for the next one
     "algorithm": "ppo",
     "epochs": 2,
     "minibatches": 2,
     "kl_target": 1.0,
+    "length_control": "band",
     "normalise_rewards": True,
     "entropy_bonus": 0.01,
     "importance_cap": 2.0,
@@ -56,6 +61,19 @@ class LowIds:
 
     def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> torch.Tensor:
         return torch.tensor([sum(token < 160 for token in ids) / len(ids) for ids in response_ids])
+
+
+class Killed(LowIds):
+    """The same score in a process that is killed in this step, counted from one."""
+
+    def __init__(self, step: int = 7) -> None:
+        self.step, self.calls = step, 0
+
+    def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == self.step:
+            raise KeyboardInterrupt
+        return super().score(prompt_ids, response_ids)
 
 
 def load_base(model: Path) -> SharedBase:
@@ -78,13 +96,14 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _main() -> None:
+def main(*given: str) -> None:
+    """What the command line of this module does with these arguments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("settings", nargs="*")
     parser.add_argument("--kill", choices=["step 7", "amid update", "before rename", "after rename"])
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     torch.set_num_threads(1)
     publish = checkpoints.publish_folder
 
@@ -119,4 +138,4 @@ def _main() -> None:
 
 
 if __name__ == "__main__":
-    _main()
+    main(*sys.argv[1:])

@@ -31,9 +31,10 @@ CPU: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
 def made(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[int]]:
     """A folder with two reward models, the figures, and the steps that were told."""
     folder = tmp_path_factory.mktemp("ensemble")
-    steps: list[int] = []
-    figures = train_ensemble(SMALL, str(tiny_model), ROWS, folder, on_step=lambda row: steps.append(row["step"]), **CPU)
-    return folder, figures, steps
+    told: list[dict[str, Any]] = []
+    figures = train_ensemble(SMALL, str(tiny_model), ROWS, folder, on_step=lambda row: told.append(dict(row)), **CPU)
+    assert {row.get("phase") for row in told} == {None, "measure 1", "measure 2"}
+    return folder, figures, [row["step"] for row in told if "phase" not in row]
 
 
 @pytest.fixture

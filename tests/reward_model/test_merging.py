@@ -1,11 +1,13 @@
 """Whoever serves the reward model, with whatever library, gets the scores that this project gives."""
 
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl.trainer.reward_config import RewardConfig
@@ -40,6 +42,17 @@ def test_the_merged_model_gives_the_same_scores(merged: Path, scores: torch.Tens
         found = model(**batch).logits[:, 0]
     torch.testing.assert_close(found, scores, atol=1e-4, rtol=0)
     assert (merged / "reward.json").is_file()
+
+
+def test_the_merged_model_has_a_card_of_its_own_whose_lines_run(
+    merged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = ModelCard.load(merged / "README.md")
+    assert (card.data.library_name, card.data.pipeline_tag) == ("transformers", "text-classification")
+    assert card.data.tags == ["reward-model", "rlhf"]
+    snippet = card.text.split("```python\n")[1].split("```")[0]
+    exec(snippet.replace("path/to/this/folder", str(merged)), {})
+    assert isfinite(float(capsys.readouterr().out))
 
 
 def test_the_merged_template_still_asks_for_an_answer(merged: Path, tiny_model: Path) -> None:

@@ -39,3 +39,8 @@ def test_time_that_other_processes_take_does_not_count(monkeypatch: pytest.Monke
     monkeypatch.setattr(devices.time, "perf_counter", lambda: pytest.fail("a busy machine is slow by this clock"))
     assert devices._time_matmul(torch.float32) == pytest.approx(0.001)
     assert torch.get_num_threads() == threads
+
+
+def test_real_products_are_timed_whatever_the_default_device() -> None:
+    with torch.device("meta"):
+        assert devices._time_matmul(torch.float32) > 1e-3, "0.9 GFLOP takes more than 1 ms on any core"

@@ -109,6 +109,7 @@ def test_of_channels_the_last_is_the_text() -> None:
     renderer = renderer_of(tokenizer)
     said = "<|channel|>analysis<|message|>the mat<|end|><|start|>assistant<|channel|>final<|message|>sat<|return|>"
     assert renderer.text(encode(tokenizer, said)) == "sat"
+    assert renderer.completed(encode(tokenizer, said)) == renderer.response_ids("sat")
     assert tokenizer.convert_tokens_to_ids("<|end|>") not in renderer.eos_ids
 
 

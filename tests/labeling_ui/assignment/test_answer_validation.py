@@ -13,6 +13,7 @@ from labeling_ui.data_model import Answer, Judgement, Task
 PAIRS = Campaign()
 RANKING = Campaign(kind="ranking")
 RATING = Campaign(kind="rating", aspects=("helpful", "honest"), scale=5)
+OPEN = RATING.model_copy(update={"not_applicable": True})
 
 GOOD: list[tuple[Campaign, tuple[str, ...], Answer]] = [
     (PAIRS, ("a", "b"), Answer("preferred", winner="b", strength=3, rationale="why", rewrite="better")),
@@ -24,6 +25,8 @@ GOOD: list[tuple[Campaign, tuple[str, ...], Answer]] = [
     (RANKING, ("a", "b", "c"), Answer("ranked", ranking=(("b",), ("a",)))),
     (RATING, ("a",), Answer("rated", ratings={"helpful": {"a": 5}, "honest": {"a": 1}})),
     (RATING, ("a",), Answer("rated", ratings={"helpful": {"a": 2}})),
+    (OPEN, ("a",), Answer("rated", ratings={"helpful": {"a": 2}}, not_applicable=("honest",))),
+    (OPEN, ("a",), Answer("rated", not_applicable=("honest", "helpful"))),
 ]
 
 
@@ -56,6 +59,11 @@ BAD: list[tuple[Campaign, dict[str, Any], str]] = [
     (RANKING, {"verdict": "ranked", "ranking": (("a",),)}, "single response"),
     (RATING, {"verdict": "preferred", "winner": "a"}, "expected one of rated, skip"),
     (RATING, {"verdict": "rated"}, "rates 0 aspects"),
+    (RATING, {"verdict": "rated", "not_applicable": ("honest",)}, "does not offer that"),
+    (OPEN, {"verdict": "rated", "not_applicable": ("kind",)}, "is no aspect"),
+    (OPEN, {"verdict": "rated", "not_applicable": ("honest", "honest")}, "named twice"),
+    (OPEN, {"verdict": "rated", "not_applicable": ("honest",), "ratings": {"honest": {"a": 1}}}, "is rated"),
+    (OPEN, {"verdict": "skip", "not_applicable": ("honest",)}, "rates 0 aspects"),
     (RATING, {"verdict": "rated", "ratings": {"kind": {"a": 1}}}, "the aspects are helpful, honest"),
     (RATING, {"verdict": "rated", "ratings": {"helpful": {"z": 1}}}, "did not show"),
     (RATING, {"verdict": "rated", "ratings": {"helpful": {}}}, "no response"),

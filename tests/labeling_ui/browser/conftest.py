@@ -1,13 +1,12 @@
 """A real Chromium against a real server process; everything in this folder is marked `browser`.
 
-Screenshots and measured times are kept in the folder named by TEST_ARTIFACTS (default: `test-artifacts`).
+Screenshots are kept in the folder named by TEST_ARTIFACTS (default: `test-artifacts`).
 """
 
 import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import time
@@ -23,8 +22,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from labeling_ui.data_model import Judgement
 from labeling_ui.people.accounts import Accounts
+from labeling_ui.store.campaign_rules.rules import CampaignRules
 from labeling_ui.store.store import Store
-from tests.labeling_ui.pages import fill_kind
+from tests.labeling_ui.pages import add_tasks, fill_kind
 
 ROOT = Path(__file__).parents[3]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -32,16 +32,64 @@ CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FLAGS += ["--disable-sync", "--no-first-run"]
 PASSWORD = "a long enough password"
+PATIENCE = 60_000  # milliseconds that a page may take; Playwright's own 5 s are too few on a machine with other work
+expect.set_options(timeout=PATIENCE)
 # One run of each way in which text could become code: markup, Gradio's two template languages, a string's end.
 PAYLOAD = (
     '<img src=x onerror="window.ran=1"><svg onload="window.ran=1"></svg><script>window.ran=1</script>'
     "${window.ran=1} {{#each (window.ran=1)}}{{/each}} `;window.ran=1;` \"' onclick=window.ran=1 &lt;b&gt;"
 )
+MARKDOWN = """
+
+# To boil an egg
+
+1. Boil *water*.
+2. Wait.
+
+```python
+print('egg')
+```
+
+| egg | minutes |
+|---|---|
+| soft | 5 |
+
+It takes $t^2$ minutes: [more](https://example.org/eggs).
+
+بيضة
+
+"""
+PARAGRAPHS = "\n\n".join(
+    f"Paragraph {n} says much the same as the one before it, at some length. " * 3 for n in range(9)
+)
+LONG: dict[str, Any] = {"n": 3, "text": PARAGRAPHS, "instructions": PARAGRAPHS[:900]}
+TURNS = [{"role": role, "content": PARAGRAPHS[:600]} for role in ("user", "assistant") * 2]
 SITES: dict[str, dict[str, Any]] = {
     "pairwise": {"kind": "pairwise", "n": 8, "rewrite": True, "live": True, "instructions": "Ignore the length."},
     "ranking": {"kind": "ranking", "n": 4},
     "rating": {"kind": "rating", "n": 4},
     "required": {"kind": "pairwise", "n": 4, "rationale": "required", "idle_seconds": 1, "break_minutes": 0.01},
+    "markdown": {"kind": "pairwise", "n": 2, "text": MARKDOWN, "instructions": "Prefer **short** ones."},
+    "close": {"kind": "pairwise", "n": 2, "texts": ["Use a **copper** pan.", "Use a **iron** pan."]},
+    "defined": {
+        "kind": "rating",
+        "n": 3,
+        "aspects": ("helpful", "honest"),
+        "not_applicable": True,
+        "definitions": {"helpful": "Does it answer what was asked?", "honest": "Is what it says true?"},
+    },
+    "qualifying": {"kind": "pairwise", "n": 3, "qualification": 2, "qualification_share": 1.0},
+    "nothing": {"kind": "pairwise", "n": 0},
+    "quota": {"kind": "pairwise", "n": 3, "quota": 1},
+    "ended": {"kind": "pairwise", "n": 3, "deadline": "2001-01-31T18:00:00+01:00"},
+    "others": {"kind": "pairwise", "n": 3},
+    "live-only": {"kind": "pairwise", "n": 0, "live": True},
+    "cut": {"kind": "pairwise", "n": 2, "ends": ["length", "stop"]},
+    "huge": {"kind": "pairwise", "n": 1, "text": "*x* " * 250_000},
+    "long-pairwise": {**LONG, "kind": "pairwise", "before": TURNS, "rewrite": True},
+    "long-ranking": {**LONG, "kind": "ranking"},
+    "long-rating": {**LONG, "kind": "rating", "aspects": ("helpful", "honest", "harmless", "kind", "brief")},
+    "judged": {"kind": "pairwise", "n": 12, "instructions": "Choose the kinder one.", "rewrite": True},
 }
 
 _numbers = count(1)
@@ -107,7 +155,15 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]
     paths = {name: tmp_path_factory.mktemp(name) / "labels.db" for name in SITES}
     for name, settings in SITES.items():
         store = Store(paths[name])
-        fill_kind(store, overlap=100, suffix=PAYLOAD, **settings)
+        given = dict(settings)
+        fill_kind(store, overlap=100, suffix=given.pop("text", "") + PAYLOAD, **given)
+        if name == "judged":  # a verdict is open beside its tasks
+            add_tasks(store, 12, store.campaigns()[0].for_verdict("verdict-000-1", 100), PAYLOAD, asked="Held out")
+        if name == "qualifying":
+            add_tasks(store, 4, store.campaigns()[0], PAYLOAD, asked="Known", gold=f"It is right. {PAYLOAD}")
+        if name == "others":
+            store.annotator("Somebody else")
+            CampaignRules(store.database).assign("main", ["Somebody else"])
         store.close()
     command = [sys.executable, "-m", "tests.labeling_ui.browser.serving", *map(str, paths.values())]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
@@ -126,6 +182,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A window of its own, whose pages have time."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE)
+    return context
+
+
 Visit = Callable[..., Page]
 
 
@@ -141,7 +204,7 @@ def visit(browser: Browser, sites: dict[str, Site]) -> Iterator[Visit]:
     def go(kind: str, name: str, **options: Any) -> Page:
         site, name = sites[kind], f"{name} {next(_numbers)}"
         site.add_person(name)
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})
+        context = new_context(browser, **{"viewport": {"width": 1280, "height": 800}, "locale": "en-GB", **options})
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -163,7 +226,7 @@ def sign_in(page: Page, site: Site, name: str) -> None:
     done = page.context.request.post(f"{site.address}/sign-in", form={"name": name, "password": PASSWORD})
     assert done.ok
     page.goto(site.address)
-    expect(page.locator("[data-card]")).to_be_visible(timeout=20_000)
+    expect(page.locator("[data-card], main.done h2")).to_be_visible()
     settle(page)
 
 
@@ -177,6 +240,15 @@ def press(page: Page, *keys: str) -> None:
     """Press keys on the card that is shown."""
     for key in keys:
         page.keyboard.press(key)
+
+
+def as_written(page: Page) -> list[str]:
+    """The responses on the card as they were written; rendered again after that."""
+    settle(page)
+    press(page, "m")
+    found = page.locator(".response .text").all_inner_texts()
+    press(page, "m")
+    return found
 
 
 def finish(page: Page, *keys: str, done: int) -> None:
@@ -202,9 +274,9 @@ def acknowledged(page: Page) -> None:
 
 def until(page: Page, holds: Callable[[], bool]) -> None:
     """Wait until something that a locator cannot see holds."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE / 1000
     while not holds():
-        assert time.monotonic() < deadline, "it did not come to hold in 10 seconds"
+        assert time.monotonic() < deadline, "it did not come to hold"
         page.wait_for_timeout(20)
 
 
@@ -217,22 +289,9 @@ def artifacts() -> Path:
 
 
 @pytest.fixture
-def shoot(artifacts: Path) -> Callable[[Page, str], None]:
+def shoot(artifacts: Path) -> Callable[[Page, str], object]:
     """Keep a screenshot."""
-
-    def take(page: Page, name: str) -> None:
-        page.screenshot(path=artifacts / f"{name}.png")
-
-    return take
-
-
-def keep_times(folder: Path, name: str, milliseconds: list[float], **more: float) -> dict[str, float]:
-    """Add a measurement to `times.json`; returns it."""
-    path = folder / "times.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    figures = {"median_ms": round(statistics.median(milliseconds), 1), "max_ms": round(max(milliseconds), 1), **more}
-    path.write_text(json.dumps({**known, name: {**figures, "n": len(milliseconds)}}, indent=2) + "\n", encoding="utf-8")
-    return figures
+    return lambda page, name: page.screenshot(path=artifacts / f"{name}.png")
 
 
 def _is_outside(url: str, site: Site) -> bool:

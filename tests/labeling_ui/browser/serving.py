@@ -6,6 +6,7 @@ prints the address of each, one a line, and serves until it is ended. Typed prom
 counts, and that waits before its last word for as long as there is a file `a.hold` beside the database `a.db`.
 """
 
+import select
 import socket
 import sys
 import threading
@@ -17,9 +18,11 @@ from typing import Any
 import uvicorn
 
 from labeling_ui.data_model import Message
+from labeling_ui.people import passwords
 from labeling_ui.people.signing_secret import secret_beside_file
 from labeling_ui.store.store import Store
-from labeling_ui.web.server import build_app
+from labeling_ui.web.app import build_app
+from tests.suite.quick_passwords import QUICK
 
 WORDS = ("one", "two", "three", "four", "five", "six")
 
@@ -43,13 +46,17 @@ class Counting:
 
 
 def main(paths: Sequence[str]) -> None:
-    """Serve each database on a port of its own."""
-    for path in paths:
-        listener = socket.create_server(("127.0.0.1", 0))
-        app = build_app(Store(path), secret_beside_file(path), Counting(Path(path).with_suffix(".hold")))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
+    """Serve each database on a port of its own, from the first visit on."""
+    passwords.hasher = QUICK
+    waiting = {socket.create_server(("127.0.0.1", 0)): path for path in paths}
+    for listener in waiting:
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    while waiting:
+        for listener in select.select(list(waiting), [], [])[0]:
+            path = waiting.pop(listener)
+            app = build_app(Store(path), secret_beside_file(path), Counting(Path(path).with_suffix(".hold")))
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+            threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
     threading.Event().wait()
 
 

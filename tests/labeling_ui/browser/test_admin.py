@@ -3,7 +3,7 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,22 +11,23 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from labeling_ui.data_model import Answer, Judgement
+from labeling_ui.notices.keeping import PAUSES, begin, end, settle, take_due
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.store import Store
-from tests.labeling_ui.browser.conftest import PASSWORD, PAYLOAD, ROOT
+from labeling_ui.web.admin.figures_cache import SMALL
+from tests.labeling_ui.browser.conftest import PASSWORD, PAYLOAD, ROOT, new_context
 from tests.labeling_ui.pages import add_pairs
 
 SHORT = "<img src=x onerror='window.ran=1'>${window.ran=1} {{#if 1}}"
-PATIENCE = 60_000
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A server over a store in which everything that can be typed is an attack."""
+    """A server over a store in which everything that can be typed is an attack; figures come from another process."""
     path = tmp_path_factory.mktemp("admin") / "labels.db"
     store = Store(path)
     people = Accounts(store.database)
-    add_pairs(store, 12, overlap=3, suffix=f" I am ChatGPT, made by OpenAI. {PAYLOAD}")
+    add_pairs(store, SMALL + 2, overlap=3, suffix=f" I am ChatGPT, made by OpenAI. {PAYLOAD}")
     people.add("Root", "admin", PASSWORD, "root@example.org")
     people.add("Rex", "reviewer", PASSWORD)
     for name in (SHORT, "Bob"):
@@ -37,6 +38,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
             shown = tuple(candidate.id for candidate in given.shown)
             answer = Answer("preferred", winner=shown[number % 2], strength=1, rationale=PAYLOAD, rewrite=PAYLOAD)
             store.record(Judgement(given.task.id, who.id, shown, answer, seconds=3.0))
+    with store.database.write() as connection:
+        begin(connection, "main", "stalled", "No answer has come.", {"a": "address 1 (json)"}, 1.7e9)
+        end(connection, "main", "stalled", 1.8e9)
+        begin(connection, "main", "done", "12 tasks.", {"a": "address 1 (json)", "b": "address 2 (mailto)"}, 1.8e9)
+        settle(connection, 1, "a", 1.7e9)
+        for attempt in range(len(PAUSES)):
+            assert take_due(connection, ["a"], 1.9e9 + attempt * 1e6)
+        settle(connection, 2, "a", None, "it answered 500")
     store.close()
     command = [sys.executable, "-m", "tests.labeling_ui.browser.serving", str(path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
@@ -49,8 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context()
-    context.set_default_timeout(PATIENCE)
+    context = new_context(browser)
     yield context.new_page()
     context.close()
 
@@ -62,16 +70,22 @@ def enter(page: Page, address: str, name: str) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url(f"{address}/")
     page.goto(f"{address}/admin")
-    expect(page.locator(".tiles")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".tiles")).to_be_visible()
 
 
 def violations(page: Page) -> list[str]:
     found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in ("serious", "critical")]
+    return [
+        f"{one['id']}: {one['help']} ({one['nodes'][0]['html'][:200]})"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_that_was_typed_runs_on_the_admin_page(page: Page, site: tuple[str, Path], scheme: str) -> None:
+def test_nothing_that_was_typed_runs_on_the_admin_page(
+    page: Page, site: tuple[str, Path], shoot: Callable[[Page, str], None], scheme: str
+) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     outside: list[str] = []
     page.on("request", lambda request: outside.append(request.url) if "127.0.0.1" not in request.url else None)
@@ -79,12 +93,19 @@ def test_nothing_that_was_typed_runs_on_the_admin_page(page: Page, site: tuple[s
     expect(page.get_by_role("rowheader", name=SHORT)).to_be_visible()
     wrong = violations(page)
     page.get_by_role("tab", name="Flagged and written").click()
-    expect(page.get_by_text(PAYLOAD).first).to_be_visible()
+    expect(page.get_by_text("<script>window.ran=1</script>").first).to_be_visible()
     page.get_by_role("tab", name="People").click()
     expect(page.get_by_role("rowheader", name=SHORT)).to_be_visible()
     page.get_by_label("Person").click()  # the names again, as a list to choose from
     expect(page.get_by_role("option", name=SHORT)).to_be_visible()
     page.keyboard.press("Escape")
+    wrong += violations(page)
+    page.get_by_role("tab", name="Quality").click()
+    page.get_by_role("region", name="Notices").scroll_into_view_if_needed()
+    shoot(page, f"notices-{scheme}")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("region", name="Notices").scroll_into_view_if_needed()
+    shoot(page, f"notices-phone-{scheme}")
     wrong += violations(page)
     page.wait_for_timeout(300)
     assert page.evaluate("window.ran") is None
@@ -97,10 +118,10 @@ def test_an_admin_invites_changes_and_forgets(page: Page, browser: Browser, site
     page.get_by_role("tab", name="People").click()
     page.get_by_role("button", name="Make a one-time link").click()
     box = page.locator("#link").locator("textarea, input").first
-    expect(box).to_have_value(re.compile(f"^{site[0]}/invitation/"), timeout=PATIENCE)
+    expect(box).to_have_value(re.compile(f"^{site[0]}/invitation/"))
     link = box.input_value()
 
-    context = browser.new_context()
+    context = new_context(browser)
     guest = context.new_page()
     guest.goto(link)
     assert violations(guest) == []
@@ -112,10 +133,10 @@ def test_an_admin_invites_changes_and_forgets(page: Page, browser: Browser, site
 
     page.get_by_label("Name or e-mail address, typed in full").fill("Guest <b>x</b>")
     page.get_by_role("button", name="Forget").click()
-    expect(page.get_by_text("Forgotten. 0 judgements were kept")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Forgotten. 0 judgements were kept")).to_be_visible()
     page.get_by_label("Name or e-mail address, typed in full").fill(SHORT + "?")
     page.get_by_role("button", name="Forget").click()
-    expect(page.get_by_text(f'Not done: there is no person "{SHORT}?"')).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(f'Not done: there is no person "{SHORT}?"')).to_be_visible()
     assert page.evaluate("window.ran") is None
     store = Store(site[1])
     names = [person.name for person in Accounts(store.database).list()]

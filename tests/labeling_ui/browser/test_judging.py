@@ -3,13 +3,13 @@
 from playwright.sync_api import Page, expect
 
 from labeling_ui.data_model import Judgement
-from tests.labeling_ui.browser.conftest import PAYLOAD, Site, Visit, acknowledged, finish, press, settle
+from tests.labeling_ui.browser.conftest import PAYLOAD, Site, Visit, acknowledged, as_written, finish, press, settle
 
 Sites = dict[str, Site]
 
 
 def responses(page: Page) -> list[str]:
-    return page.locator(".response .text").all_inner_texts()
+    return as_written(page)
 
 
 def done(page: Page) -> str:

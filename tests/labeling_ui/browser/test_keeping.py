@@ -1,6 +1,7 @@
 """Nothing that an annotator does is lost: reloads, lost connections, failures, expired sessions."""
 
 import re
+import time
 
 from playwright.sync_api import Page, Route, expect
 
@@ -20,7 +21,7 @@ def name_of(page: Page) -> str:
 
 def reload(page: Page) -> None:
     page.reload()
-    expect(page.locator("[data-card]")).to_be_visible(timeout=20_000)
+    expect(page.locator("[data-card]")).to_be_visible()
     settle(page)
 
 
@@ -52,6 +53,7 @@ def test_an_answer_that_was_not_acknowledged_is_sent_again_and_counts_once(visit
         route.abort()
 
     page.route(SAVE, take_and_lose, times=1)
+    page.evaluate("window.setTimeout = () => 0")  # in a second it would try again by itself, however slow this test is
     press(page, "1")
     assert texts(page) != first  # the next one is there nevertheless
     expect(page.locator(".alert")).to_contain_text("Not saved yet: 1. The server cannot be reached.")
@@ -92,7 +94,7 @@ def test_an_expired_session_keeps_the_answer_until_one_has_signed_in_again(visit
     page.get_by_label("Your name").fill(name_of(page))
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
-    expect(page.locator("[data-card]")).to_be_visible(timeout=20_000)
+    expect(page.locator("[data-card]")).to_be_visible()
     expect(page.locator(".progress span")).to_have_text("1 of 8")
     acknowledged(page)
     expect(page.locator(".alert")).to_be_empty()
@@ -159,7 +161,7 @@ def test_without_a_connection_the_page_says_so_when_cards_run_out(visit: Visit, 
     expect(page.locator(".unsaved")).to_be_visible()
     expect(page.locator(".unsaved")).to_have_text("Not saved yet: 2")
     page.context.set_offline(False)
-    expect(page.locator("[data-card]")).to_be_visible(timeout=10_000)
+    expect(page.locator("[data-card]")).to_be_visible()
     acknowledged(page)
     expect(page.locator(".unsaved")).to_be_hidden()
     expect(page.locator(".progress span")).to_have_text("2 of 8")
@@ -186,10 +188,12 @@ def test_an_undo_whose_acknowledgement_is_lost_takes_one_answer_back(visit: Visi
 
 def test_pauses_are_not_counted(visit: Visit, sites: Sites) -> None:
     page = visit("required", "Ann")  # a pause of a second is idle
+    began = time.monotonic()
     page.wait_for_timeout(2500)
     press(page, "r")
     page.keyboard.type("Short.")
     finish(page, "Escape", "t", "Enter", done=1)
+    took = time.monotonic() - began
     (judgement,) = sites["required"].said(name_of(page))
     assert judgement.seconds is not None
-    assert 0.9 < judgement.seconds < 2.4
+    assert 0.9 < judgement.seconds < took - 1.4

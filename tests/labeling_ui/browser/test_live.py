@@ -36,7 +36,7 @@ def test_two_responses_are_streamed_and_judged(visit: Visit, sites: Sites, shoot
     with page.expect_response("**/api/judgements"):
         press(page, "2")
     expect(page.locator("#live-prompt")).to_be_focused()
-    assert page.locator("#live-prompt").input_value() == ""
+    expect(page.locator("#live-prompt")).to_have_value("")
     acknowledged(page)
     (judgement,) = sites["pairwise"].said(page.name)  # type: ignore[attr-defined]
     texts = sites["pairwise"].texts()
@@ -48,6 +48,7 @@ def test_labeling_goes_on_while_the_model_writes(visit: Visit, sites: Sites) -> 
     page, other = visit("pairwise", "Ann"), visit("pairwise", "Bob")
     with sites["pairwise"].held():
         ask(page, "Count")
+        expect(page.locator(".live .response .text").first).to_contain_text("one")
         ask(other, "Count too")
         expect(other.locator(".state")).to_have_text("Waiting for the model. Ahead of you: 1.")
         press(page, "l")
@@ -56,9 +57,9 @@ def test_labeling_goes_on_while_the_model_writes(visit: Visit, sites: Sites) -> 
         finish(page, "1", done=1)
     expect(page.locator(".toast")).to_contain_text("Your two responses are ready")
     page.reload()  # and they stay ready
-    page.get_by_role("button", name="Show them").click(timeout=20_000)
+    page.get_by_role("button", name="Show them").click()
     expect(page.locator(".response .text").first).to_have_text("one two three four five six")
-    expect(other.locator("[data-card]")).to_be_visible(timeout=10_000)
+    expect(other.locator("[data-card]")).to_be_visible()
 
 
 def test_a_prompt_can_be_stopped_and_is_kept(visit: Visit, sites: Sites) -> None:
@@ -67,7 +68,7 @@ def test_a_prompt_can_be_stopped_and_is_kept(visit: Visit, sites: Sites) -> None
         ask(page, "Count slowly")
         expect(page.locator(".live .response .text").first).to_contain_text("one")
         page.get_by_role("button", name="Stop").click()
-    assert page.locator("#live-prompt").input_value() == "Count slowly"
+    expect(page.locator("#live-prompt")).to_have_value("Count slowly")
 
 
 def test_it_is_not_offered_where_the_campaign_does_not_allow_it(visit: Visit) -> None:

@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 
 from foundation.errors import UserError
-from foundation.files import write_jsonl
+from foundation.files import Row, write_jsonl
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Assignment
 from labeling_ui.exchange.answer_file import is_answer_file, take_answer_file
 from labeling_ui.exchange.exports.registry import KINDS, export, rows
+from labeling_ui.store.review.review import TaskReview
 from labeling_ui.store.store import Store
+from tests.labeling_ui.exporting import every_kind
 from tests.labeling_ui.filling import fill, fill_with
 
-RATING = Campaign(name="rated", kind="rating", scale=5, aspects=("clear", "kind"), overlap=2, repeat_share=0.2)
-KINDS_OF_ROWS = [kind for kind in KINDS if kind != "answers"]
+RATING = Campaign(
+    name="rated", kind="rating", scale=5, aspects=("clear", "kind"), overlap=2, repeat_share=0.2, not_applicable=True
+)
 
 
 def answer(shown: Assignment, turn: int) -> Answer:
@@ -32,7 +35,11 @@ def answer(shown: Assignment, turn: int) -> Answer:
         given = {
             aspect: {ids[0]: 1 + (turn + n) % shown.campaign.scale} for n, aspect in enumerate(shown.campaign.aspects)
         }
-        return Answer("rated", ratings=given, rationale="because" * (turn % 2))
+        if turn % 3 == 2:
+            del given["kind"]
+        return Answer(
+            "rated", ratings=given, rationale="because" * (turn % 2), not_applicable=("kind",) * (turn % 3 == 2)
+        )
     said = (
         Answer("preferred", ids[0], 1 + turn % 3, rationale="better\r\nby far", rewrite="better still" * (turn % 2)),
         Answer("preferred", ids[1]),
@@ -50,12 +57,32 @@ def work(store: Store, name: str, number: int, simulated: bool = False) -> None:
         if shown is None:
             return
         given = shown.judgement(answer(shown, turn), seconds=turn / 8, key=f"{name} {turn} {store.version('rated')}")
+        given = replace(given, view=("rendered", None)[turn % 2], aids=(None, (), ("length",))[turn % 3])
         store.record(given)
         if turn % 5 == 3:
             edited = answer(shown, turn + 1)
             store.record(replace(given, answer=edited, action="edit", key=f"{given.key} edited"))
         if turn % 11 == 8:
             store.undo(who, f"{given.key} undone")
+
+
+def review(store: Store) -> None:
+    """Decide tasks, one of them twice and one no longer, pause one, and remove one that was judged."""
+    door, rex = TaskReview(store.database), store.annotator("rex").id
+    judged = {each.task_id for each in store.judgements()}
+    ordinary = [each for each in store.tasks() if each.id in judged and each.gold is None and each.repeat_of is None]
+    pairs = [each for each in ordinary if each.campaign == "pairs"]
+    for task in pairs[:3]:
+        door.decide(task.id, rex, Answer("preferred", task.candidates[0], 3, rationale="decided"))
+    door.decide(pairs[1].id, rex, Answer("tie"))
+    door.reopen(pairs[2].id, rex)
+    ranked = next(each for each in ordinary if each.campaign == "a-ranking")
+    one, other, third = ranked.candidates
+    door.decide(ranked.id, rex, Answer("ranked", ranking=((third,), (one, other))))
+    rated = next(each for each in ordinary if each.campaign == "rated" and each.version == 2)
+    door.decide(rated.id, rex, Answer("rated", ratings={"clear": {rated.candidates[0]: 9}}))
+    assert door.change([pairs[3].id], "pause", rex)
+    assert door.change([pairs[4].id], "remove", rex)
 
 
 @pytest.fixture(scope="module")
@@ -71,29 +98,45 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     store.add_campaign(RATING.model_copy(update={"scale": 9, "instructions": "Look twice."}))
     work(store, "cy", 40)
     store.add_campaign(Campaign(name="pairs", instructions="Look thrice.", overlap=4, rewrite=True))
+    review(store)
     yield store
     store.close()
 
 
-def test_a_store_comes_back_whole(full: Store, store_url: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def exported(full: Store) -> dict[str, list[Row]]:
+    return every_kind(full)
+
+
+def test_every_kind_is_what_its_export_gives(full: Store, exported: dict[str, list[Row]]) -> None:
+    assert export(full, "preferences") == exported["preferences"] != []
+    assert exported.keys() == KINDS.keys() - {"answers"}
+
+
+def test_a_store_comes_back_whole(full: Store, exported: dict[str, list[Row]], store_url: str, tmp_path: Path) -> None:
     file = tmp_path / "answers.jsonl"
     number = write_jsonl(file, rows(full, "answers"))
-    events = list(full.events())
-    assert number == len(events)
-    assert {event.action for event in events} == {"answer", "edit", "undo"}
+    removed = {task.id for task in full.tasks() if task.state == "removed"}
+    events = [event for event in full.events() if event.task_id not in removed]
+    assert number == len(events) < len(list(full.events())), "what was said of a removed task stays here"
+    assert {event.action for event in events} == {"answer", "edit", "undo", "adjudicate", "reopen"}
     copy = Store(store_url)
     assert take_answer_file(copy, file) == (number, 0, [])
     assert copy.verify() == []
     assert list(copy.events()) == events
-    assert list(copy.judgements()) == list(full.judgements())
+    assert list(copy.judgements()) == [each for each in full.judgements() if each.task_id not in removed]
     assert copy.label_set_hash() == full.label_set_hash()
     asked = {task.id for task in full.tasks() if task.id in {event.task_id for event in events}}
     assert copy.tasks() == [task for task in full.tasks() if task.id in asked]
     assert any(task.gold for task in copy.tasks())
     assert any(task.repeat_of for task in copy.tasks())
     assert {task.version for task in copy.tasks()} == {1, 2}
-    for kind in KINDS_OF_ROWS:
-        assert json.dumps(export(copy, kind)) == json.dumps(export(full, kind)), kind
+    assert {task.state for task in copy.tasks()} == {"open", "decided", "paused"}
+    found = every_kind(copy)
+    for row in (each for each in found["preferences"] if each["adjudicated"]):
+        assert (row["posterior"], len(row["annotators"])) == (1.0, 1)
+    for kind, of_it in exported.items():
+        assert json.dumps(found[kind]) == json.dumps(of_it), kind
     again = tmp_path / "again.jsonl"
     write_jsonl(again, rows(copy, "answers"))
     assert again.read_bytes() == file.read_bytes()
@@ -105,7 +148,7 @@ def test_a_store_comes_back_whole(full: Store, store_url: str, tmp_path: Path) -
 
 def test_a_row_says_all_that_was_said_and_no_name_of_a_person(full: Store) -> None:
     found = export(full, "answers")
-    assert not {"ann", "bob", "cy"} & {row["program"] for row in found}
+    assert not {"ann", "bob", "cy", "rex"} & {row["program"] for row in found}
     assert "robot" in {row["program"] for row in found}
     row = next(row for row in found if row["answer"]["verdict"] == "preferred" and row["in_force"])
     texts = {candidate.id: candidate.response for candidate in full.candidates()}
@@ -130,7 +173,7 @@ def test_one_campaign_can_be_moved_alone_and_beside_others(full: Store, tmp_path
 
 def broken(row: dict[str, Any], name: str) -> dict[str, Any]:
     return {
-        "newer": {**row, "answers": 2, "news": "?"},
+        "newer": {**row, "answers": 3, "news": "?"},
         "no settings": {key: value for key, value in row.items() if key != "settings"},
         "an impossible answer": {**row, "answer": {"verdict": "rated", "ratings": {"clear": [6]}}},
         "no such place": {**row, "answer": {"verdict": "preferred", "winner": 7}},
@@ -142,7 +185,7 @@ def broken(row: dict[str, Any], name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("newer", "layout 2, written by a newer rlhf-pipeline; this one knows up to 1. Upgrade rlhf-pipeline"),
+        ("newer", "layout 3, written by a newer rlhf-pipeline; this one knows up to 2. Upgrade rlhf-pipeline"),
         ("no settings", "the field 'settings' is missing"),
         ("an impossible answer", "expected 1 to 5|expected one of"),
         ("no such place", "cannot be read"),

@@ -11,8 +11,6 @@ from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.people.signing_in import HERE, PASSWORD
 
-pytestmark = pytest.mark.usefixtures("quick_passwords")
-
 
 def test_who_was_added_signs_in(people: Accounts) -> None:
     added = people.add(" Ann   Onymous ", "reviewer", PASSWORD, " Ann@Example.org ")

@@ -17,8 +17,6 @@ from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
 from tests.labeling_ui.people.signing_in import HERE, PASSWORD
 
-pytestmark = pytest.mark.usefixtures("quick_passwords")
-
 NAME, EMAIL = "Zacharias Quillfeather", "zacharias@quillfeather.example"
 
 
@@ -166,7 +164,7 @@ def test_a_file_that_is_being_read_is_told(tmp_path: Path, monkeypatch: pytest.M
         reader.execute(sa.select(tables.annotators)).all()
         with pytest.raises(UserError, match=r"forgotten, but .* could not be rewritten.*forget forgotten-"):
             people.forget(NAME)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     (person,) = people.list()
     people.forget(person.name)
     assert NAME.encode() not in (tmp_path / "labels.db").read_bytes()

@@ -12,8 +12,6 @@ from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.people.signing_in import HERE, PASSWORD, Clock
 
-pytestmark = pytest.mark.usefixtures("quick_passwords")
-
 
 def test_an_invitation_lets_one_person_in(people: Accounts) -> None:
     token = people.invite("annotator")
@@ -69,6 +67,18 @@ def test_who_sees_more_needs_a_password(people: Accounts, role: str) -> None:
     people.add("Bob")
     with pytest.raises(UserError, match="no password"):
         people.set_role("Bob", role)  # type: ignore[arg-type]
+
+
+def test_whoever_became_an_admin_chooses_a_password_that_does_for_one(people: Accounts) -> None:
+    people.add("Ann", "annotator", "kestrel9")  # too short for an admin
+    token = people.invite("annotator", "Ann")
+    people.set_role("Ann", "admin")
+    assert people.invitation(token) == ("admin", "Ann")
+    for password in (None, "kestrel9"):
+        with pytest.raises(UserError, match="password"):
+            people.redeem(token, password=password)
+    assert people.redeem(token, password=PASSWORD).role == "admin"
+    assert people.sign_in("Ann", PASSWORD, HERE).name == "Ann"
 
 
 def test_an_invitation_ends(people: Accounts, store: Store, clock: Clock) -> None:

@@ -11,12 +11,13 @@ from labeling_ui.people.lockout import (
     FREE_BY_ADDRESS,
     FREE_BY_NAME,
     LONGEST_LOCK,
+    Attempt,
+    Device,
     LockedOut,
+    _address_key,
 )
 from labeling_ui.store.store import Store
 from tests.labeling_ui.people.signing_in import HERE, PASSWORD, Clock, fail
-
-pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
 def test_failures_lock_the_name_for_longer_and_longer(people: Accounts, clock: Clock) -> None:
@@ -69,7 +70,7 @@ def test_a_right_password_forgives_the_name(people: Accounts) -> None:
     for _ in range(3):
         fail(people, FREE_BY_NAME - 1)
         people.sign_in("Ann", PASSWORD, HERE)
-        people._lockout.passed("", HERE)
+        people._lockout.passed(Attempt("", _address_key(HERE)))
 
 
 @pytest.mark.parametrize("later", [24 * 3600 + FIRST_LOCK + 1, -24 * 3600])
@@ -97,3 +98,31 @@ def test_parallel_guesses_are_all_counted(people: Accounts) -> None:
         thread.join()
     assert outcomes.count(WrongPassword) == FREE_BY_NAME
     assert outcomes.count(LockedOut) == 16 - FREE_BY_NAME
+
+
+def test_who_holds_a_name_shut_does_not_shut_out_its_owner(people: Accounts, clock: Clock) -> None:
+    ann, device = people.add("Ann", password=PASSWORD), "the browser she uses"
+    for round_ in range(12):  # whoever it is goes on whenever a lock ends
+        for number in range(FREE_BY_NAME):
+            try:
+                people.sign_in("Ann", "wrong password", f"198.51.100.{number}")
+            except (WrongPassword, LockedOut):
+                clock.now += 1
+        with pytest.raises(LockedOut):
+            people.sign_in("Ann", PASSWORD, HERE)
+        assert people.sign_in("Ann", PASSWORD, HERE, Device(ann.id, device))
+        assert people.redeem(people.invite("annotator", "Ann"))  # the other way round
+        clock.now += 30 * round_
+
+
+def test_a_known_device_has_no_more_guesses_than_others(people: Accounts) -> None:
+    ann, eve = people.add("Ann", password=PASSWORD), people.add("Eve", password=PASSWORD)
+    own = Device(ann.id, "stolen")
+    for _ in range(FREE_BY_NAME):
+        with pytest.raises(WrongPassword):
+            people.sign_in("Ann", "wrong password", HERE, own)
+    with pytest.raises(LockedOut):
+        people.sign_in("Ann", PASSWORD, HERE, own)
+    fail(people, FREE_BY_NAME)
+    with pytest.raises(LockedOut):
+        people.sign_in("Ann", PASSWORD, HERE, Device(eve.id, "another's"))  # it is no device of Ann's

@@ -1,6 +1,5 @@
 """What ends a session, and the one secret that sessions are signed with."""
 
-import pytest
 import sqlalchemy as sa
 
 from labeling_ui.people.accounts import Accounts
@@ -8,8 +7,6 @@ from labeling_ui.people.signing_secret import secret_in_database
 from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.people.signing_in import PASSWORD
-
-pytestmark = pytest.mark.usefixtures("quick_passwords")
 
 
 def test_what_ends_a_session(people: Accounts) -> None:

@@ -2,11 +2,16 @@
 
 import json
 import random
+from itertools import zip_longest
 from pathlib import Path
 
+import evalica
+import pandas as pd  # type: ignore[import-untyped]
 import pytest
+from statsmodels.stats.inter_rater import cohens_kappa
 
-from labeling_ui.quality.agreement import Category, Unit, kappas, krippendorff
+from labeling_ui.assignment.answer_comparison import Category, Unit
+from labeling_ui.quality.agreement import Level, kappas, krippendorff
 
 PANDALM = Path(__file__).parents[4] / "shared" / "data" / "pandalm_test_3annotators" / "testset-v1.json"
 
@@ -140,3 +145,36 @@ def test_kappa_and_alpha_of_pandalm_are_the_published_ones_on_all_999_rows() -> 
     without = krippendorff(whole)
     assert without.alpha is not None
     assert round(without.alpha, 3) == 0.868
+
+
+def crowd(seed: int, categories: str) -> dict[Unit, dict[str, Category]]:
+    """Some of eight observers on each of sixty units, of whom most see one category and some any."""
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(60):
+        usual = draw.choice(categories)
+        rows.append([draw.choice([usual, usual, draw.choice(categories), "."]) for _ in range(8)])
+    return table(*("".join(row) for row in zip(*rows, strict=True)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("level", "categories"), [("nominal", "abcd"), ("nominal", "ab"), ("ordinal", "12345")])
+def test_alpha_is_evalicas(seed: int, level: Level, categories: str) -> None:
+    said = crowd(seed, categories)
+    rows = [[categories.index(str(each)) for each in given.values()] for given in said.values() if len(given) > 1]
+    peer = evalica.alpha(pd.DataFrame(zip_longest(*rows), dtype=float), level).alpha
+    assert krippendorff(said, level).alpha == pytest.approx(float(peer), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_kappa_is_that_of_statsmodels(seed: int) -> None:
+    said, categories = crowd(seed, "abc"), "abc"
+    found = kappas(said)
+    assert len(found) == 28
+    for kappa in found:
+        counts = [[0] * 3 for _ in categories]
+        for given in said.values():
+            if {kappa.first, kappa.second} <= given.keys():
+                one, other = (categories.index(str(given[who])) for who in (kappa.first, kappa.second))
+                counts[one][other] += 1
+        assert kappa.kappa == pytest.approx(float(cohens_kappa(counts, return_results=False)), abs=1e-9)

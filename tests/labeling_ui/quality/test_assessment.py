@@ -1,6 +1,7 @@
 """What the quality report counts: on plain records, with figures worked by hand."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -114,11 +115,50 @@ def test_ratings_agree_by_aspect() -> None:
             ratings = {"helpful": {only: helpful}, "honest": {only: honest}}
             said.append(judged(task, name, Answer("rated", ratings=ratings)))
     found = assessment.assess(labels(said, *given))
-    assert found.agreement["helpful"].alpha == pytest.approx(1.0)
-    honest = found.agreement["honest"].alpha
+    assert found.agreement["helpful (1 to 7)"].alpha == pytest.approx(1.0)
+    honest = found.agreement["honest (1 to 7)"].alpha
     assert honest is not None
     assert honest < 0
     assert [(each.skill, each.weight) for each in found.annotators] == [(None, 1.0), (None, 1.0)]
+
+
+def test_ratings_on_two_scales_are_two_agreements() -> None:
+    # A third opinion on the scale of 5 changes that agreement alone. The aspect has the name of another scale.
+    versions = {("main", n): Campaign(kind="rating", scale=scale) for n, scale in ((1, 5), (2, 9))}
+    given = [task for version in (1, 2) for task in tasks(4, "a", version=version)]
+    said = []
+    for task in given:
+        best = versions["main", task.version].scale
+        for name in ("ann", "bob"):
+            point = best if task.prompt_id in ("p0", "p1") else 1
+            said.append(judged(task, name, Answer("rated", ratings={"winner": {task.candidates[0]: point}})))
+    apart = [judged(given[0], "cid", Answer("rated", ratings={"winner": {given[0].candidates[0]: 1}}))]
+    both = replace(labels(said, *given), versions=versions)
+    found = assessment.assess(both)
+    assert {scale: (each.alpha, each.tasks) for scale, each in found.agreement.items()} == {
+        "winner (1 to 5)": (pytest.approx(1.0), 4),
+        "winner (1 to 9)": (pytest.approx(1.0), 4),
+    }
+    assert found.headline == found.agreement["winner (1 to 5)"]
+    more = assessment.assess(replace(labels(said + apart, *given), versions=versions)).agreement
+    assert more["winner (1 to 5)"].alpha != more["winner (1 to 9)"].alpha == pytest.approx(1.0)
+
+
+def test_another_kind_under_the_same_name_is_another_agreement() -> None:
+    pairs, ranked = tasks(6), tasks(6, "ab", version=2)
+    said = [judged(task, who, s) for task, s in zip(pairs, "ababab", strict=True) for who in ("ann", "bob")]
+    alone = assessment.assess(labels(said, *pairs)).agreement["winner"]
+    against = []
+    for number, task in enumerate(ranked):
+        one, other = task.candidates
+        for who, order in (("ann", ((one,), (other,))), ("bob", ((other,), (one,)))):
+            against.append(judged(task, who, Answer("ranked", ranking=order if number % 2 else order[::-1])))
+    versions = {("main", 1): Campaign(), ("main", 2): Campaign(kind="ranking")}
+    found = assessment.assess(replace(labels(said + against, *pairs, *ranked), versions=versions)).agreement
+    assert found["winner"] == alone
+    assert alone.alpha == pytest.approx(1.0)
+    assert found["ranking"].alpha is not None
+    assert found["ranking"].alpha < -0.5
 
 
 def test_gold_tasks_and_repeats_are_left_out_of_agreement() -> None:

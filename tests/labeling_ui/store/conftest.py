@@ -7,6 +7,7 @@ import pytest
 
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import Clock
+from tests.suite import new_stores
 
 
 @pytest.fixture
@@ -25,3 +26,9 @@ def store(store_url: str, clock: Clock) -> Iterator[Store]:
     yield store
     assert store.verify() == []
     store.close()
+
+
+@pytest.fixture
+def real_migrations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every new store is migrated, also where another one was."""
+    monkeypatch.setattr("alembic.command.upgrade", new_stores.upgrade)

@@ -20,6 +20,8 @@ from tests.labeling_ui.conftest import Postgres
 from tests.labeling_ui.filling import TIE, fill, prefer
 from tests.labeling_ui.store.statements import run
 
+pytestmark = pytest.mark.usefixtures("real_migrations")
+
 
 @pytest.fixture
 def store(store_url: str) -> Iterator[Store]:
@@ -177,6 +179,21 @@ def test_a_lost_connection_is_one_clear_message_and_the_answer_can_be_sent_again
     postgres.start()
     assert store.record(lost) == "taken"
     assert store.verify() == []
+    store.close()
+
+
+def test_writers_of_one_process_do_not_wait_each_with_a_connection(postgres_url: str) -> None:
+    store = Store(postgres_url)
+    together = threading.Barrier(6)
+
+    def write(_number: int) -> None:
+        together.wait()
+        with store.database.write() as connection:
+            connection.exec_driver_sql("SELECT pg_sleep(0.05)")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    assert store.database.engine.pool.status().startswith("Pool size: 8  Connections in pool: 1 ")
     store.close()
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -12,6 +13,8 @@ from labeling_ui.data_model import Answer, Candidate, Message, Prompt, Task
 from labeling_ui.store import database
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import Clock
+
+pytestmark = pytest.mark.usefixtures("real_migrations")
 
 PROMPT = Prompt((Message(role="user", content="hello"),))
 RESPONSE = Candidate(PROMPT.id, "hi")

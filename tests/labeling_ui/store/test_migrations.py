@@ -18,6 +18,8 @@ from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import Clock, prefer
 from tests.labeling_ui.store.statements import run
 
+pytestmark = pytest.mark.usefixtures("real_migrations")
+
 MESSAGES = (Message(role="user", content="hello"),)
 PROMPT = Prompt(MESSAGES)
 CANDIDATES = [Candidate(PROMPT.id, text) for text in ("one", "two", "three")]

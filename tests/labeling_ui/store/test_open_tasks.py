@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from foundation.errors import UserError
 from labeling_ui.assignment.next_task import REPEAT_DISTANCE
 from labeling_ui.campaign import Campaign
+from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import LEASE, TIE, Clock, fill, outstanding
 
@@ -85,3 +87,13 @@ def test_a_repeat_whose_lease_ran_out_is_given_to_its_annotator_later(store: Sto
     clock.now += LEASE
     store.next_assignment(other.id)  # takes the lapsed lease back
     assert shown.task.id in outstanding(store, robot.id)
+
+
+def test_the_random_slice_is_dealt_from_what_no_chooser_picked(store: Store) -> None:
+    tasks = fill(store, 30, campaign=Campaign(gold_share=0, repeat_share=0, random_share=1))
+    picked = {task.id for task in tasks[::2]}
+    with store.database.write() as connection:
+        connection.execute(sa.update(tables.tasks).where(tables.tasks.c.id.in_(picked)).values(reason="d_optimal"))
+    given = outstanding(store, store.annotator("robot", simulated=True).id)
+    assert picked.isdisjoint(given[:15])
+    assert set(given[15:]) == picked, "where none of the others is left"

@@ -1,6 +1,5 @@
 """The label store under many threads and processes at once, and under SIGKILL."""
 
-import multiprocessing
 import signal
 import subprocess
 import sys
@@ -11,17 +10,16 @@ from typing import Any
 
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import TIE, fill, prefer
+from tests.suite.forked import processes
 
 PROCESSES, OVERLAP, TASKS = 16, 3, 7
-
-_processes = multiprocessing.get_context("forkserver")
 
 
 def race(url: str, name: str, together: Any, acknowledged: Any) -> None:
     """Take and answer tasks with everybody else, from the same moment on."""
     store = Store(url)
     person = store.annotator(name).id
-    together.wait(60)
+    together.wait(200)
     number = 0
     while shown := store.assignments(person, 2):
         number += store.record(shown[0].judgement(TIE)) == "taken"
@@ -32,16 +30,15 @@ def race(url: str, name: str, together: Any, acknowledged: Any) -> None:
 def test_sixteen_processes_never_get_the_same_last_place_of_a_task(store_url: str) -> None:
     store = Store(store_url)
     fill(store, TASKS, OVERLAP)
-    _processes.set_forkserver_preload(["tests.labeling_ui.store.test_processes"])
-    together, acknowledged = _processes.Barrier(PROCESSES), _processes.SimpleQueue()
+    together, acknowledged = processes.Barrier(PROCESSES), processes.SimpleQueue()
     racers = [
-        _processes.Process(target=race, args=(store_url, f"annotator {number}", together, acknowledged))
+        processes.Process(target=race, args=(store_url, f"annotator {number}", together, acknowledged))
         for number in range(PROCESSES)
     ]
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(120)
+        racer.join(200)
     assert [racer.exitcode for racer in racers] == [0] * PROCESSES
     numbers = [acknowledged.get() for _ in racers]
     judgements = list(store.judgements())
@@ -109,7 +106,8 @@ def test_acknowledged_labels_survive_kill_9(store_url: str) -> None:
     fill(store, 1000)
     store.close()
     command = [sys.executable, "-c", LABEL_UNTIL_KILLED, store_url]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # A pipe that is soon full: however late it is killed, it has not labeled everything.
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pipesize=4096)
     assert process.stdout is not None
     acknowledged = [process.stdout.readline().strip() for _ in range(20)]
     process.send_signal(signal.SIGKILL)

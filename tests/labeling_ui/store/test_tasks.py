@@ -24,15 +24,14 @@ def test_adding_twice_adds_nothing(store: Store) -> None:
     assert store.campaigns() == [Campaign()], "the campaign main is made where it is missing"
 
 
-def test_a_campaign_can_change_its_settings_but_not_its_kind(store: Store) -> None:
+def test_a_campaign_can_change_its_settings(store: Store) -> None:
     fill(store, 1, campaign=Campaign(name="pairs"))
     store.add_campaign(Campaign(name="pairs", instructions="Look twice.", overlap=3))
     store.add_campaign(Campaign(name="empty"))
     store.add_campaign(Campaign(name="empty", kind="rating"))
     assert [campaign.instructions for campaign in store.campaigns()] == ["Look twice.", ""], "the first comes first"
     assert store.campaigns()[1].kind == "rating"
-    with pytest.raises(UserError, match=r"has pairwise tasks already \(1 of them\).*--set label.name=ranking"):
-        store.add_campaign(Campaign(name="pairs", kind="ranking"))
+    assert store.version("empty") == 1, "nothing was asked"
 
 
 def test_tasks_take_their_overlap_from_the_campaign(store: Store) -> None:
@@ -46,6 +45,18 @@ def test_tasks_take_their_overlap_from_the_campaign(store: Store) -> None:
     assert store.waiting() == 3
     store.add_tasks([Task(prompt.id, (candidates[0].id, candidates[2].id))], overlap=1)
     assert store.waiting() == 4
+
+
+def test_tasks_come_with_what_they_are_about_or_not_at_all(store: Store) -> None:
+    campaign, prompt = Campaign(name="pairs"), Prompt((Message(role="user", content="hello"),))
+    candidates = [Candidate(prompt.id, text) for text in "ab"]
+    about = {"campaign": campaign, "prompts": [prompt], "candidates": candidates}
+    pair = tuple(candidate.id for candidate in candidates)
+    with pytest.raises(UserError, match="is at version 1"):
+        store.add_tasks([Task(prompt.id, pair, "pairs", version=2)], **about)
+    assert (store.campaigns(), store.prompts(), store.candidates()) == ([], [], [])
+    assert store.add_tasks([Task(prompt.id, pair, "pairs")], **about) == 1
+    assert (store.campaigns(), store.prompts()) == ([campaign], [prompt])
 
 
 def test_what_refers_to_nothing_is_refused(store: Store) -> None:

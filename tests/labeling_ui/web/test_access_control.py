@@ -8,9 +8,6 @@ from tests.labeling_ui.pages import forged
 from tests.labeling_ui.signed_in import HTML, PASSWORD, LabelingApp
 from tests.labeling_ui.web.attacked import TIE, desk, rows, written
 
-pytestmark = pytest.mark.usefixtures("quick_passwords")
-
-
 # Without identity.
 
 

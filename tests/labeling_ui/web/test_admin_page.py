@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +18,10 @@ from labeling_ui.exchange.exports.registry import KINDS
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.quality.agreement import Agreement
 from labeling_ui.store.store import Store
-from labeling_ui.web import admin_figures
-from labeling_ui.web.admin_page import ALL, AdminActions, build_admin_page
+from labeling_ui.web.admin import figures
+from labeling_ui.web.admin.page import ALL, AdminActions, build_admin_page
 from tests.labeling_ui.filling import fill, fill_with
 
-pytestmark = pytest.mark.usefixtures("quick_passwords")
 PASSWORD = "correct horse"
 MARKUP = "<img src=x onerror=alert(1)>"
 
@@ -63,10 +63,10 @@ def judge(store: Store, name: str, number: int, side: int = 0, **more: Any) -> N
 
 
 def test_a_page_of_an_empty_store_can_be_shown(store: Store) -> None:
-    page = admin_figures.quality_html(admin_figures.read_overview(store))
+    page = figures.quality_html(figures.read_overview(store))
     assert "There is no campaign yet" in page
     assert "Nobody has judged anything yet" in page
-    assert "None." in admin_figures.flagged_html(admin_figures.read_overview(store))
+    assert "None." in figures.flagged_html(figures.read_overview(store))
 
 
 def test_progress_and_agreement_are_told_by_campaign(store: Store, actions: AdminActions, ids: dict[str, str]) -> None:
@@ -74,9 +74,9 @@ def test_progress_and_agreement_are_told_by_campaign(store: Store, actions: Admi
     fill_with(store, Campaign(name="ranks", kind="ranking", responses=3, gold_share=0, repeat_share=0), 4, 3)
     judge_until = Campaign(gold_share=0, repeat_share=0, random_share=0)
     store.add_campaign(judge_until)
-    found = admin_figures.read_overview(store, "main")
+    found = figures.read_overview(store, "main")
     assert [(one.name, one.tasks, one.done, one.waiting) for one in found.campaigns] == [("main", 12, 0, 24)]
-    assert [(one.name, one.waiting) for one in admin_figures.read_overview(store).campaigns] == [
+    assert [(one.name, one.waiting) for one in figures.read_overview(store).campaigns] == [
         ("main", 24),
         ("ranks", 4),
     ]
@@ -88,10 +88,46 @@ def test_progress_and_agreement_are_told_by_campaign(store: Store, actions: Admi
 def test_an_annotator_who_favours_a_side_is_told(store: Store) -> None:
     fill(store, 30, overlap=2)
     judge(store, "Lefty", 30)
-    page = admin_figures.quality_html(admin_figures.read_overview(store))
+    page = figures.quality_html(figures.read_overview(store))
     assert "favours the left" in page
     assert "100% (88 to 100)" in page  # exact: 0.025^(1/30)
     assert "<svg" in page
+
+
+def test_simulated_answers_are_counted_among_those_that_are_shown_verdicts_included(store: Store) -> None:
+    fill(store, 6, overlap=3)
+    store.add_campaign(store.campaigns()[0].for_verdict("verdict-1", 2))
+    there = store.tasks()[:2]
+    store.add_tasks([Task(task.prompt_id, task.candidates, "verdict-1") for task in there])
+    bot = store.annotator("bot", simulated=True)
+    for task in store.tasks():
+        store.record(Judgement(task.id, bot.id, task.candidates, Answer("tie")))
+    store.record(Judgement(there[0].id, store.annotator("Ann").id, there[0].candidates, Answer("tie")))
+    found = figures.read_overview(store)
+    assert [(one.name, one.done, one.simulated) for one in found.campaigns] == [("main", 7, 6), ("verdict-1", 2, 2)]
+    page = figures.quality_html(found)
+    assert "<b>9</b> judgements are in" in page
+    assert "8 of them were simulated" in page
+    assert "7</b> judgements are in" in figures.quality_html(figures.read_overview(store, "main"))
+    assert "6 of them were simulated" in figures.quality_html(figures.read_overview(store, "main"))
+
+
+def test_progress_over_time_is_drawn_and_told_as_a_table(store: Store) -> None:
+    tasks = fill(store, 60, overlap=4)
+    now = datetime(2026, 3, 20, 12, tzinfo=UTC)
+    who = [store.annotator("Ann").id, store.annotator("Bob").id, store.annotator("bot", simulated=True).id]
+    for number, task in enumerate(tasks):
+        time = (now - timedelta(days=6 - number // 10)).isoformat()
+        for person in who:
+            answer = Answer("preferred", winner=task.candidates[number % 2])
+            store.record(Judgement(task.id, person, task.candidates, answer, created_at=time))
+    page = figures.quality_html(figures.read_overview(store, now=now))
+    assert page.count('<rect class="people"') == page.count('<rect class="simulated"') == 6
+    assert '<th scope="row">2026-03-14</th><td>main</td><td class="n">20</td><td class="n">10</td>' in page
+    assert "done about 2026-03-22" in page  # 60 are lacking, at 30 a day
+    assert "Agreement over time as a table" in page
+    assert 'role="img"' in page
+    assert "style=" not in page
 
 
 def test_a_response_that_names_its_model_is_flagged(store: Store) -> None:
@@ -101,9 +137,9 @@ def test_a_response_that_names_its_model_is_flagged(store: Store) -> None:
     store.add_prompts([prompt])
     store.add_candidates(told)
     store.add_tasks([Task(prompt.id, tuple(candidate.id for candidate in told))])
-    found = admin_figures.read_overview(store)
+    found = figures.read_overview(store)
     assert [flag.says for flag in found.flagged] == ["I am ChatGPT"]
-    page = admin_figures.flagged_html(found)
+    page = figures.flagged_html(found)
     assert "I am ChatGPT" in page
     assert page.count("&lt;img") == 3
     assert "<img" not in page
@@ -123,16 +159,7 @@ def test_what_people_type_is_shown_as_text(store: Store, actions: AdminActions, 
      (None, None, "nothing to compare")],
 )  # fmt: skip
 def test_alpha_is_put_in_words(alpha: float | None, low: float | None, says: str) -> None:
-    assert says in admin_figures.reading(Agreement(alpha, low, alpha, 10, 20))
-
-
-def test_the_overview_is_not_made_anew_for_each_look(store: Store) -> None:
-    now = [0.0]
-    reader = admin_figures.OverviewCache(store, lambda: now[0])
-    first = reader()
-    assert reader() is first
-    now[0] += admin_figures.FRESH_SECONDS + 1
-    assert reader() is not first
+    assert says in figures.reading(Agreement(alpha, low, alpha, 10, 20))
 
 
 # Who may do what. Each handler of the page ends in a method of `AdminActions`.
@@ -195,7 +222,8 @@ def test_every_event_of_the_page_asks_who_calls(store: Store, people: Accounts, 
             continue
         called += 1
         values = [given.get(str(block.label), block.value) for block in event.inputs]
-        request = SimpleNamespace(username=ids["Ann"], url=SimpleNamespace(scheme="http"), headers={"host": "x"})
+        asked = {"url": SimpleNamespace(scheme="http"), "headers": {"host": "x"}, "client": None}
+        request = SimpleNamespace(username=ids["Ann"], **asked)
         if event.fn.__name__ == "load_people":  # answers a reviewer with nothing
             hidden, page, _ = event.fn(*values, request)
             assert hidden["visible"] is False
@@ -218,5 +246,5 @@ def test_an_admin_does_not_lock_themselves_out(actions: AdminActions, ids: dict[
 def test_the_header_offers_every_export(actions: AdminActions, ids: dict[str, str]) -> None:
     header = actions.header(ids["Root"])
     for name, kind in KINDS.items():
-        assert f'href="/export/{name}.jsonl"' in header
+        assert f'href="../export/{name}.jsonl"' in header
         assert kind.description in header

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from foundation.errors import UserError
+from labeling_ui.store import database
 from labeling_ui.store.store import Store
 from tests.labeling_ui.pages import client_of, fill_kind, forged
 from tests.labeling_ui.web.judging import TIE, Row, desk, judge, said, shown_texts
@@ -193,13 +194,23 @@ def test_a_store_that_fails_is_told_apart_and_the_answer_can_be_sent_again(
 
     card = desk(client)["cards"][0]
     with monkeypatch.context() as patch:
-        patch.setattr(store, "record", full_disk)
+        patch.setattr("labeling_ui.store.answering.desk.record_judgements", full_disk)
         assert "nothing was saved" in judge(client, card, TIE, status=503)["detail"]
     with monkeypatch.context() as patch:  # saved, but what comes next cannot be read
-        patch.setattr(store, "assignments", full_disk)
+        patch.setattr("labeling_ui.store.answering.desk.hand_out", full_disk)
         assert judge(client, card, TIE) == {"saved": "taken", "progress": None, "cards": None}
     assert judge(client, card, TIE)["saved"] == "repeated"
     assert len(said(store)) == 1
+
+
+def test_a_writer_that_takes_too_long_costs_no_answer(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = desk(client)["cards"][0]
+    with monkeypatch.context() as patch, store.database.write():
+        patch.setattr(database, "_BUSY_MILLISECONDS", 50)
+        assert judge(client, card, TIE, status=503), "which the page sends again"
+    assert judge(client, card, TIE)["saved"] == "taken"
 
 
 def test_a_lock_that_is_never_released_is_a_failure_of_the_store(client: TestClient, store: Store) -> None:

@@ -6,6 +6,7 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Prompt, Task
 from labeling_ui.store.store import Store
 from tests.labeling_ui.pages import client_of
+from tests.labeling_ui.store.statements import statements
 from tests.labeling_ui.web.judging import TIE, desk, judge, said
 
 
@@ -65,3 +66,11 @@ def test_a_long_prompt_is_cut_in_the_history_only(store: Store) -> None:
     assert card["prompt"][0]["content"] == "word " * 400
     judge(client, card, TIE)
     assert 100 < len(client.get("/api/history").json()[0]["prompt"]) <= 120
+
+
+def test_an_undo_is_one_transaction_that_writes(client: TestClient, store: Store) -> None:
+    judge(client, desk(client)["cards"][0], TIE)
+    with statements(store) as seen:
+        found = client.post("/api/undo", json={"key": "u"}).json()
+    assert (found["undone"], len(found["cards"])) == (True, 2)
+    assert seen.count("BEGIN IMMEDIATE") == 1

@@ -9,9 +9,6 @@ from labeling_ui.people.lockout import FREE_BY_NAME
 from tests.labeling_ui.signed_in import PASSWORD, LabelingApp
 from tests.labeling_ui.web.attacked import desk, rows, written
 
-pytestmark = pytest.mark.usefixtures("quick_passwords")
-
-
 # Guessing.
 
 

@@ -8,12 +8,12 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.routing import Mount
 
 from foundation.errors import UserError
 from labeling_ui.campaign import Campaign
@@ -21,11 +21,11 @@ from labeling_ui.data_model import Answer, Judgement
 from labeling_ui.exchange.exports.registry import KINDS, export
 from labeling_ui.people.signing_secret import secret_beside_file
 from labeling_ui.store.store import Store
+from labeling_ui.web.app import EVENT_PAUSE
 from labeling_ui.web.server import serve, unasked
 from tests.labeling_ui.pages import add_pairs
 from tests.labeling_ui.signed_in import HTML, PASSWORD, LabelingApp, open_app
 
-pytestmark = pytest.mark.usefixtures("quick_passwords")
 SERVE = "import sys; from labeling_ui.web.server import serve; serve(sys.argv[1], port=0)"
 
 
@@ -34,6 +34,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelingApp]:
     site = open_app(tmp_path_factory.mktemp("labels"))
     yield site
     site.store.close()
+
+
+def test_a_server_that_nobody_visits_hardly_wakes(site: LabelingApp) -> None:
+    mounted = [route.app for route in site.app.routes if isinstance(route, Mount)]
+    queues = [page.get_blocks()._queue for page in mounted if hasattr(page, "get_blocks")]
+    assert len(queues) == 2
+    for queue in queues:  # by default, Gradio's wakes a thousand times a second
+        assert queue.sleep_when_free == queue.progress_update_sleep_when_free == EVENT_PAUSE >= 0.01
 
 
 def test_signing_in_gives_a_lax_cookie_and_the_page(site: LabelingApp) -> None:
@@ -55,9 +63,9 @@ def test_signing_in_gives_a_lax_cookie_and_the_page(site: LabelingApp) -> None:
 
 def test_over_tls_the_cookie_is_bound_to_it(site: LabelingApp) -> None:
     client = site.client("Tess", base="https://labels.test")
-    (cookie,) = client.cookies.jar
-    assert cookie.name == "__Host-rlhf_session"
-    assert cookie.secure
+    cookies = list(client.cookies.jar)
+    assert {cookie.name for cookie in cookies} == {"__Host-rlhf_session", "__Host-rlhf_device"}
+    assert all(cookie.secure for cookie in cookies)
     response = client.get("/api/desk")
     assert response.status_code == 200
     assert "max-age" in response.headers["strict-transport-security"]
@@ -143,10 +151,11 @@ def test_where_a_password_is_typed_no_script_can_run(site: LabelingApp) -> None:
 # Starting.
 
 
-def started(path: Path, **more: str) -> tuple[subprocess.Popen[str], str, str]:
+def started(path: Path, code: str = SERVE, **more: str) -> tuple[subprocess.Popen[str], str, str]:
     """A server process, its address, and the rest of what it said at the start."""
     server = subprocess.Popen(
-        [sys.executable, "-c", SERVE, str(path)],
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -171,12 +180,6 @@ def test_the_first_start_makes_an_admin_and_the_second_does_not(tmp_path: Path) 
         link = server.stdout.readline().strip()
         assert link.startswith(f"{address}/invitation/")
         with httpx.Client(base_url=address, timeout=60) as client:
-            for _ in range(50):
-                try:
-                    client.get("/sign-in")
-                    break
-                except httpx.ConnectError:
-                    time.sleep(0.1)
             assert client.post(link, data={"name": "Root", "password": PASSWORD}).status_code == 303
             assert client.get("/api/desk").json()["role"] == "admin"
             kept = dict(client.cookies)
@@ -189,12 +192,7 @@ def test_the_first_start_makes_an_admin_and_the_second_does_not(tmp_path: Path) 
     server, address, _ = started(path)
     with server:
         # A sign-in outlives a restart. Behind a proxy on this machine, the cookie over TLS is another one.
-        for _ in range(50):
-            try:
-                assert httpx.get(f"{address}/api/desk", cookies=kept, timeout=60).json()["annotator"] == "Root"
-                break
-            except httpx.ConnectError:
-                time.sleep(0.1)
+        assert httpx.get(f"{address}/api/desk", cookies=kept, timeout=60).json()["annotator"] == "Root"
         given = {"name": "Root", "password": PASSWORD}
         secure = httpx.post(f"{address}/sign-in", data=given, headers={"x-forwarded-proto": "https"}, timeout=60)
         assert secure.headers["set-cookie"].startswith("__Host-rlhf_session=")
@@ -206,9 +204,51 @@ def test_the_first_start_makes_an_admin_and_the_second_does_not(tmp_path: Path) 
         assert 'The campaign "order" (ranking) has no tasks' in out
 
 
-def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:
+AT_GRADIO = """
+import sys
+
+class AtGradio:
+    def find_spec(self, name, path=None, target=None):
+        if name == "gradio":
+            if sys.stdin.readline().strip() == "fail":
+                raise ImportError("gradio is broken")
+
+sys.meta_path.insert(0, AtGradio())
+"""
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    store = Store(tmp_path / "labels.db")
+    add_pairs(store, 1)
+    store.close()
+    return tmp_path / "labels.db"
+
+
+def test_whoever_opens_the_address_while_the_app_loads_gets_the_page(labels: Path) -> None:
+    server, address, _ = started(labels, AT_GRADIO + SERVE)
+    with server, socket.create_connection((httpx.URL(address).host, httpx.URL(address).port or 0), 60) as browser:
+        browser.sendall(b"GET /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert server.stdin
+        server.stdin.write("load\n")
+        server.stdin.flush()
+        with browser.makefile("rb") as answer:
+            assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
+            assert b"<form" in answer.read()
+        server.terminate()
+
+
+def test_an_app_that_cannot_be_loaded_ends_the_server_with_the_reason(labels: Path) -> None:
+    server, _, _ = started(labels, AT_GRADIO + SERVE)
+    _, err = server.communicate("fail\n", timeout=60)
+    assert server.returncode == 1
+    assert err.splitlines()[-1] == "ImportError: gradio is broken"
+
+
+def test_an_empty_store_says_how_to_fill_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match=r"nothing to label.*collect.*import"):
         serve(tmp_path / "labels.db")
+    assert not capsys.readouterr().out
 
 
 def test_a_campaign_without_tasks_is_named_unless_its_prompts_are_typed(tmp_path: Path) -> None:

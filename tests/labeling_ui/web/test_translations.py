@@ -7,15 +7,17 @@ import pytest
 
 from labeling_ui.web.labeling_page import STATIC
 from labeling_ui.web.translations import choose, languages, words
+from pipeline.serving.app import OWN
 
-SCRIPTS = sorted((STATIC / "page").glob("*.js"))
+SCRIPTS = [*sorted((STATIC / "page").glob("*.js")), OWN / "chat.js"]
 
 
-def test_every_language_has_every_word_and_the_same_places() -> None:
-    english = words("en")
+@pytest.mark.parametrize("pages", ["", "tasks"])
+def test_every_language_has_every_word_and_the_same_places(pages: str) -> None:
+    english = words("en", pages)
     for code in languages():
-        assert words(code).keys() == english.keys()
-        for name, text in words(code).items():
+        assert words(code, pages).keys() == english.keys()
+        for name, text in words(code, pages).items():
             assert set(re.findall(r"{\w+}", text)) == set(re.findall(r"{\w+}", english[name])), (code, name)
             assert text.strip(), (code, name)
 
@@ -42,9 +44,34 @@ def test_every_word_is_used() -> None:
         "sign_in.",
         "invitation.",
         "account.",
+        "renewal.",
+        "round.",
+        "empty.",
     )
     unused = [name for name in words("en") if name not in source and not name.startswith(built)]
     assert unused == []
+
+
+def test_every_word_of_the_pages_of_leads_is_used_and_there() -> None:
+    files = [*(STATIC / "tasks").glob("*.html"), *(STATIC.parent / "tasks").glob("*.py")]
+    source = "".join(path.read_text(encoding="utf-8") for path in files)
+    built = (
+        "verdict.",
+        "said.",
+        "state.",
+        "done.",
+        "log.",
+        "change.",
+        "mark.",
+        "filter.",
+        "answers.",
+        "reason.",
+        "role.",
+        "work.",
+        "audit.",
+    )
+    assert [name for name in words("en", "tasks") if name not in source and not name.startswith(built)] == []
+    assert set(re.findall(r"\bw(?:ords)?\[[\"']([a-z]+\.[a-z_]+)[\"']\]", source)) <= words("en", "tasks").keys()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_too_few_labels_to_hold_any_out(tiny_settings: list[str], tmp_path: Path
     imported = ["import", "--run", str(run), "--format", "hh", str(tmp_path / "hh.jsonl")]
     result = CliRunner().invoke(app, imported)
     assert result.exit_code == 0
-    assert "all judgements are of one prompt" in result.stdout
+    assert "there is only one prompt" in result.stdout
     message = refused("reward", "--run", run, overrides=tiny_settings)
     assert "only 1 different prompts" in message
     assert "rlhf import" in message

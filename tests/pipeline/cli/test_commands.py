@@ -45,6 +45,7 @@ def invoke(*arguments: str | Path, status: int = 0) -> str:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_gets_its_run_and_configuration(stage: str, called: dict[str, tuple[Any, ...]], tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
+    (tmp_path / "run").mkdir()
     mine.write_text("seed: 5\npolicy: {steps: 7}")
     invoke(stage, "--run", tmp_path / "run", "--config", mine, "--set", "policy.group=6", "--set", "reward.epochs=2")
     run, config, _ = called[stage][0]
@@ -56,6 +57,7 @@ def test_the_configuration_of_a_run_is_recorded_and_taken_up_again(
     called: dict[str, tuple[Any, ...]], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
+    run.mkdir()
     invoke("reward", "--run", run, "--set", "seed=5")
     assert yaml.safe_load((run / "config.yaml").read_text())["seed"] == 5
     invoke("policy", "--run", run, "--set", "policy.steps=3")
@@ -93,7 +95,7 @@ def test_options_reach_their_stage(called: dict[str, tuple[Any, ...]], tmp_path:
         "reward_folder": Path("reward"),
         "pairs": Path("pairs.jsonl"),
         "out": Path("figures.json"),
-        "older": None,
+        "against": None,
     }
 
 
@@ -135,6 +137,7 @@ def test_a_real_mistake_exits_with_status_2_and_no_traceback(tmp_path: Path) -> 
 
 
 def test_a_run_without_labels_is_told_how_to_get_some(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
     message = invoke("reward", "--run", tmp_path / "run", status=2)
     assert "no judgements yet" in message
     assert "rlhf import" in message
@@ -176,7 +179,7 @@ def test_folders_named_like_the_packages_are_not_imported(tmp_path: Path, start:
     command = [sys.executable, *start, "users", "list", "--run", "nowhere"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 2
-    assert "nowhere has no label store yet" in result.stderr
+    assert "there is no run in nowhere" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,11 @@
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,68 +23,12 @@ from pipeline.cli import launched_processes as launched
 from pipeline.runs.lock import RunLock
 from policy.training_log import MACHINE_METRICS
 from tests.pipeline import tiny
+from tests.pipeline.cli.launching import Launch, Start, ctrl_c, kill_launcher, kill_one
+from tests.suite import forked
 
-LAUNCHERS = {
-    "accelerate": "accelerate launch --multi_gpu --num_processes 2 --main_process_port 0 -m pipeline",
-    "torchrun": "torchrun --standalone --nproc_per_node 2 -m -- pipeline",
-}
 STOPPED = "Stopped. Nothing finished is lost; the same command goes on from here."
 # Largest difference seen: 4e-6 in the adapter, from the order in which gradients are summed.
 TOLERANCE = 1e-5
-
-
-class Launch:
-    """A launcher that is at work, and its processes; what they print goes to `log`."""
-
-    def __init__(self, command: str, log: Path, *arguments: str) -> None:
-        words = [*(LAUNCHERS.get(command) or command).split(), *arguments]
-        words[0] = shutil.which(words[0], path=Path(sys.executable).parent) or words[0]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-        with log.open("w") as file:
-            self.launcher = subprocess.Popen(
-                words, stdout=file, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-            )
-        self.log = log
-
-    def workers(self) -> list[psutil.Process]:
-        """The processes that train, by rank."""
-        found = psutil.Process(self.launcher.pid).children(recursive=True)
-        return sorted((each for each in found if "RANK" in each.environ()), key=lambda each: each.environ()["RANK"])
-
-    def end(self) -> str:
-        """Wait for the launcher; what was printed."""
-        self.launcher.wait(240)
-        return self.log.read_text()
-
-
-Start = Callable[..., Launch]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a launcher; what is still there at the end of the test is killed."""
-    launches: list[Launch] = []
-
-    def starting(command: str, *arguments: str) -> Launch:
-        launches.append(Launch(command, tmp_path / f"{len(launches)}.log", *arguments))
-        return launches[-1]
-
-    yield starting
-    for launch in launches:
-        with suppress(ProcessLookupError):
-            os.killpg(launch.launcher.pid, signal.SIGKILL)
-
-
-def kill_one(launch: Launch) -> None:
-    launch.workers()[1].kill()
-
-
-def kill_launcher(launch: Launch) -> None:
-    launch.launcher.kill()
-
-
-def ctrl_c(launch: Launch) -> None:
-    os.killpg(launch.launcher.pid, signal.SIGINT)  # as a terminal does
 
 
 @pytest.fixture
@@ -120,9 +61,23 @@ def stop_amid_training(launch: Launch, run: Path, after: int, how: Callable[[Lau
     workers = launch.workers()
     assert len(workers) == 2
     how(launch)
-    _, alive = psutil.wait_procs(workers, timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=120)
     assert alive == []
     assert not (run / "round-000" / "policy").exists()
+
+
+def in_two(folder: Path, *arguments: str, status: int, command: Callable[[list[str]], None] = tiny.command) -> str:
+    """What two processes print, without a launcher; both end with the `status`."""
+    logs = [folder / "printed-0", folder / "printed-1"]
+    statuses = forked.run_two(command, list(arguments), logs=logs)
+    printed = "".join(log.read_text() for log in logs)
+    assert statuses == [status, status], printed
+    return printed
+
+
+def tracking_in(folder: str, arguments: list[str]) -> None:
+    os.environ["TRACKIO_DIR"] = folder
+    tiny.command(arguments)
 
 
 def without_machine(row: dict[str, Any]) -> dict[str, Any]:
@@ -151,9 +106,9 @@ def test_killed_or_interrupted_two_processes_go_on_and_end_as_one_does(
         stop_amid_training(launch, run, 2 * number, stop)
         assert launch.end().count(STOPPED) == (stop is ctrl_c)
     first = (run / "round-000" / ".policy.partial" / "log.jsonl").read_text().splitlines()[0]
-    launch = start("torchrun", *policy(run, settings))
-    printed = launch.end()
-    assert launch.launcher.returncode == 0, printed
+    # Launchers come to the end in `test_documentation_shell.py`.
+    command = partial(tracking_in, str(tmp_path / "trackio"))
+    printed = in_two(tmp_path, *policy(run, settings), status=0, command=command)
     assert printed.count("policy: going on where it was interrupted.") == 1
 
     folders = [path / "round-000" for path in (alone.path, run)]
@@ -177,42 +132,47 @@ def test_killed_or_interrupted_two_processes_go_on_and_end_as_one_does(
 # --- What is refused: by both processes, and told by one ---
 
 
-def refused(launch: Launch) -> str:
-    """The one message."""
-    printed = launch.end()
-    assert launch.launcher.returncode == 1  # the launcher's own
-    assert printed.count("exitcode  : 2 (") == 2, printed
+def message_of(printed: str) -> str:
+    """The only one."""
     (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     return message
 
 
+def refused(folder: Path, *arguments: str, command: Callable[[list[str]], None] = tiny.command) -> str:
+    """What one of two processes says, without a launcher."""
+    return message_of(in_two(folder, *arguments, status=2, command=command))
+
+
 def test_a_step_that_cannot_be_divided_is_refused(start: Start, settings: list[str], tmp_path: Path) -> None:
-    given = policy(tmp_path / "run", [*settings, "policy.prompts_per_step=1"])
-    message = refused(start("accelerate", *given))
-    assert "policy.prompts_per_step=1 cannot be divided among 2 processes" in message
+    launch = start("accelerate", *policy(tmp_path / "run", [*settings, "policy.prompts_per_step=1"]))
+    printed = launch.end()
+    assert launch.launcher.returncode == 1  # the launcher's own
+    assert printed.count("exitcode  : 2 (") == 2, printed
+    assert "policy.prompts_per_step=1 cannot be divided among 2 processes" in message_of(printed)
 
 
-def test_different_settings_are_refused_before_anything_is_written(
-    start: Start, settings: list[str], tmp_path: Path
-) -> None:
-    script = f'RLHF_POLICY__STEPS=$((RANK + 3)) exec "{sys.executable}" -m pipeline "$@"'
+def with_steps_by_rank(arguments: list[str]) -> None:
+    os.environ["RLHF_POLICY__STEPS"] = str(int(os.environ["RANK"]) + 3)
+    tiny.command(arguments)
+
+
+def test_different_settings_are_refused_before_anything_is_written(settings: list[str], tmp_path: Path) -> None:
     given = policy(tmp_path / "run", [each for each in settings if "steps" not in each])
-    command = "torchrun --standalone --nproc_per_node 2 --no-python -- sh -c"
-    message = refused(start(command, script, "sh", *given))
+    message = refused(tmp_path, *given, command=with_steps_by_rank)
     assert "the processes 0 and 1 were given different settings: policy.steps is 3 and 4." in message
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_is_in_use_is_refused_by_the_processes_that_hold_no_lock_as_well(
-    start: Start, settings: list[str], tmp_path: Path
+    settings: list[str], tmp_path: Path
 ) -> None:
     with RunLock(tmp_path / "run" / ".lock")():
-        message = refused(start("torchrun", *policy(tmp_path / "run", settings)))
+        message = refused(tmp_path, *policy(tmp_path / "run", settings))
     assert f"{tmp_path / 'run'} is in use by" in message
 
 
-def test_what_runs_in_one_process_is_refused(start: Start, tmp_path: Path) -> None:
-    message = refused(start("torchrun", "evaluate", "--run", str(tmp_path / "run")))
+def test_what_runs_in_one_process_is_refused(tmp_path: Path) -> None:
+    message = refused(tmp_path, "evaluate", "--run", str(tmp_path / "run"))
     assert "`rlhf evaluate` runs in one process: start it without a launcher" in message
 
 
@@ -259,12 +219,11 @@ def test_a_port_that_is_taken_is_named() -> None:
 
 @pytest.mark.usefixtures("taken")
 def test_processes_that_do_not_answer_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    began = time.monotonic()
-    over = threading.Event()  # torch itself would wait for minutes, and print pages when the test closes the port
+    # Until it is over, nobody answers. torch would wait for minutes, and print pages when the test closes the port.
+    over = threading.Event()
     module = import_module("torch.distributed.rendezvous")  # torch.distributed has a function of that name
     monkeypatch.setattr(module, "rendezvous", lambda *where, **how: iter([(over.wait(), 1, 2)]))
     monkeypatch.setattr(launched, "_MEETING", 0.2)
     with pytest.raises(UserError, match=r"process 1 of 2 did not meet the others .* did not answer within"):
         launched._store(1, 2)
     over.set()
-    assert time.monotonic() - began < 5

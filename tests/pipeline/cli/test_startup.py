@@ -1,13 +1,21 @@
 """What a command loads before it begins, and what Ctrl-C does meanwhile. Nothing here is timed."""
 
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.commands import app
 
 HEAVY = {"torch", "transformers", "peft", "trl", "gradio", "datasets", "scipy", "matplotlib", "numpy", "pandas"}
+MODELS = {"torch", "transformers", "peft", "trl", "accelerate", "datasets"}
+HUB = {"huggingface_hub.file_download", "httpx", "httpx2", "requests"}
+STATISTICS = {"pandas", "scipy.stats", "statsmodels", "evalica", "crowdkit", "matplotlib"}
+PAGES = {"gradio", "fastapi", "uvicorn", "starlette", "jinja2", "markdown_it", "numpy"}
 
 
 def fresh(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -29,6 +37,9 @@ def test_commands_that_need_no_model_load_no_model_library(tmp_path: Path) -> No
     commands = [
         ["users", "invite", *run],
         ["users", "list", *run],
+        ["users", "log", *run],
+        ["users", "role", "Nobody", "admin", *run],
+        ["label", "--set", "label.root_path=/admin", *run],
         ["import", str(judged), "--format", "trl", *run],
         ["labels", "verify", *run],
         ["reward", "--set", "reward.epoch=2", *run],
@@ -39,17 +50,104 @@ def test_commands_that_need_no_model_load_no_model_library(tmp_path: Path) -> No
         f"print(*(CliRunner().invoke(app, each).exit_code for each in {commands!r}))\nprint(*sys.modules)"
     )
     statuses, loaded = done.stdout.splitlines()
-    assert statuses == "0 0 0 0 2 0"
+    assert statuses == "0 0 0 2 2 0 0 2 0"
     assert not HEAVY & set(loaded.split())
 
 
-def test_the_report_loads_no_torch(tmp_path: Path) -> None:
+HELP_OF_ALL = """
+import sys, typer
+from typer.testing import CliRunner
+from pipeline.cli.commands import app
+
+def names(command, before=()):
+    yield before
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from names(inner, (*before, name))
+
+for name in names(typer.main.get_command(app)):
+    print(*name, "=", CliRunner().invoke(app, [*name, "--help"]).exit_code)
+print(*sys.modules)
+"""
+
+
+def test_the_help_of_every_command_loads_no_configuration_and_no_store() -> None:
+    *helped, loaded = fresh(HELP_OF_ALL).stdout.splitlines()
+    assert "labels export = 0" in helped
+    assert all(line.endswith("= 0") for line in helped)
+    assert not (HEAVY | {"yaml", "sqlalchemy", "pipeline.config.config"}) & set(loaded.split())
+
+
+@pytest.mark.parametrize("by", ["", ', "origin": "pair", "votes": [1, 1], "annotators": [1, 2]'])
+def test_export_and_report_load_no_statistics_also_where_two_people_judged_the_same(by: str, tmp_path: Path) -> None:
+    judged = tmp_path / "judged.jsonl"
+    rows = (f'{{"prompt": "{n}+2?", "chosen": "4", "rejected": "5"{by}}}\n' for n in range(20))
+    judged.write_text("".join(rows))
+    run = ["--run", str(tmp_path / "run")]
+    commands = [
+        ["import", str(judged), "--format", "trl", *run],
+        ["labels", "export", str(tmp_path / "out.jsonl"), *run],
+        ["report", *run],
+    ]
     done = fresh(
         "import sys\nfrom typer.testing import CliRunner\nfrom pipeline.cli.commands import app\n"
-        "print(CliRunner().invoke(app, ['report', '--run', sys.argv[1]]).exit_code, 'torch' in sys.modules)",
-        tmp_path / "run",
+        f"print(*(CliRunner().invoke(app, each).exit_code for each in {commands!r}))\nprint(*sys.modules)"
     )
-    assert done.stdout.split() == ["0", "False"]
+    statuses, loaded = done.stdout.splitlines()
+    assert statuses == "0 0 0"
+    assert (tmp_path / "run" / "report.html").exists()
+    assert not (MODELS | HUB | STATISTICS) & set(loaded.split())
+
+
+UNTIL_THE_ADDRESS = """
+import os, sys
+from pipeline.cli.commands import app
+
+write = sys.stdout.write
+
+def watched(text):
+    if text.startswith("Label at"):
+        write(" ".join(sys.modules))
+        sys.stdout.flush()
+        os._exit(0)
+    return write(text)
+
+sys.stdout.write = watched
+app(["label", "--port", sys.argv[2], "--run", sys.argv[1]])
+"""
+
+
+def test_rlhf_label_tells_its_address_before_it_loads_the_pages(tmp_path: Path) -> None:
+    judged = tmp_path / "judged.jsonl"
+    judged.write_text('{"prompt": "2+2?", "chosen": "4", "rejected": "5"}\n')
+    taken = CliRunner().invoke(app, ["import", str(judged), "--format", "trl", "--run", str(tmp_path / "run")])
+    assert taken.exit_code == 0, taken.output
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    done = fresh(UNTIL_THE_ADDRESS, tmp_path / "run", port)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "labeling_ui.web.server" in loaded
+    assert not (MODELS | HUB | STATISTICS | PAGES) & loaded
+
+
+def test_a_fast_look_at_the_machine_loads_no_model_library() -> None:
+    done = fresh(
+        "import sys\nfrom typer.testing import CliRunner\nfrom pipeline.cli.commands import app\n"
+        "for more in ([], ['--model', 'demo']):\n"
+        "    print(CliRunner().invoke(app, ['doctor', '--fast', *more]).exit_code)\n"
+        "print(*sys.modules)"
+    )
+    whole, with_model, loaded = done.stdout.splitlines()
+    assert (whole, with_model) == ("0", "2")
+    assert not MODELS & set(loaded.split())
+
+
+def test_the_labeling_app_loads_no_model_library_and_no_statistics() -> None:
+    """The figures of the admin page load statistics when they are first looked at."""
+    done = fresh("import sys, labeling_ui.web.app, pipeline.live_generation\nprint(*sys.modules)")
+    loaded = set(done.stdout.split())
+    assert "gradio" in loaded, done.stderr
+    assert not (MODELS | {"scipy", "statsmodels", "evalica", "matplotlib"}) & loaded
 
 
 INTERRUPTING = """

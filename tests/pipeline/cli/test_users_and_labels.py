@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from labeling_ui.campaign import Campaign
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.store import Store
 from pipeline.cli.commands import app
 from pipeline.config.config import load_config
+from tests.labeling_ui.filling import TIE, fill
 
 PAIRS = [
     {"prompt": f"Why {number}?", "chosen": "Because.", "rejected": "No idea.", "margin": 0.7} for number in range(12)
@@ -123,9 +125,10 @@ def test_nobody_there_to_answer_is_no_yes(run: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("users", "list"), ("labels", "verify"), ("labels", "export", "x.jsonl")])
-def test_a_run_without_labels_is_named_and_not_made(run: Path, command: tuple[str, ...]) -> None:
+def test_a_run_without_labels_is_named_and_nothing_is_made(run: Path, command: tuple[str, ...]) -> None:
+    run.mkdir()
     assert "has no label store yet" in rlhf(*command, "--run", run, status=2)
-    assert not run.exists()
+    assert list(run.iterdir()) == []
 
 
 def test_a_backup_is_a_store_of_its_own(labelled: Path, tmp_path: Path) -> None:
@@ -206,7 +209,7 @@ def test_gold_and_rankings_go_where_the_campaign_says(run: Path, tmp_path: Path)
     other = ("--set", "label.kind=rating")
     rated = {"prompt": "q", "responses": ["a"], "answer": {"verdict": "rated", "ratings": {"helpful": [3]}}}
     output = rlhf("import", "--format", "answers", write(tmp_path / "r", [rated]), "--run", run, *other, status=2)
-    assert 'the campaign "main" has pairwise tasks already' in output
+    assert 'the campaign "main" asks for pairwise (2 tasks), and this import is for rating' in output
 
 
 @pytest.mark.parametrize(
@@ -246,3 +249,33 @@ def test_the_campaign_of_a_configuration_is_its_own_fields_alone() -> None:
     campaign = config.label.campaign
     assert (campaign.kind, campaign.responses) == ("ranking", 3)
     assert not hasattr(campaign, "port")
+
+
+def test_a_person_is_given_a_qualification_round_again_or_passes(run: Path) -> None:
+    store = Store(run / "labels.db")
+    fill(store, 6, campaign=Campaign(qualification=1, qualification_attempts=1), gold=2)
+    ann = store.annotator("Ann").id
+    (shown,) = store.assignments(ann, 2)
+    store.record(shown.judgement(TIE))
+    assert store.assignments(ann, 2) == []
+    qualify = ("users", "qualify", "Ann", "--run", run)
+    assert "say --again" in rlhf(*qualify, status=2)
+    assert "has all attempts again" in rlhf(*qualify, "--again")
+    assert len(store.assignments(ann, 2)) == 1
+    assert 'there is no campaign "other"' in rlhf(*qualify, "--again", "--campaign", "other", status=2)
+    assert "is taken as qualified" in rlhf(*qualify, "--passed")
+    assert len(store.assignments(ann, 2)) >= 1
+    store.close()
+
+
+def test_people_are_assigned_to_a_campaign(labelled: Path) -> None:
+    store = Store(labelled / "labels.db")
+    store.annotator("Ann")
+    assign = ("users", "assign", "--run", labelled)
+    assert 'the campaign "main" is for Ann.' in rlhf(*assign, "Ann")
+    assert "nobody would be left" in rlhf(*assign, "--remove", "Ann", status=2)
+    assert 'nobody of the name "Ben"' in rlhf(*assign, "Ben", status=2)
+    assert "name the people" in rlhf(*assign, status=2)
+    assert "name the people" in rlhf(*assign, "Ann", "--everybody", status=2)
+    assert "is for everybody" in rlhf(*assign, "--everybody")
+    store.close()

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from backbone import sampling
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
 from backbone.sampling_config import SamplingConfig
@@ -17,6 +16,8 @@ from labeling_ui.data_model import Prompt
 from pipeline.collection.candidates import collect, tasks_of
 from pipeline.collection.prompts import prompt_row, read_prompts, short_enough
 from pipeline.config.collect import CollectConfig
+from pipeline.sampling import drawing
+from pipeline.sampling.drawing import draw_here
 from tests.pipeline.tiny import TOPICS, ask, rows
 
 CONFIG = CollectConfig(candidates=3, sampling=SamplingConfig(max_new_tokens=6))
@@ -34,7 +35,7 @@ def asked(number: int = 20) -> list[dict[str, Any]]:
 
 def run(base: SharedBase, folder: Path, advance: Any = lambda steps: None) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
-    return collect(CONFIG, base, asked(), folder, adapter=None, source=SOURCE, seed=3, advance=advance)
+    return collect(CONFIG, base, asked(), folder, adapter=None, source=SOURCE, seed=3, advance=advance, draw=draw_here)
 
 
 # --- prompts ---
@@ -50,11 +51,11 @@ def test_a_prompt_without_a_split_gets_the_same_one_every_time(tmp_path: Path) -
     assert all(once[row["id"]] == row["split"] for row in read_prompts(file, 0.25))
 
 
-def test_the_files_own_split_and_references_are_kept(tmp_path: Path) -> None:
+def test_the_files_own_split_references_and_further_fields_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     given = [
         {"prompt": ask("one"), "split": "held_out", "references": ["1"]},
-        {"prompt": ask("two"), "split": "train"},
+        {"prompt": ask("two"), "split": "train", "tests": ["assert True"], "level": 3},
         {"prompt": ask("two"), "split": "train"},
     ]
     write_jsonl(file, given)
@@ -142,8 +143,8 @@ def test_a_killed_collection_goes_on_to_the_same_bytes(
         sampled.append(len(prompts))
         return original(base, prompts, *positional, **named)
 
-    original = sampling.sample
-    monkeypatch.setattr(sampling, "sample", sample)
+    original = drawing.sample
+    monkeypatch.setattr(drawing, "sample", sample)
     run(base, tmp_path / "killed")
     assert (tmp_path / "killed" / "candidates.jsonl").read_bytes() == whole
     assert sum(sampled) == 20 - kept // 3

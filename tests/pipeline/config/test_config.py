@@ -44,3 +44,9 @@ def test_layers_reach_every_stage() -> None:
 def test_a_mistyped_field_is_told_with_the_nearest() -> None:
     with pytest.raises(UserError, match=r'unknown field "policy\.stepz"\. Did you mean policy\.steps\?'):
         load_config(None, ["policy.stepz=3"], {})
+
+
+def test_lengths_are_held_only_where_a_reward_model_pays() -> None:
+    assert load_config(environment={}).tuning.length_control == "band"
+    programmed = load_config(overrides=["rewards=[{name: length, high: 20}]"], environment={}).tuning
+    assert (programmed.length_control, programmed.stop_on) == ("none", ("kl", "judge"))

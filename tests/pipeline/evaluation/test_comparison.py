@@ -10,11 +10,12 @@ import torch
 
 from backbone.adapters import SharedBase, lora_config
 from backbone.exactness import load_shared_base
+from backbone.logprobs import response_kl
 from backbone.sampling_config import SamplingConfig
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.evaluation import comparison as module
-from pipeline.evaluation.comparison import evaluate, mean_kl
+from pipeline.evaluation.comparison import evaluate
 from pipeline.evaluation.statistics import distinct, measures, win_rate
+from pipeline.sampling import drawing as module
 from tests.pipeline.tiny import TOPICS, ask
 
 CONFIG = EvaluateConfig(sampling=SamplingConfig(max_new_tokens=6), shown=3)
@@ -114,8 +115,10 @@ def test_kl_is_the_mean_log_ratio_of_whole_responses(base: SharedBase) -> None:
     )
     direct = [one - other for one, other in zip(policy, reference, strict=True)]
     assert abs(math.fsum(direct) / 20) > 0.01
-    assert mean_kl(base, "other", prompts, answers, 0.8) == pytest.approx(math.fsum(direct) / 20, abs=1e-4)
-    assert mean_kl(base, "same", prompts, answers, 0.8) == pytest.approx(0.0, abs=1e-6)
+    asked = [base.renderer.prompt_ids(row["prompt"]) for row in prompts]
+    said = [row["ids"] for row in answers]
+    assert response_kl(base, "other", asked, said, 0.8).tolist() == pytest.approx(direct, abs=1e-4)
+    assert response_kl(base, "same", asked, said, 0.8).tolist() == pytest.approx([0.0] * 20, abs=1e-6)
 
 
 # --- the comparison ---

@@ -126,3 +126,23 @@ def test_an_import_says_what_later_stages_would_refuse(tiny_settings: list[str],
     assert "3 judgements taken" in shown
     assert "import: a later stage would stop: reward: lora_targets" in shown
     assert "policy.prompts_per_step=4" in shown
+
+
+@pytest.mark.parametrize(
+    ("reward", "column"),
+    [
+        ("{name: bleu}", "references"),
+        ("{name: keywords}", "keywords"),
+        ("{name: tests_passed, enabled: true}", "tests"),
+    ],
+)
+def test_prompts_that_lack_what_a_reward_reads_are_named_before_anything_is_sampled(
+    tiny_settings: list[str], tmp_path: Path, reward: str, column: str
+) -> None:
+    rows = [{"prompt": tiny.ask(text), "split": "train", column: ["a cat"]} for text in DOGS]
+    del rows[1][column]
+    write_jsonl(tmp_path / "p.jsonl", [*rows, {"prompt": tiny.ask("a mat"), "split": "held_out", column: ["a mat"]}])
+    settings = [*tiny_settings, f"collect.prompts={tmp_path / 'p.jsonl'}", f"rewards=[{{name: learned}}, {reward}]"]
+    message = refused("collect", "--run", tmp_path / "run", overrides=settings)
+    assert f'needs "{column}" with every prompt, and 1 of 6 have none' in message
+    assert not (tmp_path / "run" / "round-000" / "candidates.jsonl").exists()

@@ -3,7 +3,7 @@
 import math
 import random
 
-from pipeline.reporting.report import ReportData
+from pipeline.reporting.data import ReportData
 
 SNIPPET = """\
 from peft import AutoPeftModelForCausalLM
@@ -16,6 +16,10 @@ messages = [{"role": "user", "content": "Why is the sky blue?"}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=80)[0]))
 """
+VERDICT = {
+    "by": "people", "opponent": "the base", "judgements": 46, "prompts": 46, "wins": 30, "ties": 6, "both_bad": 3,
+    "losses": 7, "win_rate": 0.75, "low": 0.57, "high": 0.87,
+}  # fmt: skip
 WIN_RATE = {"win_rate": 0.781, "win_rate_low": 0.703, "win_rate_high": 0.852}
 
 
@@ -83,7 +87,9 @@ def example() -> ReportData:
             "model": "SmolLM2-135M-Instruct",
             "created_at": "22 November 2026",
             "rounds": [
-                {"round": 0, "judgements": 1204, "pairs": 561, "reward_accuracy": 0.86, "mean_kl": 5.02} | WIN_RATE,
+                {"round": 0, "judgements": 1204, "pairs": 561, "reward_accuracy": 0.86, "mean_kl": 5.02}
+                | {"verdict": VERDICT, "decision": "promoted", "seconds": 700.0, "memory": 4.8}
+                | WIN_RATE,
                 {"round": 1, "judgements": 2408, "pairs": 1130, "reward_accuracy": 0.88},
             ],
             "labels": {
@@ -101,6 +107,7 @@ def example() -> ReportData:
                     simulated_annotator("simulated-left-leaning", 0.641, 0.00002),
                 ],
                 "label_set_hash": "9f2c" * 16,
+                "further": 43,
             },
             "reward": {
                 "accuracy": 0.861,
@@ -119,9 +126,9 @@ def example() -> ReportData:
             ],
             "evaluation": {
                 "win_rates": [
-                    rate("By hidden preference, sampled", 0.781, 0.703, 0.852, simulated=True),
+                    rate("By simulated preference, sampled", 0.781, 0.703, 0.852, simulated=True),
                     rate("By reward-model score, sampled", 0.84, 0.765, 0.908),
-                    rate("By hidden preference, greedy", 0.69, 0.597, 0.776, simulated=True),
+                    rate("By simulated preference, greedy", 0.69, 0.597, 0.776, simulated=True),
                 ],
                 "mean_kl": 5.02,
                 "measures": [
@@ -129,9 +136,19 @@ def example() -> ReportData:
                     {"name": "Finished, share", "base": 0.24, "policy": 0.93},
                     {"name": "Distinct-2", "base": 0.81, "policy": 0.78},
                 ],
-                "best": pairs[:1],
-                "worst": pairs[1:],
+                "pairs": pairs,
+                "shown": 1,
             },
+            "shipping": {
+                "outcome": "ship",
+                "sentence": "people preferred it to the base.",
+                "evidence": [{"name": "KL", "said": "5.0 nats per response from the base; the limit is 6.0"}],
+            },
+            "verdict": VERDICT,
+            "decisions": ["2026-11-22: the policy of round 0 became champion: people preferred it."],
+            "samples": [{"prompt": "Say hello.", "responses": [(0, "Hello? Hello?"), (20, "Hello!")]}],
+            "settings": "policy:\n  steps: 40\n",
+            "seed": 0,
             "manifest": [
                 stage("collect", "candidates.jsonl", 181.2, "2026-11-22 09:14"),
                 stage("policy", "policy/", 411.7, "2026-11-22 09:25"),

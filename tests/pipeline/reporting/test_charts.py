@@ -48,3 +48,12 @@ def test_smoothing_starts_at_the_first_value_and_steps_over_gaps() -> None:
 def test_drawings_carry_no_colours_of_their_own() -> None:
     for _, drawing in training_charts(example().training):
         assert not re.findall(r"#[0-9a-f]{6}\b", re.sub(r'(id="|#)[mp][0-9a-f]{10}', "", drawing))
+
+
+def test_what_the_held_out_judge_saw_is_drawn_at_the_steps_at_which_it_looked() -> None:
+    judged = {"judge_gain": 0.2, "judge_low": -0.1, "judge_high": 0.5}
+    rows = ({"step": 1, "score": 0.5}, {"step": 10, "score": 0.7} | judged)
+    title = "Gain by the held-out judge, standard deviations"
+    drawn = dict(training_charts(rows))
+    assert "95% intervals" in drawn[title]
+    assert title not in dict(training_charts(rows[:1]))

@@ -20,8 +20,8 @@ from tests.pipeline import tiny
 def test_summary_json_holds_the_runs_figures(finished: Path) -> None:
     found = read_json(finished / "summary.json")
     assert list(found) == [
-        "seconds", "win_rate", "win_rate_low", "win_rate_high", "judge", "mean_kl", "distinct2_ratio", "adapter",
-        "report",
+        "seconds", "win_rate", "win_rate_low", "win_rate_high", "judge", "mean_kl", "kl_target", "words_ratio",
+        "distinct2_ratio", "adapter", "report",
     ]  # fmt: skip
     evaluation = read_json(finished / "round-000" / "evaluation.json")
     rate = evaluation["sampled"]["win_rates"]["simulated preference"]
@@ -60,7 +60,7 @@ def test_the_report_is_given_everything_that_was_made(finished: Path, tiny_setti
         "sampled, by the simulated preference": True, "sampled, by the reward model": False,
         "greedy, by the simulated preference": True, "greedy, by the reward model": False,
     }  # fmt: skip
-    best, worst = data.evaluation.best[0], data.evaluation.worst[0]
+    best, worst = data.evaluation.pairs[0], data.evaluation.pairs[-1]
     assert best.policy_score - best.base_score >= worst.policy_score - worst.base_score
     assert [row.stage for row in data.manifest] == list(run.manifest().stages)
 

@@ -220,3 +220,15 @@ def test_a_stage_depends_on_the_prompts_of_its_split_alone(run: Run, model: Path
     write_jsonl(file, [*rows, {"id": "3", "prompt": [], "split": "held_out"}])
     assert not made(must_not_run, "train")
     assert made(write_adapter, "held_out")
+
+
+def test_a_further_field_of_a_prompt_counts_where_rewards_read_it_alone(run: Run, model: Path) -> None:
+    config, file = configured(f"model={model}"), run.folder / "prompts.jsonl"
+    for level, again in ((1, False), (2, True)):
+        write_jsonl(file, [{"id": "1", "prompt": [], "split": "train", "level": level}])
+        for name in ("collect", "policy"):
+            rewards = name == "policy"
+            content = content_of(run, config, split="train", rewards=rewards)
+            produce = must_not_run if again and not rewards else write_adapter
+            run.stage(name, name, [file], {}, produce, content=content)
+        assert bool(run.manifest().superseded) == again

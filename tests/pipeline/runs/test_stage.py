@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +13,10 @@ import pytest
 from foundation import threads
 from foundation.errors import UserError
 from foundation.files import sha256_of
+from pipeline.runs import manifest
 from pipeline.runs.folder import Run
 from tests.pipeline.runs.outputs import must_not_run, write_adapter, write_pairs
+from tests.suite import forked
 
 
 def test_a_stage_leaves_its_output_and_what_it_was_made_from(run: Run, prompts: Path) -> None:
@@ -105,51 +105,48 @@ def test_a_missing_input_is_named(run: Run, tmp_path: Path) -> None:
 # --- crashes: another process is killed with SIGKILL in one window after another ---
 
 
-CRASH = """
-import os, signal, sys
-from pathlib import Path
-from pipeline.runs import manifest
-from pipeline.runs.folder import Run
+def crash(root: Path, window: str, version: str, output: str) -> None:
+    """Make the output, and end in this window; tells whether it was there, and from which step on it was made."""
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def produce(partial):
-    steps = partial / "steps"
-    done = int(steps.read_text()) if steps.exists() else 0
-    for step in range(done, 4):
-        steps.write_text(str(step + 1))
-        if window == "producing" and step == 1:
+    def produce(partial: Path) -> Mapping[str, Any]:
+        steps = partial / "steps"
+        done = int(steps.read_text()) if steps.exists() else 0
+        for step in range(done, 4):
+            steps.write_text(str(step + 1))
+            if window == "producing" and step == 1:
+                die()
+        (partial / "pairs.jsonl").write_text(version)
+        return {"resumed_at": done}
+
+    real_rename, real_write = Path.rename, manifest.Manifest.write
+
+    def rename(self: Path, target: Path) -> Path:
+        aside = "superseded" in str(target)
+        if window == ("before aside" if aside else "before naming"):
             die()
-    (partial / "pairs.jsonl").write_text(f"{version}")
-    return {"resumed_at": done}
+        result = real_rename(self, target)
+        if window == ("after aside" if aside else "after naming"):
+            die()
+        return result
 
-root, window, version, output = Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
-real_rename, real_write = Path.rename, manifest.Manifest.write
+    def write(self: manifest.Manifest, path: Path) -> None:
+        real_write(self, path)
+        if window == "after manifest":
+            die()
 
-def rename(self, target):
-    aside = "superseded" in str(target)
-    if window == ("before aside" if aside else "before naming"):
-        die()
-    result = real_rename(self, target)
-    if window == ("after aside" if aside else "after naming"):
-        die()
-    return result
-
-def write(self, path):
-    real_write(self, path)
-    if window == "after manifest":
-        die()
-
-Path.rename, manifest.Manifest.write = rename, write
-record = Run(root).stage("label", output, [], {"version": version}, produce)
-print(record.skipped, record.figures["resumed_at"])
-"""
+    Path.rename, manifest.Manifest.write = rename, write  # type: ignore[method-assign, assignment]
+    record = Run(root).stage("label", output, [], {"version": version}, produce)
+    print(record.skipped, record.figures["resumed_at"])
 
 
-def attempt(root: Path, window: str, version: str, output: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", CRASH, str(root), window, version, output]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+def attempt(root: Path, window: str, version: str, output: str) -> tuple[int, str]:
+    """The status of a process that does this, and what it said last."""
+    log = root.with_name(f"{root.name}.log")
+    status = forked.run(crash, root, window, version, output, log=log)
+    return status, (log.read_text().splitlines() or [""])[-1]
 
 
 @pytest.mark.parametrize("output", ["pairs.jsonl", "pairs"])
@@ -165,14 +162,11 @@ def attempt(root: Path, window: str, version: str, output: str) -> subprocess.Co
     ],
 )
 def test_a_killed_stage_goes_on(tmp_path: Path, window: str, expected: str, output: str) -> None:
-    assert attempt(tmp_path, "none", "old", output).returncode == 0
+    assert attempt(tmp_path, "none", "old", output)[0] == 0
     old = Run(tmp_path).record("label")
     assert old is not None
-    assert attempt(tmp_path, window, "new", output).returncode == -signal.SIGKILL
-
-    again = attempt(tmp_path, "none", "new", output)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.splitlines()[-1] == expected
+    assert attempt(tmp_path, window, "new", output)[0] == -signal.SIGKILL
+    assert attempt(tmp_path, "none", "new", output) == (0, expected)
 
     run = Run(tmp_path)
     record = run.record("label")
@@ -187,8 +181,7 @@ def test_a_killed_stage_goes_on(tmp_path: Path, window: str, expected: str, outp
 
 def test_a_killed_attempt_at_something_else_is_not_continued(tmp_path: Path) -> None:
     attempt(tmp_path, "producing", "first", "pairs")
-    again = attempt(tmp_path, "none", "second", "pairs")
-    assert again.stdout.splitlines()[-1] == "False 0"
+    assert attempt(tmp_path, "none", "second", "pairs") == (0, "False 0")
 
 
 def test_the_time_before_a_crash_is_counted(run: Run) -> None:
@@ -200,7 +193,7 @@ def test_the_time_before_a_crash_is_counted(run: Run) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run.stage("label", "pairs.jsonl", [], {}, interrupted)
-    assert 95 < run.stage("label", "pairs.jsonl", [], {}, write_pairs).seconds < 130
+    assert 95 < run.stage("label", "pairs.jsonl", [], {}, write_pairs).seconds < 190
 
 
 # --- several processes of one command ---
@@ -212,7 +205,7 @@ def test_only_the_main_process_writes_and_all_agree(tmp_path: Path) -> None:
     records: dict[bool, list[bool]] = {True: [], False: []}
 
     def wait() -> None:
-        both.wait(timeout=30)
+        both.wait(timeout=120)
 
     def work(is_main: bool) -> None:
         run = Run(tmp_path, is_main=is_main, barrier=wait)
@@ -227,7 +220,7 @@ def test_only_the_main_process_writes_and_all_agree(tmp_path: Path) -> None:
     other = threading.Thread(target=work, args=(False,))
     other.start()
     work(True)
-    other.join(timeout=30)
+    other.join(timeout=120)
     assert sorted(ran) == [False, True]
     assert records == {True: [False, True], False: [False, True]}
 

@@ -60,7 +60,7 @@ def test_speed_memory_and_what_is_left_follow_from_the_last_steps() -> None:
 def test_an_alarm_is_shown_while_it_is_on_and_kept_when_it_is_over() -> None:
     rows = [row(1), row(2), *(row(step, length=80.0) for step in (3, 4, 5))]
     assert line(shown(rows), "ALARM").rstrip() == (
-        "ALARM length, since step 4: responses are 2.00 times as long as at first (policy.alarms.length=1.5)"
+        "ALARM length, since step 4: responses are 2.00 times as long as at first (policy.alarms.length=1.6)"
     )
     text = shown([*rows, row(6), row(7)])
     assert "ALARM" not in text
@@ -97,7 +97,7 @@ def test_without_a_terminal_there_are_lines_and_one_for_each_alarm() -> None:
     assert "1/7" in text[1]
     assert "score 0.50, kl 0.00, length 40.00, 250 tokens/s" in text[1]
     assert text[2] == (
-        "policy: ALARM length at step 4: responses are 2.00 times as long as at first (policy.alarms.length=1.5)"
+        "policy: ALARM length at step 4: responses are 2.00 times as long as at first (policy.alarms.length=1.6)"
     )
     assert text[3] == "policy: the alarm length is over at step 6."
     assert "7/7" in text[4]

@@ -1,10 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.bounds import adaptive, fixed, tune
 from policy.algorithms.kl import AdaptiveKL, best_of_n_kl, kl_estimate, kl_loss
 
 LN2 = 0.6931471805599453
@@ -40,56 +42,54 @@ def test_the_kl_loss_is_the_estimate_on_response_tokens_with_its_slope() -> None
 
 
 def test_the_adaptive_coefficient_by_hand() -> None:
-    controller = AdaptiveKL(coefficient=0.1, target=4.0, horizon=100.0)
-    assert controller.after(4.0, 50) == controller
-    assert controller.after(4.4, 50).coefficient == pytest.approx(0.1 * math.exp(0.1 * 0.5))
-    assert controller.after(40.0, 50).coefficient == pytest.approx(0.1 * math.exp(0.2 * 0.5))  # clipped
-    assert controller.after(0.0, 50).coefficient == pytest.approx(0.1 * math.exp(-0.2 * 0.5))
-    assert controller.after(-40.0, 100).after(4.0, 7).coefficient == pytest.approx(0.1 * math.exp(-0.2))
-    assert controller.after(math.inf, 100).coefficient == pytest.approx(0.1 * math.exp(0.2))
-    assert controller.after(math.nan, 100) == controller
+    controller = AdaptiveKL(target=2.0, spread=0.5)
+    assert controller.coefficient == pytest.approx(0.25 * math.exp(-1))  # 0.5 / sqrt(4), and nothing is spent yet
+    first = controller.after(1.0, 32)  # an error of -0.5; -0.3 of it is added up
+    assert first.coefficient == pytest.approx(0.25 * math.exp(-0.5 - 0.06))
+    share = 1 - math.exp(-1 / 3)  # of 32 responses in what is smoothed over 96
+    second = first.after(3.0, 32)
+    error = (1 + share * 2.0) / 2 - 1
+    assert second.coefficient == pytest.approx(
+        0.25 * math.exp(error + 12 * (error + 0.5) + 0.2 * (max(error, -0.3) - 0.3))
+    )
+    assert second.after(math.nan, 32) == second
 
 
 POSITIVE = st.floats(1e-12, 1e12)
 
 
-@given(
-    coefficient=POSITIVE,
-    target=POSITIVE,
-    horizon=POSITIVE,
-    kls=st.lists(st.floats(), min_size=1, max_size=20),
-    n=st.integers(1, 65_536),
-)
+@given(target=POSITIVE, spread=st.floats(0, 1e12), kls=st.lists(st.floats(), max_size=20), n=st.integers(1, 65_536))
 def test_the_adaptive_coefficient_stays_positive_and_finite(
-    coefficient: float, target: float, horizon: float, kls: list[float], n: int
+    target: float, spread: float, kls: list[float], n: int
 ) -> None:
-    controller = AdaptiveKL(coefficient, target, horizon)
+    controller = AdaptiveKL(target, spread)
     for kl in kls:
-        after = controller.after(kl, n)
-        assert math.isfinite(after.coefficient)
-        assert after.coefficient > 0
-        if kl > target:
-            assert after.coefficient >= controller.coefficient
-        if kl < target:
-            assert after.coefficient <= controller.coefficient
-        assert math.isfinite(torch.tensor(after.coefficient) * 1e6)
-        controller = after
-
-
-@given(kl=st.floats(-5, 30), steps=st.integers(1, 64), n=st.integers(1, 1024))
-def test_the_horizon_is_in_responses_whatever_the_size_of_a_step(kl: float, steps: int, n: int) -> None:
-    controller = at_once = AdaptiveKL(coefficient=0.05, target=6.0, horizon=320.0)
-    for _ in range(steps):
         controller = controller.after(kl, n)
-    assert controller.coefficient == pytest.approx(at_once.after(kl, steps * n).coefficient, rel=1e-9)
+        assert 0 < controller.coefficient < math.inf
+        assert math.isfinite(torch.tensor(controller.coefficient) * 1e6)
 
 
-def test_the_adaptive_coefficient_brings_the_kl_to_its_target() -> None:
-    # A policy whose KL is 1/beta: at a coefficient of 0.25 it is 4.
-    controller = AdaptiveKL(coefficient=5.0, target=4.0, horizon=100.0)
-    for _ in range(400):
-        controller = controller.after(1 / controller.coefficient, 20)
-    assert 1 / controller.coefficient == pytest.approx(4.0, rel=0.01)
+@given(spread=st.floats(1e-3, 1e3), kls=st.lists(st.floats(-1, 30), min_size=1, max_size=20))
+def test_the_units_of_the_reward_do_not_matter(spread: float, kls: list[float]) -> None:
+    one, other = AdaptiveKL(3.0, 1.0), AdaptiveKL(3.0, spread)
+    for kl in kls:
+        one, other = one.after(kl, 32), other.after(kl, 32)
+    assert other.coefficient == pytest.approx(spread * one.coefficient, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("target", "spread", "rate"),
+    [(3, 0.3, 0.06), (3, 1.0, 0.03), (3, 1.0, 0.06), (3, 1.0, 0.12), (3, 30.0, 0.06), (1.5, 1.0, 0.06), (6, 1.0, 0.06)],
+)
+def test_the_kl_is_held_from_the_first_half_of_forty_steps_on(target: float, spread: float, rate: float) -> None:
+    # Without control, the KL of these policies ends at 3 to 20 nats.
+    kls = np.mean([tune(adaptive(target, spread), spread, rate, seed)[20:] for seed in range(4)], axis=0)
+    assert kls.mean() == pytest.approx(target, rel=0.2)
+    assert kls.max() < 1.6 * target
+
+
+def test_a_fixed_coefficient_would_not_hold_it() -> None:
+    assert tune(fixed(3.0, 1.0), 1.0, 0.06, 0)[-1] > 8
 
 
 def test_the_kl_of_the_best_of_n_by_hand() -> None:

@@ -119,7 +119,6 @@ def test_the_configuration_goes_before_the_algorithms_own_choice(
             r"minibatches=3 does not divide the 32 responses .*prompts_per_step=8 times",
         ),
         ({"kl_in": "loss", "kl_estimator": "k1"}, "expected gradient of zero.*k2, or policy.kl_in=reward"),
-        ({"kl_target": 3.0, "kl_coefficient": 0.0}, "kl_target adapts policy.kl_coefficient by factors, and it is 0"),
         ({"value_clip": 0.2}, "value_network=head takes none"),
         ({"initial": Path("/nowhere/adapter")}, "there is no folder /nowhere/adapter"),
     ],

@@ -1,7 +1,6 @@
 import json
+import random
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from policy.native import update
 from policy.native.train import prompts_of_step, train_policy
 from policy.training_log import LOG, MACHINE_METRICS
 from tests import shared_base
-from tests.policy.tiny_run import CONFIG, EVERYTHING, PROMPTS, LowIds, load_base, run
+from tests.policy.tiny_run import CONFIG, EVERYTHING, PROMPTS, LowIds, load_base, main, run
+from tests.suite import forked
 
 Row = dict[str, Any]
 
@@ -92,9 +92,8 @@ def test_the_log_has_every_figure_of_every_step(uninterrupted: Path) -> None:
 def test_a_killed_run_goes_on_to_the_same_bits(
     tiny_model: Path, tmp_path: Path, uninterrupted: Path, place: str
 ) -> None:
-    command = [sys.executable, "-m", "tests.policy.tiny_run", str(tiny_model), str(tmp_path), "--kill", place]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    status = forked.run(main, str(tiny_model), str(tmp_path), "--kill", place, log=tmp_path / "printed")
+    assert status == -signal.SIGKILL, (tmp_path / "printed").read_text()
     assert not (tmp_path / WEIGHTS).exists()
     whole = sorted(path.name for path in (tmp_path / "checkpoints").glob("step-*"))
     assert whole == ["step-000004", *(["step-000008"] if place == "after rename" else [])]
@@ -110,9 +109,9 @@ def test_a_run_with_everything_killed_amid_an_update_goes_on_to_the_same_bits(ti
     config = CONFIG.model_copy(update=EVERYTHING)
     run(tiny_model, tmp_path / "whole", config)
     settings = [f"{name}={json.dumps(value)}" for name, value in EVERYTHING.items()]
-    command = [sys.executable, "-m", "tests.policy.tiny_run", str(tiny_model), str(tmp_path / "killed"), *settings]
-    killed = subprocess.run([*command, "--kill", "amid update"], capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    given = [str(tiny_model), str(tmp_path / "killed"), *settings, "--kill", "amid update"]
+    status = forked.run(main, *given, log=tmp_path / "printed")
+    assert status == -signal.SIGKILL, (tmp_path / "printed").read_text()
     assert [path.name for path in (tmp_path / "killed" / "checkpoints").iterdir()] == ["step-000004"]
     assert len((tmp_path / "killed" / LOG).read_text().splitlines()) == 6
     run(tiny_model, tmp_path / "killed", config)
@@ -275,3 +274,17 @@ def test_every_prompt_is_used_once_an_epoch_in_an_order_of_its_own() -> None:
     assert epochs[0] != epochs[1]
     assert prompts_of_step(10, 5, 0, seed=2) != prompts_of_step(10, 5, 0, seed=1)
     assert prompts_of_step(10, 4, 2, seed=1) == [*used[8:10], *used[10:12]]
+
+
+def test_an_epoch_is_shuffled_once_however_many_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled = []
+
+    class Counted(random.Random):
+        def shuffle(self, x: Any) -> None:
+            shuffled.append(len(x))
+            super().shuffle(x)
+
+    monkeypatch.setattr("policy.native.train.random.Random", Counted)
+    for step in range(6):
+        prompts_of_step(64, 32, step, seed=3)
+    assert shuffled == [64, 64, 64]

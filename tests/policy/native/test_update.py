@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs
 from backbone.sampling import Sample
 from backbone.training.activation_checkpointing import checkpointed
+from policy.algorithms.kl import AdaptiveKL
 from policy.config import PolicyConfig
 from policy.native.master_weights import MasterWeights
 from policy.native.minibatches import minibatches
@@ -173,15 +173,16 @@ def test_long_responses_are_dealt_out_evenly() -> None:
     assert [sum(len(one.sample.response_ids) for one in share) for share in shares] == [20, 20]
 
 
-def test_the_coefficient_follows_the_kl(tiny_model: Path, tmp_path: Path) -> None:
-    settings = {"kl_target": 0.01, "kl_horizon": 16, "kl_coefficient": 0.05, "steps": 6}
-    log = run(tiny_model, tmp_path, CONFIG.model_copy(update=settings))
-    found = [row["kl_coefficient"] for row in log]
-    assert found[0] == 0.05
-    for row, now, after in zip(log, found, found[1:], strict=False):
-        error = min(max(row["kl"] / 0.01 - 1, -0.2), 0.2)
-        assert after == pytest.approx(now * math.exp(error), rel=1e-4)
-    assert found[1] < 0.05  # the KL begins at nothing
+def test_the_coefficient_begins_on_the_scale_of_the_rewards_and_follows_the_kl(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    log = run(tiny_model, tmp_path, CONFIG.model_copy(update={"kl_target": 0.01, "steps": 6}))
+    controller = AdaptiveKL(0.01, log[0]["score_spread"])
+    for row in log:
+        assert row["kl_coefficient"] == pytest.approx(controller.coefficient, rel=1e-4)
+        controller = controller.after(row["kl"], 16)
+    fixed = run(tiny_model, tmp_path / "fixed", CONFIG.model_copy(update={"kl_target": None, "steps": 2}))
+    assert "kl_coefficient" not in fixed[0]
 
 
 def test_rewards_are_normalised_clipped_and_charged_for_length(tiny_model: Path, tmp_path: Path) -> None:

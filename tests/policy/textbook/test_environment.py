@@ -1,5 +1,6 @@
 """The environment by Gymnasium's rules: observations, resets, masks, rendering."""
 
+import pickle
 from typing import Any
 
 import gymnasium
@@ -130,5 +131,30 @@ def test_rendering_without_a_mode_warns_and_an_unknown_mode_is_refused() -> None
     env.reset()
     with pytest.warns(UserWarning, match="without a render mode"):
         assert env.render() is None
-    with pytest.raises(gymnasium.error.UnsupportedMode, match="'rgb_array'"):
-        cat_env(render_mode="rgb_array")
+    with pytest.raises(gymnasium.error.UnsupportedMode, match="'depth_array'"):
+        cat_env(render_mode="depth_array")
+
+
+@pytest.mark.parametrize("words", [CAT, ["我", "爱", "你"]], ids=["Latin", "Chinese"])
+def test_it_renders_as_pictures_that_change_with_the_text(words: list[str]) -> None:
+    env = TextGenerationEnv(words, letters, max_length=40, separator="", render_mode="rgb_array")
+    pictures = []
+    env.reset()
+    for _ in range(40):
+        env.step(1)
+        pictures.append(env.render())
+    assert {(picture.shape, picture.dtype) for picture in pictures} == {((80, 640, 3), np.dtype(np.uint8))}
+    assert len({picture.tobytes() for picture in pictures}) == 40
+
+
+def test_a_pickled_environment_goes_on_where_it_was() -> None:
+    for env in (
+        gymnasium.make("rlhf_pipeline/ThreeWords-v0"),
+        cat_env(per_step=True, discount=0.9, prompts=["the", ""]),
+    ):
+        env.reset(seed=3)
+        env.step(0)
+        other = pickle.loads(pickle.dumps(env))
+        for one, two in zip(env.step(1), other.step(1), strict=True):
+            np.testing.assert_equal(one, two)
+        np.testing.assert_equal(env.reset(), other.reset())

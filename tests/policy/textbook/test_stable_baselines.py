@@ -4,18 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.utils.env_checker import check_env
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.env_checker import check_env as check_env_for_stable_baselines
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import policy.textbook.environment
 from reward_model.rewards.registry import RewardSpec, build
 
 gymnasium.register_envs(policy.textbook.environment)
 
+ID = "rlhf_pipeline/ThreeWords-v0"
 CAT = ["the", "cat", "sat", "on", "mat"]
 SENTENCE = "the cat sat on the mat"
 
@@ -27,7 +32,7 @@ def words_in_place(completions: list[str], references: list[list[str]], **column
 
 
 def three_words(**changes: Any) -> gymnasium.Env[Any, Any]:
-    return gymnasium.make("rlhf_pipeline/ThreeWords-v0", **changes)
+    return gymnasium.make(ID, **changes)
 
 
 def the_cat(**changes: Any) -> gymnasium.Env[Any, Any]:
@@ -92,6 +97,28 @@ def test_it_learns_a_sentence_from_a_reward_at_the_end(name: str) -> None:
     model = learner(name, the_cat)
     model.learn(5000 if name == "DQN" else 8000)
     assert written(model, the_cat) == SENTENCE
+
+
+@pytest.mark.parametrize("name", [ID, f"policy.textbook.environment:{ID}"], ids=["id", "module and id"])
+def test_it_is_made_by_its_id(name: str) -> None:
+    PPO("MultiInputPolicy", name, n_steps=8, batch_size=8).learn(8)
+    many = make_vec_env(name, n_envs=2)
+    assert many.reset()["tokens"].shape == (2, 3)
+    assert many.render().shape[-1] == 3
+    env = gymnasium.make(name)
+    check_env(env.unwrapped)
+    check_env_for_stable_baselines(env, warn=True)
+
+
+def test_other_processes_make_it_by_its_module_and_id() -> None:
+    many = make_vec_env(f"policy.textbook.environment:{ID}", n_envs=2, vec_env_cls=SubprocVecEnv)
+    try:
+        many.reset()
+        _, rewards, _, infos = many.step(np.array([0, 1]))
+    finally:
+        many.close()
+    assert rewards.tolist() == [1.0, -1.0]
+    assert [info["text"] for info in infos] == ["我", "爱"]
 
 
 def test_ppo_learns_from_a_reward_of_the_project() -> None:

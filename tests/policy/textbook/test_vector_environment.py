@@ -66,6 +66,39 @@ def test_the_vectorised_environment_calls_a_reward_once_for_all_its_texts() -> N
     assert {episode.prompt for episode in env.episodes} == {"cat"}
 
 
+def test_some_texts_are_reset_and_the_others_go_on() -> None:
+    settings = {"vocabulary": CAT, "reward": letters, "max_length": 2, "eos": "."}
+    disabled = {"autoreset_mode": AutoresetMode.DISABLED}
+    ours = gymnasium.make_vec(ID, num_envs=3, **disabled, **settings)
+    theirs = gymnasium.make_vec(ID, num_envs=3, vectorization_mode="sync", vector_kwargs=disabled, **settings)
+    assert ours.metadata["autoreset_mode"] is theirs.metadata["autoreset_mode"]
+    mask = np.array([False, True, False])
+    same(ours.reset(seed=0), theirs.reset(seed=0))
+    same(ours.step(np.array([0, 5, 1])), theirs.step(np.array([0, 5, 1])))
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"\[1\] have ended"):
+        ours.step(np.array([0, 0, 0]))
+    same(ours.reset(options={"reset_mask": mask}), theirs.reset(options={"reset_mask": mask}))
+    same(ours.step(np.array([0, 3, 1])), theirs.step(np.array([0, 3, 1])))
+    with pytest.raises(ValueError, match="the autoreset mode 'SameStep' is not"):
+        TextGenerationVectorEnv(CAT, letters, max_length=2, autoreset_mode="SameStep")
+
+
+@pytest.mark.parametrize("mask", [[True, False], np.array([1, 0]), np.array([True]), np.array([False, False])])
+def test_a_mask_of_resets_that_means_nothing_is_refused(mask: Any) -> None:
+    env = TextGenerationVectorEnv(CAT, letters, num_envs=2, max_length=2)
+    env.reset()
+    before = list(env.episodes)
+    with pytest.raises(ValueError, match="Give a NumPy array of 2 truth values"):
+        env.reset(options={"reset_mask": mask})
+    assert env.episodes == before
+
+
+def test_a_first_reset_is_one_of_all_texts() -> None:
+    env = TextGenerationVectorEnv(CAT, letters, num_envs=2, max_length=2)
+    with pytest.raises(gymnasium.error.ResetNeeded, match="Call reset first"):
+        env.reset(options={"reset_mask": np.array([True, False])})
+
+
 def test_vectorised_texts_render_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
     env = TextGenerationVectorEnv(CAT, letters, num_envs=2, max_length=2, render_mode="ansi")
     env.reset()

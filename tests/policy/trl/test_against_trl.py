@@ -161,6 +161,8 @@ def step_of(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             group=GROUP,
             max_new_tokens=TOKENS,
             temperature=TEMPERATURE,
+            kl_target=None,
+            length_control="none",
             missing_eos_penalty=0.0,
             micro_batch=5,
             max_grad_norm=1e9,

@@ -1,22 +1,21 @@
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.rloo_config import RLOOConfig
 
 from backbone.adapter_folder import WEIGHTS
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from policy.alarms import AlarmConfig
+from policy.algorithms.kl import AdaptiveKL
 from policy.config import PolicyConfig
 from policy.training_log import LOG, MACHINE_METRICS
-from policy.trl.train_rloo_grpo import Reward, sampler_arguments, train_with_trl, trl_metrics
+from policy.trl.controls import Controls
+from policy.trl.train_rloo_grpo import Reward, train_with_trl, trl_metrics
 from tests import shared_base
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
 
@@ -54,7 +53,7 @@ def _mean(log: list[Row], rows: slice) -> float:
     return float(sum(values) / len(values))
 
 
-@pytest.mark.parametrize("algorithm", ["rloo", "grpo", "dr_grpo"])
+@pytest.mark.parametrize("algorithm", ["rloo", "dr_grpo"])  # GRPO is another setting of the latter's trainer
 def test_the_policy_learns(base: SharedBase, tmp_path: Path, algorithm: str) -> None:
     config = changed(algorithm=algorithm, steps=24, kl_coefficient=0.0, prompts_per_step=8, learning_rate=2e-2)
     log = train_with_trl(config, base, LowIds(), PROMPTS, tmp_path, seed=3)
@@ -104,12 +103,32 @@ def test_the_log_has_the_native_loops_figures_of_every_step(base: SharedBase, tm
     native |= {"repetition", "score_spread", "tokens", "tokens_per_second", "peak_memory_gb"}
     native |= {"seconds_sample", "seconds_score", "seconds_update"}
     assert all(native <= row.keys() for row in log)
-    assert all(row["seconds_sample"] > 0 and 0 < row["seconds_update"] < 60 for row in log)
+    assert all(row["seconds_sample"] > 0 and row["seconds_update"] > 0 for row in log)
     assert all(row["tokens"] == 16 * row["length"] for row in log)
     rates = [row["learning_rate"] / TRL.learning_rate for row in log]
     assert rates == pytest.approx([1 / 3, 2 / 3, 1, 1, 1])
     assert log[0]["kl"] == pytest.approx(0, abs=1e-4)
     assert all(row["reward"] == pytest.approx(row["score"] - 0.05 * row["kl"]) for row in log)
+
+
+def test_the_coefficient_follows_the_kl_and_a_token_has_its_price(base: SharedBase, tmp_path: Path) -> None:
+    config = changed(steps=5, learning_rate=2e-2, kl_target=0.1, length_control="band")
+    log = train_with_trl(config, base, LowIds(), PROMPTS, tmp_path, seed=3)
+    controller = AdaptiveKL(0.1, log[0]["score_spread"])
+    for row in log:
+        assert row["kl_coefficient"] == pytest.approx(controller.coefficient, rel=1e-3)
+        assert row["length_ratio"] == pytest.approx(row["length"] / log[0]["length"])
+        controller = controller.after(row["kl"], 16)
+
+
+def test_an_alarm_ends_the_training_and_the_checkpoint_before_is_kept(base: SharedBase, tmp_path: Path) -> None:
+    settings = {"steps": 8, "learning_rate": 5e-2, "kl_coefficient": 1e-3, "checkpoint_every": 1}
+    alarms = AlarmConfig(first_steps=1, window=1, kl=0.5)
+    log = train_with_trl(changed(**settings, alarms=alarms, stop_on=("kl",)), base, LowIds(), PROMPTS, tmp_path, seed=3)
+    assert log[-1]["stopped"] == ["kl"]
+    assert log[-1]["kept_step"] == len(log) - 1 < 7
+    assert (tmp_path / WEIGHTS).is_file()
+    assert not (tmp_path / "checkpoints").exists()
 
 
 def test_alarms_are_in_the_row(base: SharedBase, tmp_path: Path) -> None:
@@ -240,7 +259,7 @@ def test_the_reward_is_clipped_and_penalised_as_in_the_native_loop(base: SharedB
     config = changed(score_clip=2.0, missing_eos_penalty=0.5, length_penalty=0.1, group=2)
     logged: dict[str, float] = {}
     end = base.renderer.eos_ids[0]
-    reward = Reward(config, base, Fixed(5.0, -1.0))
+    reward = Reward(config, base, Fixed(5.0, -1.0), Controls(config))
     found = reward([[1], [1]], ["", ""], [[7, 8, end], [7, 8]], log_metric=logged.__setitem__)
     assert found == pytest.approx([2.0 - 0.3, -1.0 - 0.5 - 0.2])
     assert logged["score"] == pytest.approx(2.0)
@@ -249,45 +268,6 @@ def test_the_reward_is_clipped_and_penalised_as_in_the_native_loop(base: SharedB
 
 def test_kl_is_nats_a_response_and_taken_off_the_reward_of_rloo_alone() -> None:
     logs = {"reward": 1.0, "kl": 0.1, "completions/mean_length": 20.0, "loss": 0.0}
-    assert trl_metrics(TRL, logs)["kl"] == pytest.approx(2.0)
-    assert trl_metrics(TRL, logs)["reward"] == pytest.approx(1.0 - 0.05 * 2.0)
-    assert trl_metrics(changed(algorithm="grpo"), logs)["reward"] == 1.0
-
-
-def test_trl_knows_the_arguments_for_vllm() -> None:
-    for vllm, mode, url in (
-        (None, None, None),
-        ("colocate", "colocate", None),
-        ("http://host:1", "server", "http://host:1"),
-    ):
-        given = sampler_arguments(changed(vllm=vllm))
-        assert given.keys() <= {field.name for field in fields(RLOOConfig)} & {
-            field.name for field in fields(GRPOConfig)
-        }
-        assert (given.get("vllm_mode"), given.get("vllm_server_base_url")) == (mode, url)
-        assert given.get("use_vllm", False) == (vllm is not None)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"algorithm": "ppo"}, "runs rloo, grpo, dr_grpo; policy.algorithm is ppo"),
-        ({"group": 1}, "group"),
-        ({"stop": ("END",)}, "cannot follow policy.stop"),
-        ({"kl_target": 4.0}, "cannot follow policy.kl_target=4.0"),
-        ({"kl_in": "loss"}, "TRL's rloo cannot follow policy.kl_in=loss"),
-        ({"algorithm": "grpo", "kl_in": "reward"}, "TRL's grpo cannot follow policy.kl_in=reward"),
-        ({"algorithm": "grpo", "kl_estimator": "k2"}, "cannot follow policy.kl_estimator=k2"),
-        ({"entropy_bonus": 0.1, "importance_cap": 2.0}, "policy.entropy_bonus=0.1 and policy.importance_cap=2.0"),
-        ({"vllm": "localhost:8000"}, 'neither "colocate" nor the URL of a server'),
-        ({"engine": "native", "vllm": "colocate"}, r"is for policy\.engine=trl"),
-        ({"minibatches": 3}, "minibatches=3 does not divide the 16 responses"),
-    ],
-)
-def test_what_trl_cannot_do_is_refused_before_anything_is_made(
-    base: SharedBase, tmp_path: Path, settings: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        train_with_trl(changed(**settings), base, LowIds(), PROMPTS, tmp_path, seed=0)
-    assert base.adapters == []
-    assert list(tmp_path.iterdir()) == []
+    assert trl_metrics(TRL, logs, 0.05)["kl"] == pytest.approx(2.0)
+    assert trl_metrics(TRL, logs, 0.05)["reward"] == pytest.approx(1.0 - 0.05 * 2.0)
+    assert trl_metrics(changed(algorithm="grpo"), logs, 0.05)["reward"] == 1.0

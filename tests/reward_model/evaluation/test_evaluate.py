@@ -1,6 +1,7 @@
 """Figures on numbers worked by hand, and baselines that can be fooled only by what they measure."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from reward_model.evaluation.accuracy import credit
 from reward_model.evaluation.baselines import cross_validated, longer_wins
 from reward_model.evaluation.evaluate import evaluate_reward, figures
 from reward_model.evaluation.older_model import older_scorer
+from reward_model.evaluation.score_differences import score_differences
 from reward_model.labels.records import Pair
 from reward_model.scorer import RewardScorer
 from tests.reward_model.planted import planted
@@ -136,7 +138,7 @@ def test_an_older_model_on_the_same_base_changes_nothing_of_the_figures(trained)
     alone = evaluate_reward(scorer, rows)
     older = older_scorer(scorer, trained[0])
     assert older.base is scorer.base
-    beside = evaluate_reward(scorer, rows, older)
+    beside = evaluate_reward(scorer, rows, partial(score_differences, older))
     assert beside.pop("against")["gain"] == 0
     assert beside == alone
 
@@ -145,7 +147,7 @@ def test_a_model_that_was_trained_on_the_opposite_is_seen_against_the_new_one(tr
     scorer = RewardScorer.load(trained[0], dtype="float32", device="cpu")
     older = older_scorer(scorer, trained[0])
     older.base.heads[older.name].weight.data.mul_(-2)
-    found = evaluate_reward(scorer, planted(20, seed=9), older)["against"]
+    found = evaluate_reward(scorer, planted(20, seed=9), partial(score_differences, older))["against"]
     assert found["gain"] > 0.6
     assert found["rank_correlation"] == pytest.approx(-1)
     assert found["scale"] == pytest.approx(0.5)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -29,8 +28,8 @@ from reward_model.training.train import train_reward
 from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted
 from tests.shared_base import save_opt
+from tests.suite import forked
 
-ROOT = Path(__file__).parents[3]
 CPU = {"dtype": "float32", "device": "cpu"}
 
 
@@ -163,31 +162,20 @@ def test_a_half_written_checkpoint_is_never_used(tmp_path):
     assert not (tmp_path / "checkpoint-30").exists()
 
 
+def train_until_killed(config: RewardConfig, model: Path, rows: list[dict], folder: Path) -> None:
+    def die(row: dict) -> None:
+        if row["step"] == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train_reward(config, str(model), rows, folder, on_step=die, **CPU)
+
+
 def test_killed_training_goes_on_to_the_same_result(tiny_model, tmp_path):
     rows = planted(60)
     config = CONFIG.model_copy(update={"checkpoint_every": 2})
-    script = tmp_path / "train.py"
-    script.write_text(
-        "import json, sys, time\n"
-        "from pathlib import Path\n"
-        "from reward_model.config import RewardConfig\n"
-        "from reward_model.training.train import train_reward\n"
-        "def slow(row):\n"
-        "    print(row['step'], flush=True)\n"
-        "    time.sleep(0.2)\n"
-        "rows = json.loads(Path(sys.argv[1]).read_text())\n"
-        "config = RewardConfig.model_validate_json(sys.argv[2])\n"
-        "train_reward(config, sys.argv[3], rows, Path(sys.argv[4]), dtype='float32', device='cpu', on_step=slow)\n"
-    )
-    (tmp_path / "rows.json").write_text(json.dumps(rows))
     killed, straight = tmp_path / "killed", tmp_path / "straight"
-    command = [sys.executable, str(script), str(tmp_path / "rows.json"), config.model_dump_json(), str(tiny_model)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.PIPE, text=True) as process:
-        while process.stdout.readline().strip() != "5":
-            assert process.poll() is None
-        time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
+    status = forked.run(train_until_killed, config, tiny_model, rows, killed, log=tmp_path / "printed")
+    assert status == -signal.SIGKILL, (tmp_path / "printed").read_text()
     assert not (killed / "reward.json").exists()
 
     steps: list[int] = []
@@ -236,3 +224,12 @@ def test_the_folder_loads_without_this_project(trained, tiny_model, tmp_path):
     plain = torch.tensor(json.loads(result.stdout.splitlines()[-1]))
     assert plain.abs().min() > 1e-2
     torch.testing.assert_close(scores, plain, atol=1e-4, rtol=0)
+
+
+def test_what_comes_after_the_last_step_shows_its_progress_too(tiny_model, tmp_path):
+    rows: list[dict] = []
+    config = CONFIG.model_copy(update={"epochs": 0.3})
+    train_reward(config, str(tiny_model), planted(30), tmp_path, on_step=lambda row: rows.append(dict(row)), **CPU)
+    measured = [row for row in rows if row.get("phase") == "measure"]
+    assert rows[-len(measured) :] == measured
+    assert measured[0]["step"] < measured[-1]["step"] == measured[-1]["steps"]

@@ -209,3 +209,19 @@ def test_one_light_vote_alone_decides_nothing(store: Store, weighted: dict[str, 
         vote(store, task, name, ("a", 3))
     assert [row["ids"]["prompt"] for row in preferences(store).rows] == [tasks[2].prompt_id]
     assert [row["ids"]["prompt"] for row in export(store, "soft")] == [tasks[1].prompt_id], "a weight of 0 says nothing"
+
+
+@pytest.mark.parametrize("kind", ["preferences", "ties", "soft"])
+def test_strengths_of_people_who_count_nothing_are_no_margin(
+    store: Store, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the two who say how strongly, neither counts: there is no mean to take, and none to divide by."""
+    split, decided = fill(store, 2, overlap=5)
+    counted: dict[str, float] = {}
+    for task, others in ((split, ["tie", "both_bad"]), (decided, ["a", "a"])):
+        said: list[Said] = [("a", 3), ("b", 1), *((each, None) for each in others)]
+        for name, each in zip(("liar", "cheat", "ann", "bob"), said, strict=True):
+            vote(store, task, name, each)
+            counted[store.annotator(name).id] = float(name in ("ann", "bob"))
+    monkeypatch.setattr(weighted_votes, "vote_weights", lambda _: counted)
+    assert all("margin" not in row for row in export(store, kind))

@@ -74,10 +74,17 @@ def test_gold_items_are_tasks_with_a_known_answer(store: Store) -> None:
     assert reasons(report) == [(3, "it has no known answer")]
     gold = {task.gold.verdict: task for task in store.tasks() if task.gold}
     sun = next(each.id for each in store.candidates() if each.response == "Sun.")
-    assert gold["preferred"].gold == Answer("preferred", winner=sun)
+    assert gold["preferred"].gold == Answer("preferred", winner=sun, rationale="obvious")
     assert gold["both_bad"].gold == Answer("both_bad")
     assert store.counts().judgements == 0
     assert preferences(store).rows == []
+
+
+def test_a_known_answer_may_come_again_with_another_reason(store: Store) -> None:
+    rows = [own({"verdict": "both_bad", "rationale": reason}) for reason in ("obvious", "well known")]
+    assert [take(store, "answers", [row], gold=True).taken for row in rows] == [1, 0]
+    (task,) = store.tasks()
+    assert task.gold == Answer("both_bad", rationale="obvious")
 
 
 def test_any_format_can_bring_gold(store: Store) -> None:

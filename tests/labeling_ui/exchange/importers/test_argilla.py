@@ -31,6 +31,36 @@ def test_argilla_2_labels_name_the_better_response(store: Store) -> None:
     assert prompt.messages == ({"role": "user", "content": "Why?"},)
 
 
+def test_letters_mean_responses_that_are_counted_where_the_question_is_named(store: Store) -> None:
+    values = {"u1": "A", "u2": "Option b", "u3": "c", "u4": "tie", "u5": "worse than A"}
+    answers = [{"value": value, "user_id": user, "status": "submitted"} for user, value in values.items()]
+    comment = {**answers[0], "value": "b"}
+    row = {"id": "r", "fields": TWO, "responses": {"better": answers, "comment": [comment]}}
+    report = take(store, "argilla", [row], question="better")
+    assert said(store) == {
+        "argilla u1": Answer("preferred", winner="Rain.", rationale="b"),
+        "argilla u2": Answer("preferred", winner="Sun."),
+        "argilla u4": Answer("tie"),
+    }
+    assert [reason for _, reason in reasons(report)] == [
+        f"the answer '{value}' names none of the responses (response-1, response-2)" for value in ("c", "worse than A")
+    ]
+    turned = {**row, "fields": {"instruction": "Which?", "response-2": "Sun.", "response-1": "Rain."}}
+    assert take(store, "argilla", [turned], question="better").taken == 1  # the tie: here A could be either
+
+
+def test_a_submitted_answer_that_says_nothing_is_refused_beside_others(store: Store) -> None:
+    values = {"a": "response-1", "b": None}
+    chosen = [{"value": value, "user_id": user, "status": "submitted"} for user, value in values.items()]
+    draft = {"value": "response-2", "user_id": "c", "status": "draft"}
+    comment = {"value": "Hard.", "user_id": "d", "status": "submitted"}
+    report = take(
+        store, "argilla", [{"id": "r", "fields": TWO, "responses": {"q": [*chosen, draft], "why": [comment]}}]
+    )
+    assert (report.taken, list(said(store))) == (1, ["argilla a"])
+    assert reasons(report) == [(1, "an answer says nothing of the responses")] * 2
+
+
 def test_argilla_2_rankings_come_with_ties_and_in_order(store: Store) -> None:
     ranked = [
         {"value": [{"value": "response2", "rank": 1}, {"value": "response1", "rank": 2},
@@ -110,7 +140,7 @@ def test_argilla_records_that_cannot_be_told_are_refused_by_line(store: Store) -
         (1, "nobody has answered"), (2, "none of its fields is a prompt"), (3, "none of its fields is a response"),
         (4, "'response-7' names none of the responses (response-1, response-2)"), (5, "the best of 3 responses"),
         (6, 'several fields could be the prompt ("query", "input"): name it, as in --map prompt=query'),
-        (7, "say nothing of the responses"), (8, "the record with id '7' is in the file already, at 7"),
+        (7, "says nothing of the responses"), (8, "the record with id '7' is in the file already, at 7"),
         (9, "cannot be stored"), (10, "the two responses are the same"),
     ]  # fmt: skip
     assert report.taken == 1

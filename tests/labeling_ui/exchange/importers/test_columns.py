@@ -64,7 +64,8 @@ def test_every_recipe_is_tried() -> None:
 @pytest.mark.parametrize(
     ("decides", "meant"),
     [
-        ({"better": "response_2"}, "two"), ({"better": 1}, "one"), ({"better": "B"}, "refused"),
+        ({"better": "response_2"}, "two"), ({"better": 1}, "one"), ({"better": "B"}, "two"),
+        ({"better": "C"}, "refused"),
         ({"better": "tie"}, "tie"), ({"better": "both bad"}, "both_bad"), ({"better": "the longer"}, "refused"),
         ({"first_is_better": "0"}, "two"), ({"first_is_better": 0.3}, "refused"),
         ({"strength": 3}, "two3"), ({"strength": 0}, "tie"), ({"strength": 4}, "refused"), ({"strength": -1.0}, "one1"),

@@ -41,6 +41,15 @@ def test_label_studio_keeps_its_annotators_apart(store: Store) -> None:
     assert "ann" not in {each.name for each in store.annotators()}, "no names, no e-mail addresses"
 
 
+def test_a_submitted_annotation_that_says_nothing_is_refused_beside_others(store: Store) -> None:
+    chosen = annotation(1, ("pairwise", "answer1,answer2", {"selected": "left"}))
+    commented = annotation(3, ("textarea", "x", {"text": ["Hard."]}))
+    row = task(1, {"prompt": "Why?", "answer1": "Rain.", "answer2": "Sun."}, chosen, annotation(2), commented)
+    report = take(store, "labelstudio", [row])
+    assert (report.taken, list(said(store))) == (1, ["labelstudio 1"])
+    assert reasons(report) == [(1, "an annotation says nothing of the responses")] * 2
+
+
 @pytest.mark.parametrize("ranker", [["m2", "m3", "m1"], {"rank": ["m2", "m3", "m1"], "_": []}])
 def test_label_studio_rankers_order_the_items_of_a_list(store: Store, ranker: Any) -> None:
     items = [{"id": "m1", "title": "Model 1", "body": "Rain."}, {"id": "m2", "body": "Sun."}, {"id": "m3", "html": "W"}]
@@ -62,7 +71,7 @@ def test_label_studio_ratings_and_refusals(store: Store) -> None:
     report = take(store, "labelstudio", rows, RATING, scale=5)
     assert report.taken == 2
     assert {row["response"]: row["score"] for row in export(store, "ratings")} == {"Rain.": 2, "Sun.": 4}
-    parts = [(2, "expected 1 to 5"), (3, "nobody has annotated"), (4, "say nothing"), (5, "not a whole number")]
+    parts = [(2, "expected 1 to 5"), (3, "nobody has annotated"), (4, "says nothing"), (5, "not a whole number")]
     assert [line for line, _ in reasons(report)] == [line for line, _ in parts]
     for (_, reason), (_, part) in zip(reasons(report), parts, strict=True):
         assert part in reason

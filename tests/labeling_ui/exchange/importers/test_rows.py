@@ -62,8 +62,8 @@ def test_a_table_may_hold_conversations_and_gaps(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("half.jsonl.gz", gzip.compress(LINES)[:-20], "damaged or breaks off"),
-        ("bent.jsonl.gz", gzip.compress(LINES)[:20] + b"\0" * 20, "damaged or breaks off"),
+        ("half.jsonl.gz", gzip.compress(LINES, mtime=0)[:-20], "damaged or breaks off"),
+        ("bent.jsonl.gz", gzip.compress(LINES, mtime=0)[:20] + b"\0" * 20, "damaged or breaks off"),
         ("half.jsonl", LINES[:-5], "line 3: not valid JSON"),
         ("half.csv", CSV[:-8], "a quotation mark is never closed"),
         ("latin.csv", CSV.replace(b"c", b"\xe9"), "not UTF-8"),
@@ -71,7 +71,7 @@ def test_a_table_may_hold_conversations_and_gaps(tmp_path: Path) -> None:
         ("sheet.xlsx", b"PK\x03\x04 and so on", "a zip archive or a spreadsheet. Unpack it, or save it as"),
         ("x.zst", b"(\xb5/\xfd", "a Zstandard file"),
         ("empty.csv", b"prompt,chosen\n", "holds no records"),
-        ("empty.jsonl.gz", gzip.compress(b""), "holds no records"),
+        ("empty.jsonl.gz", gzip.compress(b"", mtime=0), "holds no records"),
     ],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, told: str) -> None:

@@ -68,7 +68,7 @@ def test_a_function_that_hangs_is_stopped() -> None:
     start = time.monotonic()
     with pytest.raises(UserError, match=r'"own_rewards.hangs" took longer than 1 s and was stopped. Make it faster'):
         call("hangs", seconds=1)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 50  # without a limit of its own, it is a minute
 
 
 @pytest.mark.parametrize(

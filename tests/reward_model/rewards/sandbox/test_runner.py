@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import time
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import pytest
 from reward_model.rewards.sandbox.runner import Limits, Outcome, run_tests
 
 SECRET = "sk-do-not-show"
+PATIENCE = 60.0
 
 
 def attempt(code: str, **limits: Any) -> Outcome:
     """Passed only if the code did not raise."""
-    return run_tests(code, ["pass"], Limits(**limits))
+    return run_tests(code, ["pass"], Limits(**{"seconds": PATIENCE, **limits}))
 
 
 def isolated(namespace: str) -> bool:
@@ -31,7 +33,9 @@ def isolated(namespace: str) -> bool:
 
 def test_tests_pass_or_fail_each_on_its_own() -> None:
     code = "def double(x):\n    return 4"
-    outcome = run_tests(code, ["assert double(2) == 4", "assert double(3) == 6", "x = double(1)", "assert x == 4"])
+    outcome = run_tests(
+        code, ["assert double(2) == 4", "assert double(3) == 6", "x = double(1)", "assert x == 4"], Limits(PATIENCE)
+    )
     assert outcome.passed == (True, False, True, True)
     assert outcome.ended == "finished"
 
@@ -45,10 +49,13 @@ def test_code_that_ends_early_or_claims_success_passes_nothing(code: str) -> Non
 
 
 def test_endless_code_is_killed_in_time() -> None:
-    start = time.monotonic()
-    for code in ("while True: pass", "import time; time.sleep(60)", "import signal; signal.pause()"):
-        assert attempt(code, seconds=0.5) == Outcome((False,), "killed", "")
-    assert time.monotonic() - start < 15
+    for code in ("while True: pass", "import time; time.sleep(300)", "import signal; signal.pause()"):
+        took = [inf]
+        while min(took) > Limits.seconds and len(took) < 12:  # a busy machine is late at times, a missing limit always
+            start = time.monotonic()
+            assert attempt(code, seconds=0.5) == Outcome((False,), "killed", "")
+            took.append(time.monotonic() - start)
+        assert min(took) < Limits.seconds
 
 
 def test_what_passed_before_the_time_was_up_still_counts() -> None:

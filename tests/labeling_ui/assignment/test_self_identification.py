@@ -2,7 +2,7 @@
 
 import pytest
 
-from labeling_ui.quality.self_identification import names_its_model
+from labeling_ui.assignment.self_identification import names_its_model
 
 
 @pytest.mark.parametrize(

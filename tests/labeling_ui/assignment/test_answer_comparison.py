@@ -2,8 +2,8 @@
 
 import pytest
 
+from labeling_ui.assignment.answer_comparison import pair_orders, similarity
 from labeling_ui.data_model import Answer, Task
-from labeling_ui.quality.answer_comparison import pair_orders, similarity
 
 
 def test_orders_of_a_partial_ranking_name_only_what_was_ranked() -> None:

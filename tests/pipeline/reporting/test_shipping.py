@@ -1,0 +1,150 @@
+"""Whether the report says ship, and why: by the verdict and the decision, never by an automatic judge alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundation.files import sha256_of, write_json
+from pipeline.champion import history as past
+from pipeline.champion.history import BASE, Decision
+from pipeline.config.config import Config, load_config
+from pipeline.reporting.shipping import shipping_of
+from pipeline.runs.folder import Run
+from tests.pipeline.champion.verdicts import decide
+
+
+def evaluated(kl: float) -> dict[str, Any]:
+    rate = {"win_rate": 0.906, "low": 0.83, "high": 0.97, "n": 64}
+    return {
+        "mean_kl": kl, "distinct2_ratio": 0.81,
+        "sampled": {
+            "win_rates": {"reward model": rate},
+            "measures": {"base": {"words": 38.0}, "policy": {"words": 9.5}},
+        },
+    }  # fmt: skip
+
+
+@pytest.fixture
+def config() -> Config:
+    return load_config(None, ["promotion.kl=6"], {})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run with a policy and an evaluation, and a weak reward model."""
+    made = Run(tmp_path / "run", say=lambda line: None)
+    figures = {
+        "accuracy": 0.56, "accuracy_low": 0.31, "accuracy_high": 0.78, "n": 27,
+        "longer_wins": 0.5, "bag_of_words": 0.52,
+    }  # fmt: skip
+
+    def adapter(folder: Path) -> dict[str, Any]:
+        (folder / "weights").write_text("1")
+        return {}
+
+    made.stage("reward", "reward", [], {}, lambda folder: adapter(folder) or figures)
+    gain = {"judge_gain": -0.1, "judge_low": -0.37, "judge_high": 0.17}
+    made.stage("policy", "policy", [], {}, lambda folder: adapter(folder) or gain)
+    judge(made, 10.2)
+    return made
+
+
+def judge(run: Run, kl: float) -> None:
+    """The evaluate stage's output, with this KL."""
+
+    def evaluation(folder: Path) -> dict[str, Any]:
+        write_json(folder / "evaluation.json", evaluated(kl))
+        return {}
+
+    run.stage("evaluate", "evaluation.json", [run.folder / "policy"], {"kl": kl}, evaluation)
+
+
+def said(run: Run, config: Config) -> tuple[str, str, str]:
+    """The outcome, the sentence, and the evidence as text."""
+    found = shipping_of(run, config)
+    assert found is not None
+    return found.outcome, found.sentence, " | ".join(f"{each.name}: {each.said}" for each in found.evidence)
+
+
+def settle(run: Run, action: Any, by: Any, reason: str = "for a reason") -> None:
+    """A decision about the round's policy."""
+    candidate = sha256_of(run.folder / "policy")
+    promoted = action == "promoted"
+    past.append(
+        run,
+        Decision(
+            at=past.now(), action=action, round=0, candidate="round-000", candidate_sha256=candidate,
+            champion="round-000" if promoted else BASE, sha256=candidate if promoted else None, reason=reason, by=by,
+        ),
+    )  # fmt: skip
+
+
+def test_without_a_policy_nothing_is_decided(tmp_path: Path, config: Config) -> None:
+    assert shipping_of(Run(tmp_path / "new", say=lambda line: None), config) is None
+
+
+def test_a_win_rate_by_the_reward_model_alone_ships_nothing(run: Run, config: Config) -> None:
+    outcome, sentence, evidence = said(run, config)
+    assert outcome == "not decided"
+    assert "nobody has compared it with the base: `rlhf verdict" in sentence
+    assert "it wins 91% (95% interval 83% to 97%) of 64 held-out prompts against the base; it was tuned" in evidence
+    assert "10.20 nats per response from the base; the limit is 6.0" in evidence
+    assert "Length: 0.25 times the words of the base" in evidence
+    assert "right on 56% (95% interval 31% to 78%) of 27 held-out pairs" in evidence
+    assert "Held-out judge: a gain of -0.10 standard deviations (95% interval -0.37 to 0.17)" in evidence
+
+
+def test_what_people_preferred_and_was_promoted_ships(run: Run, config: Config) -> None:
+    decide(run)
+    outcome, sentence, evidence = said(run, config)
+    assert (outcome, "`rlhf promote" in sentence) == ("not decided", True)
+    settle(run, "promoted", "people", "people preferred it to base")
+    outcome, sentence, evidence = said(run, config)
+    assert (outcome, sentence) == ("ship", "people preferred it to base.")
+    assert "People: against the base: win rate 70%, 95% interval 56% to 81%; 47 judgements of 47 prompts" in evidence
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_simulated_annotators_ship_nothing(run: Run, config: Config, promoted: bool) -> None:
+    decide(run, by="simulated")
+    if promoted:
+        settle(run, "promoted", "simulated")
+    outcome, sentence, evidence = said(run, config)
+    assert outcome == "do not ship"
+    assert "no person has judged it" in sentence
+    assert "Simulated annotators: " in evidence
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"), [("kept", "its KL is too large."), ("rolled_back", "it was taken back")]
+)
+def test_what_was_kept_or_taken_back_does_not_ship(run: Run, config: Config, action: str, expected: str) -> None:
+    decide(run)
+    settle(run, action, "people", "its KL is too large")
+    outcome, sentence, _ = said(run, config)
+    assert outcome == "do not ship"
+    assert expected in sentence
+
+
+def test_the_verdict_on_another_policy_is_not_this_ones(run: Run, config: Config) -> None:
+    decide(run)
+    path = run.folder / "verdict.json"
+    other = json.loads(path.read_text())
+    other["candidate"]["sha256"] = "0" * 64
+    write_json(path, other)
+    assert "nobody has compared it" in said(run, config)[1]
+
+
+def test_a_kl_below_zero_is_explained(run: Run, config: Config) -> None:
+    judge(run, -0.02)
+    assert "-0.02 nats per response from the base; the limit is 6.0; below zero by chance" in said(run, config)[2]
+
+
+def test_an_open_comparison_says_how_far_it_is(run: Run, config: Config) -> None:
+    waiting = {"champion": {"name": BASE}, "judgements": 12, "expected_more": 30}
+    found = shipping_of(run, config, waiting)
+    assert found is not None
+    assert found.outcome == "not decided"
+    assert "with the base is open: 12 judgements, and about 30 more" in found.sentence

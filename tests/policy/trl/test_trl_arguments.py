@@ -1,0 +1,64 @@
+"""What TRL is told, and what it is never asked to do."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.rloo_config import RLOOConfig
+
+from backbone.adapters import SharedBase
+from foundation.errors import UserError
+from policy.config import PolicyConfig
+from policy.trl.train_rloo_grpo import sampler_arguments, train_with_trl
+from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
+
+
+def changed(**update: Any) -> PolicyConfig:
+    return CONFIG.model_copy(update={"engine": "trl", "steps": 5, "checkpoint_every": 2, **update})
+
+
+@pytest.fixture
+def base(tiny_model: Path) -> SharedBase:
+    """What is trained on."""
+    return load_base(tiny_model)
+
+
+def test_trl_knows_the_arguments_for_vllm() -> None:
+    for vllm, mode, url in (
+        (None, None, None),
+        ("colocate", "colocate", None),
+        ("http://host:1", "server", "http://host:1"),
+    ):
+        given = sampler_arguments(changed(vllm=vllm), eos_ids=(2, 7))
+        assert given.keys() <= {field.name for field in fields(RLOOConfig)} & {
+            field.name for field in fields(GRPOConfig)
+        }
+        assert (given.get("vllm_mode"), given.get("vllm_server_base_url")) == (mode, url)
+        assert given.get("use_vllm", False) == (vllm is not None)
+        assert given.get("generation_kwargs") == (None if vllm is None else {"stop_token_ids": [2, 7]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"algorithm": "ppo"}, "runs rloo, grpo, dr_grpo; policy.algorithm is ppo"),
+        ({"group": 1}, "group"),
+        ({"stop": ("END",)}, "cannot follow policy.stop"),
+        ({"kl_in": "loss"}, "TRL's rloo cannot follow policy.kl_in=loss"),
+        ({"algorithm": "grpo", "kl_in": "reward"}, "TRL's grpo cannot follow policy.kl_in=reward"),
+        ({"algorithm": "grpo", "kl_estimator": "k2"}, "cannot follow policy.kl_estimator=k2"),
+        ({"entropy_bonus": 0.1, "importance_cap": 2.0}, "policy.entropy_bonus=0.1 and policy.importance_cap=2.0"),
+        ({"vllm": "localhost:8000"}, 'neither "colocate" nor the URL of a server'),
+        ({"engine": "native", "vllm": "colocate"}, r"is for policy\.engine=trl"),
+        ({"minibatches": 3}, "minibatches=3 does not divide the 16 responses"),
+    ],
+)
+def test_what_trl_cannot_do_is_refused_before_anything_is_made(
+    base: SharedBase, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train_with_trl(changed(**settings), base, LowIds(), PROMPTS, tmp_path, seed=0)
+    assert base.adapters == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,77 @@
+"""The gate on planted labels: what knows nothing is stopped, what knows something passes."""
+
+import numpy as np
+import pytest
+import torch
+
+from backbone.adapters import SharedBase
+from benchmarks.bounds import evidence, pairs_of
+from reward_model.bag_of_words import BagOfWords
+from reward_model.evaluation.gate import cross_fitted_head, frozen_differences, gate, weigh
+from reward_model.labels.records import Pair
+
+SEEDS = range(20)
+
+
+@pytest.mark.parametrize("why", ["coin", "length", "words"])
+def test_labels_that_hold_nothing_beyond_the_controls_are_stopped_on_every_seed(why: str) -> None:
+    assert [seed for seed in SEEDS if evidence(why, seed).passed] == []
+
+
+def test_labels_of_a_quality_pass_on_every_seed() -> None:
+    assert [seed for seed in SEEDS if not evidence("quality", seed).passed] == []
+
+
+def test_a_model_that_is_always_right_passes_and_one_that_is_always_wrong_does_not() -> None:
+    draw = np.random.default_rng(0)
+    lengths, words, prompts = draw.normal(size=40), draw.normal(size=40), [str(i) for i in range(40)]
+    right = draw.uniform(0.5, 1.5, 40)
+    assert weigh(right, lengths, words, prompts).passed
+    assert not weigh(-right, lengths, words, prompts).passed
+    assert not weigh(0 * right, lengths, words, prompts).passed
+
+
+def test_pairs_of_one_prompt_are_no_more_evidence_than_one() -> None:
+    draw = np.random.default_rng(1)
+    scores, lengths, words = draw.normal(1, 1, 20), draw.normal(size=20), draw.normal(size=20)
+    once = weigh(scores, lengths, words, [str(i) for i in range(20)])
+    five_times = [np.repeat(each, 5) for each in (scores, lengths, words)]
+    again = weigh(*five_times, [str(i // 5) for i in range(100)])
+    assert again.statistic == pytest.approx(once.statistic, rel=0.01)
+    assert again.needed == once.needed
+
+
+@pytest.mark.parametrize("few", [1, 2, 3])
+def test_hardly_any_pairs_show_nothing(few: int) -> None:
+    pairs = pairs_of(few, each=1)
+    found = weigh(np.ones(few), np.ones(few), np.ones(few), [pair.prompt_key for pair in pairs])
+    assert not found.passed
+    assert np.isfinite(found.statistic)
+
+
+def test_the_head_never_sees_the_prompt_that_it_judges() -> None:
+    draw, pairs = np.random.default_rng(2), pairs_of(30)
+    features = draw.normal(size=(30, 40))
+    before = cross_fitted_head(features, pairs)
+    changed = features.copy()
+    changed[1] = -9 * changed[1]  # another pair of the first one's prompt
+    assert cross_fitted_head(changed, pairs)[0] == pytest.approx(before[0], rel=1e-9)
+    assert cross_fitted_head(features[:3], pairs[:3]).tolist() == [0.0] * 3
+
+
+def test_the_gate_says_what_was_seen_and_what_would_help(base: SharedBase) -> None:
+    pairs = [Pair(({"role": "user", "content": f"cat {i}"},), f"the cat sat {i}", f"a dog ran {i}") for i in range(12)]
+    learned, held_out = pairs[:8], pairs[8:]
+    words = BagOfWords.fit(learned)
+    said = gate(base, 64, learned, held_out, np.zeros(4), words)
+    assert said["gate"] == "weak"
+    assert said["gate_reason"].startswith("On 4 pairs, the reward model is right in 50.0%, length alone in ")
+    assert "more judged pairs" in said["gate_reason"] or "annotators agree" in said["gate_reason"]
+
+
+def test_the_states_are_those_of_the_base_without_adapters(base: SharedBase) -> None:
+    pairs = pairs_of(3)
+    before = frozen_differences(base, pairs, 64)
+    assert before.shape == (3, base.hidden_size)
+    assert np.isfinite(before).all()
+    assert bool(torch.from_numpy(before).abs().sum(1).min() > 0)

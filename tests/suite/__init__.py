@@ -1,0 +1,1 @@
+"""What all tests run with: quick starts, quick stores and passwords, and draws that do not differ."""
