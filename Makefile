@@ -4,7 +4,7 @@ PYTHON  ?= python3
 RUN     ?= runs/default
 CONFIG  ?=
 ARGS    ?=
-WORKERS ?= logical
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -16,7 +16,7 @@ PIP   = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo collect label import reward policy evaluate export loop report doctor test lint bench models clean FORCE
+.PHONY: help demo collect label import reward policy evaluate export loop report doctor test lint bench models clients clean FORCE
 
 help: ## Print these verbs
 	@echo "make VERB [RUN=runs/mine] [CONFIG=my.yaml] [ARGS='--set policy.steps=200']"
@@ -56,7 +56,8 @@ report: $(VENV)/installed ## Write report.html
 doctor: $(VENV)/installed ## Tell what this machine offers and what will be chosen
 	@$(RLHF) doctor $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
 
-# One torch thread a worker: several workers that each start as many threads as there are cores only get in each other's way.
+# One worker more than there are cores, for a third of the time is waiting for servers, browsers and launchers; at most 4. One torch
+# thread a worker: several that each start as many threads as there are cores only get in each other's way.
 test: $(VENV)/installed-dev ## Run the tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist worksteal $(ARGS)
 
@@ -66,11 +67,18 @@ lint: $(VENV)/installed-dev ## Check style, types and the direction of imports
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
 
+# Threads that wait sleep soon, as under `rlhf` (foundation/threads.py): scripts load torch before they could say so.
 bench: $(VENV)/installed-dev ## Run the benchmarks, each with the machine it ran on
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
+	@set -e; export GOMP_SPINCOUNT=$${GOMP_SPINCOUNT-3000}; for script in benchmarks/*.py; do echo "== $$script"; \
+		$(BIN)/python "$$script" $(ARGS); done
 
 models: $(VENV)/installed-dev ## Compare every architecture with its own forward pass, and write docs/models.md
 	@$(BIN)/python -m benchmarks.architectures $(ARGS)
+
+clients: $(VENV)/installed-dev ## Try other programs with what leaves the project
+	@$(PIP) --requirement tests/clients/requirements.txt
+	@$(PIP) --quiet --upgrade --no-deps --target $(VENV)/rewardbench --requirement tests/clients/rewardbench.txt
+	@PYTHONPATH=$(VENV)/rewardbench $(BIN)/python -m pytest tests/clients $(ARGS)
 
 clean: ## Remove .venv and caches; runs and models stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
