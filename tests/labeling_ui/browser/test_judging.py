@@ -36,7 +36,7 @@ def test_each_preference_is_one_key(visit: Visit, sites: Sites) -> None:
     for judgement, pair in zip(judgements, shown, strict=True):
         assert [texts[candidate] for candidate in judgement.shown] == pair
         assert judgement.seconds is not None
-        assert 0.15 < judgement.seconds < 60
+        assert 0 < judgement.seconds < 60
     assert any(PAYLOAD in text for pair in shown for text in pair)  # shown as the text that it is
     assert page.evaluate("window.ran") is None
 

@@ -28,6 +28,7 @@ def reload(page: Page) -> None:
 def test_a_reload_in_the_middle_loses_nothing(visit: Visit, sites: Sites) -> None:
     page = visit("ranking", "Ann")
     shown = texts(page)
+    page.wait_for_timeout(1000)  # what counts though the page is loaded again
     press(page, "3", "1", "=", "2", "r")
     page.keyboard.type("Half a reason")
     reload(page)
@@ -41,7 +42,7 @@ def test_a_reload_in_the_middle_loses_nothing(visit: Visit, sites: Sites) -> Non
     (judgement,) = sites["ranking"].said(name_of(page))
     assert judgement.answer.rationale == "Half a reason"
     assert judgement.seconds is not None
-    assert judgement.seconds > 0.3
+    assert judgement.seconds > 1
 
 
 def test_an_answer_that_was_not_acknowledged_is_sent_again_and_counts_once(visit: Visit, sites: Sites) -> None:
