@@ -51,7 +51,8 @@ Person = Annotated[Annotator, Depends(access_control.person)]
 class Sent(BaseModel):
     """What comes with an answer.
 
-    `seconds`: the time spent on it, pauses left out; `view`: how its texts were shown; `aids`: what was asked for.
+    `seconds`: the time spent on it, pauses left out; `since`: the ticket with which its card was first shown, if the
+    page was loaded again since then; `view`: how its texts were shown; `aids`: what was asked for.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,6 +60,7 @@ class Sent(BaseModel):
     ticket: Annotated[Text, Field(max_length=10_000)]
     answer: GivenAnswer
     seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    since: Annotated[Text, Field(max_length=10_000)] | None = None
     view: View | None = None
     aids: Annotated[list[Aid], Field(max_length=len(AIDS))] | None = None
 
@@ -134,7 +136,8 @@ def build_router(store: Store, secret: str, generate: Generate | None = None) ->
     def take(sent: Sent, person: Person) -> dict[str, Any]:
         answers.take(person.id)
         ticket = signer.read(sent.ticket, person)
-        dealt_for = max(0.0, time.time() - ticket.issued_at)  # by this clock: the page may say less, and no more
+        issued_at = signer.first_issue(ticket, sent.since)
+        dealt_for = max(0.0, time.time() - issued_at)  # by this clock: the page may say less, and no more
         judgement = Judgement(
             task_id=ticket.task_id,
             annotator_id=person.id,

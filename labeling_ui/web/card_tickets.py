@@ -54,3 +54,12 @@ class TicketSigner:
         if ticket.annotator_id != annotator.id:
             raise OutOfDate("This was shown to someone else. Reload the page and answer again.")
         return ticket
+
+    def first_issue(self, ticket: Ticket, earlier: str | None) -> float:
+        """When the card was first shown, in seconds since 1970: `earlier` counts if it is this person's for this task."""
+        try:
+            first = Ticket(**self._serializer.loads(earlier or ""))
+        except (BadSignature, TypeError):
+            return ticket.issued_at
+        same = (first.task_id, first.annotator_id) == (ticket.task_id, ticket.annotator_id)
+        return min(first.issued_at, ticket.issued_at) if same else ticket.issued_at

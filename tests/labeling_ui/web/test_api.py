@@ -158,6 +158,25 @@ def test_an_answer_took_no_longer_than_its_card_was_out(
     assert least <= judgement.seconds <= most
 
 
+def test_the_time_before_a_page_was_loaded_again_counts_with_the_ticket_of_then(
+    client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ago = SimpleNamespace(time=lambda: time.time() - 60)
+    with monkeypatch.context() as then:
+        then.setattr("labeling_ui.web.card_tickets.time", ago)
+        first, other = (card["ticket"] for card in desk(client)["cards"][:2])
+        bobs = desk(client, "Bob")["cards"][0]["ticket"]
+    tried = ((first, 40.0), (other, 0.0), (bobs, 0.0), (forged(first), 0.0), ("", 0.0))
+    for number, (since, seconds) in enumerate(tried):
+        ticket = desk(client)["cards"][0]["ticket"]
+        body = {"ticket": ticket, "since": since, "answer": TIE, "seconds": 40.0}
+        assert client.post("/api/judgements", json=body).json()["saved"] == "taken"
+        (judgement,) = store.judgements()
+        assert judgement.seconds is not None
+        assert seconds <= judgement.seconds <= seconds + 10
+        assert client.post("/api/undo", json={"key": str(number)}).status_code == 200
+
+
 @pytest.mark.parametrize("seconds", ["-1", "1e9", "NaN", "Infinity", '"long"'])
 def test_impossible_times_are_refused(client: TestClient, store: Store, seconds: str) -> None:
     ticket = desk(client)["cards"][0]["ticket"]

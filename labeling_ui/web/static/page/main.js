@@ -124,6 +124,7 @@ class Page {
       differences: () => this.differences(card),
     }, draft?.answer ?? card.previous ?? {});
     this.clock.restart(card.idle_seconds, draft?.seconds);
+    this.since = draft?.since ?? card.ticket; // the first ticket of this card: seconds count from then on
     this.shownAt = performance.now();
     if (card.round) this.frame.toast(this.t("round.place", card.round));
     if (card.previous) {
@@ -148,7 +149,7 @@ class Page {
     else this.cards.shift();
     this.ended = false;
     this.view = null;
-    this.outbox.add({ card, answer, seconds, ...looked });
+    this.outbox.add({ card, answer, seconds, since: this.since, ...looked });
     if (card.live) {
       this.ready = null;
       this.openLive();
@@ -172,7 +173,7 @@ class Page {
 
   /** The server will never take this answer: show its card again, with the answer still in it, and say why. */
   async refused(item, problem) {
-    kept.write(this.draftKey(item.card), { answer: item.answer, seconds: item.seconds ?? 0 });
+    kept.write(this.draftKey(item.card), { answer: item.answer, seconds: item.seconds ?? 0, since: item.since });
     this.keepDraft();
     this.aside = item.card;
     if (problem.status === 409) {
@@ -269,7 +270,8 @@ class Page {
   keepDraft() {
     if (this.live) this.typed = this.live.prompt();
     if (!this.view) return;
-    kept.write(this.draftKey(this.view.card), { answer: this.view.draft(), seconds: this.clock.seconds });
+    const draft = { answer: this.view.draft(), seconds: this.clock.seconds, since: this.since };
+    kept.write(this.draftKey(this.view.card), draft);
   }
 
   // Trying the model.

@@ -109,8 +109,8 @@ export class Outbox {
     while (this.items.length) {
       const item = this.items[0];
       try {
-        const { answer, seconds, view, aids } = item;
-        const reply = await ask("api/judgements", { ticket: item.card.ticket, answer, seconds, view, aids });
+        const { answer, seconds, since, view, aids } = item;
+        const reply = await ask("api/judgements", { ticket: item.card.ticket, answer, seconds, since, view, aids });
         this.#drop(item);
         this.pause = 1000;
         this.on.waiting(null);
