@@ -5,8 +5,10 @@ beside the language model (vision and audio towers, projectors), which servers s
 whose weights lie stacked in one tensor are no linear layers. Anything else is had by naming the layers.
 """
 
+import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 
 import torch
@@ -29,8 +31,14 @@ _ROUTER_CLASS = re.compile(r"Router|TopKGating|MoE\w*Gate$")
 _ROUTER_NAME = re.compile(r"(^|\.)(gate|\w*router\w*|\w*expert_gate)$")
 
 
-def resolve_targets(model: PreTrainedModel, config: LoraConfig) -> None:
-    """Put the names of the layers in place of `all-linear`; `UserError` for names that the model has no layer of."""
+_BLOCK = re.compile(r"(?:.*?\.)?(?P<stack>[^.]+)\.(?P<number>\d+)\.")  # the outermost: experts are numbered as well
+
+
+def resolve_targets(model: PreTrainedModel, config: LoraConfig, share: float = 1.0) -> None:
+    """Put the names of the layers in place of `all-linear`; `UserError` for names that the model has no layer of.
+
+    Only this share of the model's blocks, the last ones, carries the adapter, unless the targets are a pattern.
+    """
     if config.target_modules == ALL_LINEAR:
         linear = linear_layers(model)
         found = set(linear) - renamed_by_peft(model, linear)
@@ -50,6 +58,20 @@ def resolve_targets(model: PreTrainedModel, config: LoraConfig) -> None:
                 f'lora_targets: PEFT would not find the adapter of "{lost[0]}" again when it loads it, for it takes '
                 f'the name for that of an older checkpoint. Leave it out, or use "{ALL_LINEAR}".'
             )
+    if share < 1 and not isinstance(config.target_modules, str):
+        _only_last_blocks(model, config, share)
+
+
+def _only_last_blocks(model: PreTrainedModel, config: LoraConfig, share: float) -> None:
+    names = tuple(config.target_modules or ())
+    blocks: dict[str, Counter[int]] = {}
+    for path in linear_layers(model):
+        if (found := _BLOCK.match(path)) and path.endswith(names):
+            blocks.setdefault(found["stack"], Counter())[int(found["number"])] += 1
+    if len(blocks) == 1:  # of a model with other stacks, nothing is left out
+        ((stack, numbers),) = blocks.items()
+        last = sorted(numbers)[-math.ceil(share * len(numbers)) :]
+        config.layers_to_transform, config.layers_pattern = last, stack
 
 
 def renamed_by_peft(model: PreTrainedModel, paths: Iterable[str]) -> set[str]:

@@ -1,5 +1,7 @@
 """Our reward training beside TRL's `RewardTrainer` with its defaults, on the same pairs in the same run.
 
+With `--beside head`, beside a linear head on the frozen base's states instead, fitted in closed form.
+
 Same training and held-out pairs (split by prompt anew with each seed), LoRA rank, target modules and epochs; all else
 of TRL's is TRL's (learning rate, batch size, number format, gradient checkpointing, tokenisation). Each training has a
 fresh process, so that its peak memory is its own. Both are judged by the same code on the same held-out pairs, after
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ from reward_model.evaluation.calibration import calibration_error, cross_fitted
 from reward_model.labels.reading import to_pairs
 from reward_model.labels.records import Pair
 
-WORKERS = ("ours", "trl")
+OURS, BESIDE = "ours", ("trl", "head")
 
 
 def main() -> None:
@@ -54,14 +56,15 @@ def main() -> None:
     rows = {name: published(source, options.data) for name, source in names.items()}
     kept = ("model", "epochs", "rank", "held_out", "limit", "test", "longest", "set", "trl_learning_rate")
     settings = {key: getattr(options, key) for key in kept}
-    runs = Runs(options.json, settings, options.seeds * len(names) * len(WORKERS))
+    workers = (OURS, *(options.beside or BESIDE[:1]))
+    runs = Runs(options.json, settings, options.seeds * len(names) * len(workers))
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for seed in range(options.seeds):
         for name in names:
             most = (options.limit, options.test)
             train, test = parts(rows[name], options.model, options.longest, options.held_out, most, seed)
             one: dict[str, Any] = {"seed": seed, "train": train, "test": test}
-            for worker in WORKERS:
+            for worker in workers:
                 one[worker] = runs.once(f"{name}, seed {seed}, {worker}", partial(_train, worker, one, options))
             found[name].append(one)
             results = {each: _figures(done) for each, done in found.items() if done}
@@ -86,7 +89,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a setting of our training")
     parser.add_argument("--trl-learning-rate", type=float, help="as a control, instead of TRL's default")
-    parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
+    parser.add_argument("--beside", nargs="+", choices=BESIDE, help="what ours is compared with; TRL unless said")
+    parser.add_argument("--worker", choices=(OURS, *BESIDE), help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -111,7 +115,7 @@ def _work(worker: str, folder: Path, model: str) -> None:
     Seconds run from loading the model to the trained adapter on disk. Our peak memory includes the pass that measures
     uncertainty; neither includes the held-out pairs.
     """
-    train = _ours if worker == "ours" else _trl
+    train = {OURS: _ours, "trl": _trl, "head": _head}[worker]
     write_json(folder / "figures.json", train(model, read_json(folder / "task.json"), folder / "trained"))
 
 
@@ -176,6 +180,34 @@ def _trl(model: str, task: Row, folder: Path) -> dict[str, Any]:
     return {"seconds": seconds, "peak_bytes": peak, "differences": (chosen.double() - rejected.double()).tolist()}
 
 
+def _head(model: str, task: Row, folder: Path) -> dict[str, Any]:
+    from backbone.exactness import load_shared_base
+    from reward_model.acquisition.linear_head import LinearHead
+
+    start, longest = time.monotonic(), int(task["settings"]["max_length"])
+    base = load_shared_base(model)
+    learned, differences = _states(base, to_pairs(task["train"]), longest)
+    ones = np.ones(len(differences))
+    head = LinearHead.fit(learned, differences, ones, ones)
+    seconds, peak = time.monotonic() - start, _peak_bytes()
+    asked = _states(base, to_pairs(task["test"]), longest)[1]
+    return {"seconds": seconds, "peak_bytes": peak, "differences": head.scores(asked).tolist()}
+
+
+def _states(base: Any, pairs: Sequence[Pair], longest: int) -> tuple[np.ndarray, np.ndarray]:
+    """The frozen base's states of chosen and rejected responses (2 n, d), and their differences (n, d)."""
+    from reward_model.frozen_states import frozen_states
+    from reward_model.labels.rendering import rendered
+
+    ids = [
+        (prompt, each)
+        for prompt, both, _ in (rendered(pair, base.renderer, longest) for pair in pairs)
+        for each in both
+    ]
+    states = frozen_states(base, [prompt for prompt, _ in ids], [response for _, response in ids]).astype(float)
+    return states, states[::2] - states[1::2]
+
+
 def _peak_bytes() -> int:
     """Of this process so far; of the GPU's memory where training ran on one."""
     import torch
@@ -188,39 +220,51 @@ def _peak_bytes() -> int:
 def _figures(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The figures of one data set over its seeds.
 
-    Accuracies are shares of all held-out pairs of all seeds, with prompts as clusters also across seeds; the gain is
-    the mean of the paired difference to TRL, bootstrapped over prompts. Times are summed over seeds, and memory is the
-    largest. Calibration errors are over all pairs of all seeds, each after the temperature of its own seed, fitted on
-    pairs of other prompts.
+    Accuracies are shares of all held-out pairs of all seeds, with prompts as clusters also across seeds; a gain is
+    the mean of the paired difference to another's, bootstrapped over prompts. Times are summed over seeds, and memory
+    is the largest. Calibration errors are over all pairs of all seeds, each after the temperature of its own seed,
+    fitted on pairs of other prompts.
     """
     pairs = [to_pairs(one["test"]) for one in seeds]
     prompts = [pair.prompt_key for of_seed in pairs for pair in of_seed]
-    differences = {worker: [np.array(one[worker]["differences"]) for one in seeds] for worker in WORKERS}
-    right = {worker: credit(np.concatenate(each)) for worker, each in differences.items()}
+    found: dict[str, Any] = {}
+    ours = credit(np.concatenate(_differences(seeds, OURS)))
+    for worker in _workers(seeds):
+        differences, prefix = _differences(seeds, worker), _prefix(worker)
+        right = credit(np.concatenate(differences))
+        found[f"{prefix}accuracy"] = float(right.mean())
+        found[f"{prefix}accuracy_low"], found[f"{prefix}accuracy_high"] = clustered_share_interval(right, prompts)
+        found[f"{prefix}ece_before"] = calibration_error(np.concatenate(differences))
+        found[f"{prefix}ece_after"] = calibration_error(np.concatenate(_calibrated(differences, pairs)))
+        if worker != OURS:
+            found[f"{prefix}gain"] = float((ours - right).mean())
+            found[f"{prefix}gain_low"], found[f"{prefix}gain_high"] = interval(ours - right, prompts)
+            found[f"{prefix}time_ratio"] = _of_all(seeds, worker, "seconds", sum) / _of_all(seeds, OURS, "seconds", sum)
+            peaks = [_of_all(seeds, each, "peak_bytes", max) for each in (OURS, worker)]
+            found[f"{prefix}memory_ratio"] = peaks[0] / peaks[1]
     words = [BagOfWords.fit(to_pairs(one["train"])).differences(of) for one, of in zip(seeds, pairs, strict=True)]
-    low, high = clustered_share_interval(right["ours"], prompts)
-    trl_low, trl_high = clustered_share_interval(right["trl"], prompts)
-    gain_low, gain_high = interval(right["ours"] - right["trl"], prompts)
-    seconds = {worker: sum(one[worker]["seconds"] for one in seeds) for worker in WORKERS}
-    peak = {worker: max(one[worker]["peak_bytes"] for one in seeds) for worker in WORKERS}
     return {
-        "accuracy": float(right["ours"].mean()),
-        "accuracy_low": low,
-        "accuracy_high": high,
-        "trl_accuracy": float(right["trl"].mean()),
-        "trl_accuracy_low": trl_low,
-        "trl_accuracy_high": trl_high,
-        "gain": float((right["ours"] - right["trl"]).mean()),
-        "gain_low": gain_low,
-        "gain_high": gain_high,
-        "time_ratio": seconds["trl"] / seconds["ours"],
-        "memory_ratio": peak["ours"] / peak["trl"],
-        "ece_before": calibration_error(np.concatenate(differences["ours"])),
-        "ece_after": calibration_error(np.concatenate(_calibrated(differences["ours"], pairs))),
+        **found,
         "longer_wins": float(credit(np.concatenate([longer_wins(of) for of in pairs])).mean()),
         "bag_of_words": float(credit(np.concatenate(words)).mean()),
         "seeds": [_of_seed(one) for one in seeds],
     }
+
+
+def _workers(seeds: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [worker for worker in (OURS, *BESIDE) if worker in seeds[0]]
+
+
+def _prefix(worker: str) -> str:
+    return "" if worker == OURS else f"{worker}_"
+
+
+def _differences(seeds: Sequence[Mapping[str, Any]], worker: str) -> list[np.ndarray]:
+    return [np.array(one[worker]["differences"]) for one in seeds]
+
+
+def _of_all(seeds: Sequence[Mapping[str, Any]], worker: str, key: str, together: Callable[[Any], float]) -> float:
+    return together([one[worker][key] for one in seeds])
 
 
 def _calibrated(differences: Sequence[np.ndarray], pairs: Sequence[Sequence[Pair]]) -> list[np.ndarray]:
@@ -230,7 +274,8 @@ def _calibrated(differences: Sequence[np.ndarray], pairs: Sequence[Sequence[Pair
 def _of_seed(one: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of one seed."""
     found: dict[str, Any] = {"seed": one["seed"], "training_pairs": len(one["train"]), "n": len(one["test"])}
-    for worker, prefix in zip(WORKERS, ("", "trl_"), strict=True):
+    for worker in _workers([one]):
+        prefix = _prefix(worker)
         found[f"{prefix}accuracy"] = float(credit(np.array(one[worker]["differences"])).mean())
         found |= {f"{prefix}{key}": one[worker][key] for key in ("seconds", "peak_bytes")}
     return found | {"uncertainty_seconds": one["ours"]["uncertainty_seconds"]}

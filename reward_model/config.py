@@ -35,6 +35,9 @@ class RewardConfig(Settings):
         "all-linear",
         description="which layers carry the adapter; all-linear: those of the language model but its head and routers",
     )
+    lora_layers: float = Field(
+        1.0, gt=0, le=1, description="share of the model's blocks, the last ones, that carry the adapter"
+    )
     held_out: float = Field(0.15, gt=0, lt=1, description="share of the prompts kept for measuring accuracy")
     margin: bool = Field(True, description="ask for a larger score difference where the preference was stronger")
     soft_labels: bool = Field(True, description="learn how many preferred a response, not only which most preferred")

@@ -21,6 +21,7 @@ from backbone.loading.devices import choose_device
 from backbone.loading.models import load_tokenizer
 from backbone.loading.outline import outline
 from backbone.loading.quantization import check_quantization
+from backbone.lora_targets import resolve_targets
 from backbone.training.activation_checkpointing import layers_to_recompute
 from foundation.errors import UserError
 from foundation.files import Row, read_rows
@@ -197,7 +198,10 @@ def _check_layers(config: Config, base: SharedBase, found: Findings) -> None:
                 _count(found, "reward", InitialReward.read(config.reward.initial).weights)
             continue
         with found.gathering(stage):
-            base.add_adapter(stage, lora_config(settings.lora_rank, settings.lora_alpha, settings.lora_targets))
+            lora = lora_config(settings.lora_rank, settings.lora_alpha, settings.lora_targets)
+            if stage == "reward":
+                resolve_targets(base.base, lora, config.reward.lora_layers)
+            base.add_adapter(stage, lora)
             _count(found, stage, base.parameters(stage))
             base.remove_adapter(stage)
 

@@ -218,7 +218,7 @@ def _fit(
     lora.task_type, lora.modules_to_save = TaskType.SEQ_CLS, ["score"]
     try:
         if not initial:
-            resolve_targets(plain, lora)
+            resolve_targets(plain, lora, config.lora_layers)
         model = get_peft_model(plain, lora)  # adapters and head in float32, whatever the base is in
     except ValueError as error:
         raise UserError(f"cannot put the reward adapter on {base.name}: {str(error).splitlines()[0]}") from error

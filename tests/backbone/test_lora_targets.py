@@ -1,5 +1,7 @@
 """`all-linear` reaches the linear layers of the language model, and nothing else."""
 
+import math
+import re
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,25 @@ def test_a_layer_whose_adapter_peft_would_lose_carries_none_and_naming_it_is_ref
     found = {name.replace(".default", ""): weight for name, weight in loaded.items() if "lora_" in name}
     assert found.keys() == base.parameters("all").keys()
     assert all(torch.equal(found[name], weight) for name, weight in base.parameters("all").items())
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "phi3", "falcon", "opt", "qwen2_moe", "lfm2"])
+def test_only_the_last_blocks_carry_the_adapter(base: SharedBase, tmp_path: Path, kind: str) -> None:
+    model = tiny_models.tiny_model(kind)
+    blocks = {int(found[1]) for path in linear_layers(model) if (found := re.search(r"\.(\d+)\.", path))}
+    config = lora_config(4, 8)
+    resolve_targets(model, config, 0.5)
+    shared = SharedBase(model, base.tokenizer, kind)
+    shared.add_adapter("policy", config)
+    reached = {int(found[1]) for name in shared.parameters("policy") if (found := re.search(r"\.(\d+)\.", name))}
+    assert reached == set(sorted(blocks)[-math.ceil(len(blocks) / 2) :])
+    shared.peft_model.save_pretrained(str(tmp_path), selected_adapters=["policy"], save_embedding_layers=False)
+    loaded = PeftModel.from_pretrained(tiny_models.tiny_model(kind), tmp_path / "policy")
+    again = [name for name, _ in loaded.named_parameters() if ".lora_A." in name]
+    assert len(again) == sum(".lora_A." in name for name in shared.parameters("policy"))
+
+
+def test_a_pattern_says_itself_which_layers_it_means(tiny_model: Path) -> None:
+    config = lora_config(4, 8, r".*layers\.0\..*q_proj")
+    resolve_targets(AutoModelForCausalLM.from_pretrained(tiny_model), config, 0.5)
+    assert config.layers_to_transform is None

@@ -159,10 +159,21 @@ def test_the_figures_of_reward_training(
     found = json.loads(file.read_text())
     assert list(found) == ["planted"]
     assert set(found["planted"]) >= {
-        "accuracy", "accuracy_low", "accuracy_high", "trl_accuracy", "time_ratio", "memory_ratio", "ece_before",
-        "ece_after", "longer_wins", "bag_of_words", "seeds",
+        "accuracy", "accuracy_low", "accuracy_high", "trl_accuracy", "trl_gain", "trl_time_ratio", "trl_memory_ratio",
+        "ece_before", "ece_after", "longer_wins", "bag_of_words", "seeds",
     }  # fmt: skip
     runs = json.loads((tmp_path / "training.runs.json").read_text())
     assert list(runs["runs"]) == ["planted, seed 0, ours", "planted, seed 0, trl"]
     assert {"machine", "command", "settings"} <= set(runs)
     assert len(runs["runs"]["planted, seed 0, trl"]["differences"]) == 12
+
+
+def test_reward_training_beside_a_head_on_frozen_states(
+    pairs: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "training.json"
+    small = ("--pairs", pairs, "--model", tiny_model, "--seeds", 1, "--limit", 12, "--test", 12, "--rank", 2)
+    run(reward_training, monkeypatch, *small, "--beside", "head", "--json", file)
+    found = json.loads(file.read_text())["planted"]
+    assert {"head_accuracy", "head_gain", "head_time_ratio", "head_ece_before"} <= set(found)
+    assert not any(name.startswith("trl_") for name in found)
