@@ -82,9 +82,12 @@ class SharedBase:
         assert self._peft is not None
         return self._peft
 
-    def add_adapter(self, name: str, config: LoraConfig, *, trainable: bool = False) -> None:
-        """Put a new adapter on the base. Its weights have the base's dtype; B is zero, so it changes nothing yet."""
-        resolve_targets(self.base, config)
+    def add_adapter(self, name: str, config: LoraConfig, *, trainable: bool = False, share: float = 1.0) -> None:
+        """Put a new adapter on the base, on this share of its blocks, the last ones.
+
+        Its weights have the base's dtype; B is zero, so it changes nothing yet.
+        """
+        resolve_targets(self.base, config, share)
         self._add(name, config)
         if trainable:
             self.trainable = name

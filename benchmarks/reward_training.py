@@ -242,11 +242,16 @@ def _figures(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             found[f"{prefix}time_ratio"] = _of_all(seeds, worker, "seconds", sum) / _of_all(seeds, OURS, "seconds", sum)
             peaks = [_of_all(seeds, each, "peak_bytes", max) for each in (OURS, worker)]
             found[f"{prefix}memory_ratio"] = peaks[0] / peaks[1]
-    words = [BagOfWords.fit(to_pairs(one["train"])).differences(of) for one, of in zip(seeds, pairs, strict=True)]
+    fitted = [BagOfWords.fit(to_pairs(one["train"])).differences(of) for one, of in zip(seeds, pairs, strict=True)]
+    words = credit(np.concatenate(fitted))
+    words_low, words_high = interval(ours - words, prompts)
     return {
         **found,
         "longer_wins": float(credit(np.concatenate([longer_wins(of) for of in pairs])).mean()),
-        "bag_of_words": float(credit(np.concatenate(words)).mean()),
+        "bag_of_words": float(words.mean()),
+        "bag_of_words_gain": float((ours - words).mean()),
+        "bag_of_words_gain_low": words_low,
+        "bag_of_words_gain_high": words_high,
         "seeds": [_of_seed(one) for one in seeds],
     }
 

@@ -93,6 +93,9 @@ class PolicyConfig(Settings):
         "all-linear",
         description="which layers carry the adapter; all-linear: those of the language model but its head and routers",
     )
+    lora_layers: float = Field(
+        1.0, gt=0, le=1, description="share of the model's blocks, the last ones, that carry the adapter"
+    )
     merge_for_sampling: bool = Field(
         False, description="add the adapter into the base while sampling: faster, but rounded in a 16-bit base"
     )

@@ -15,4 +15,5 @@ def add_initial_adapter(base: SharedBase, name: str, config: PolicyConfig, seed:
         return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        base.add_adapter(name, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets), trainable=True)
+        lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
+        base.add_adapter(name, lora, trainable=True, share=config.lora_layers)

@@ -56,7 +56,7 @@ class TicketSigner:
         return ticket
 
     def first_issue(self, ticket: Ticket, earlier: str | None) -> float:
-        """When the card was first shown, in seconds since 1970: `earlier` counts if it is this person's for this task."""
+        """When the card was first shown, in seconds since 1970: `earlier` counts if it is theirs, for this task."""
         try:
             first = Ticket(**self._serializer.loads(earlier or ""))
         except (BadSignature, TypeError):

@@ -21,7 +21,6 @@ from backbone.loading.devices import choose_device
 from backbone.loading.models import load_tokenizer
 from backbone.loading.outline import outline
 from backbone.loading.quantization import check_quantization
-from backbone.lora_targets import resolve_targets
 from backbone.training.activation_checkpointing import layers_to_recompute
 from foundation.errors import UserError
 from foundation.files import Row, read_rows
@@ -199,9 +198,7 @@ def _check_layers(config: Config, base: SharedBase, found: Findings) -> None:
             continue
         with found.gathering(stage):
             lora = lora_config(settings.lora_rank, settings.lora_alpha, settings.lora_targets)
-            if stage == "reward":
-                resolve_targets(base.base, lora, config.reward.lora_layers)
-            base.add_adapter(stage, lora)
+            base.add_adapter(stage, lora, share=settings.lora_layers)
             _count(found, stage, base.parameters(stage))
             base.remove_adapter(stage)
 

@@ -116,7 +116,8 @@ class ValueAdapter:
         self._config, self._base = config, base
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + 1)
-            base.add_adapter(ADAPTER, lora_config(config.lora_rank, config.lora_alpha, config.lora_targets))
+            lora = lora_config(config.lora_rank, config.lora_alpha, config.lora_targets)
+            base.add_adapter(ADAPTER, lora, share=config.lora_layers)
         self._head = torch.nn.Linear(base.hidden_size, 1, device=base.device)
         torch.nn.init.zeros_(self._head.weight)
         torch.nn.init.zeros_(self._head.bias)

@@ -160,7 +160,7 @@ def test_the_figures_of_reward_training(
     assert list(found) == ["planted"]
     assert set(found["planted"]) >= {
         "accuracy", "accuracy_low", "accuracy_high", "trl_accuracy", "trl_gain", "trl_time_ratio", "trl_memory_ratio",
-        "ece_before", "ece_after", "longer_wins", "bag_of_words", "seeds",
+        "ece_before", "ece_after", "longer_wins", "bag_of_words", "bag_of_words_gain", "seeds",
     }  # fmt: skip
     runs = json.loads((tmp_path / "training.runs.json").read_text())
     assert list(runs["runs"]) == ["planted, seed 0, ours", "planted, seed 0, trl"]

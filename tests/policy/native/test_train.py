@@ -70,6 +70,14 @@ def test_a_large_kl_coefficient_keeps_the_policy_near_the_base(tiny_model: Path,
     assert kl[1.0] < kl[0.0] / 3
 
 
+@pytest.mark.parametrize("algorithm", ["rloo", "ppo"])
+def test_only_the_last_blocks_are_tuned(tiny_model: Path, tmp_path: Path, algorithm: str) -> None:
+    run(tiny_model, tmp_path, CONFIG.model_copy(update={"lora_layers": 0.5, "algorithm": algorithm, "steps": 3}))
+    weights = {name: value for name, value in load_file(tmp_path / WEIGHTS).items() if ".lora_" in name}
+    assert all(value.any() for value in weights.values())
+    assert {name.split(".layers.")[1][0] for name in weights} == {"1"}
+
+
 def test_the_log_has_every_figure_of_every_step(uninterrupted: Path) -> None:
     _, log = _bits(uninterrupted)
     assert [row["step"] for row in log] == list(range(1, CONFIG.steps + 1))

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification
 
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
@@ -20,6 +22,7 @@ from reward_model.labels.encoding import LabelEncoding
 from reward_model.labels.reading import to_labels, to_pairs
 from reward_model.labels.rendering import rendered
 from reward_model.score_head import add_score_head
+from reward_model.scorer import RewardScorer
 from reward_model.training import train as train_module
 from reward_model.training.batch_layouts import best_layout, rows_agree, visible
 from reward_model.training.collator import LabelCollator
@@ -42,6 +45,27 @@ def test_a_planted_preference_is_learned(trained):
     assert written["accuracy"] == figures["accuracy"]
     assert written["log"][0]["loss"] > written["log"][-1]["loss"]
     assert not (folder / "checkpoints").exists()
+
+
+def test_an_adapter_on_the_last_blocks_learns_too_and_its_folder_scores_the_same(trained, tiny_model, tmp_path):
+    half = CONFIG.model_copy(update={"lora_layers": 0.5, "epochs": 4})
+    figures = train_reward(half, str(tiny_model), planted(120), tmp_path, **CPU)
+    assert figures["accuracy_low"] > 0.6
+    weights, whole = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path, trained[0]))
+    blocks, of_whole = (
+        {name.split(".layers.")[1][0] for name in each if ".layers." in name} for each in (weights, whole)
+    )
+    assert (blocks, of_whole) == ({"1"}, {"0", "1"})
+    ids = [[5, 6, 7, 8], [9, 10, 11]]
+    model = AutoModelForSequenceClassification.from_pretrained(
+        tiny_model, num_labels=1, pad_token_id=0, dtype="float32"
+    )
+    loaded = PeftModel.from_pretrained(model, tmp_path).eval()
+    with torch.no_grad():
+        plain = torch.stack([loaded(torch.tensor([row])).logits[0, 0] for row in ids])
+    ours = RewardScorer.load(tmp_path, load_shared_base(str(tiny_model), **CPU)).score_sequences(ids)
+    assert plain.abs().min() > 1e-3
+    torch.testing.assert_close(ours, plain, atol=1e-4, rtol=0)
 
 
 def test_the_first_score_of_every_response_is_zero(tiny_model):
