@@ -6,6 +6,9 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.files import Row, read_rows, write_jsonl
 from labeling_ui.store.store import Counts, Store
+from pipeline.collection.held_out import held_out_keys, joined, kept_for_measuring, say_left_out, without
+from pipeline.collection.prompts import TRAIN, more_prompts
+from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 
 
@@ -46,11 +49,24 @@ def check_judged(run: Run, counts: Counts) -> None:
         )
 
 
-def training_rows(run: Run, preferences: Path, other_labels: Path) -> list[Row]:
-    """What the reward model learns from; `UserError` if there is nothing."""
-    pairs, others = read_rows(preferences), read_rows(other_labels)
-    ranked = any("ranks" in row for row in others)  # whole rankings say all that their pairs say
-    rows = [row for row in pairs if not (ranked and row["origin"] == "ranking")] + others
-    if not rows:
+def training_rows(run: Run, config: Config, preferences: Path, other_labels: Path) -> tuple[list[Row], dict[str, str]]:
+    """What the reward model learns from, and what that depends on besides; `UserError` if there is nothing.
+
+    Labels of held-out prompts are left out, of the measuring side too: a judge is fitted there (`held_out_judge.py`).
+    """
+    every = joined(read_rows(preferences), read_rows(other_labels))
+    if not every:
         raise UserError(f"none of the judgements in {run.path} prefers one response: there is nothing to learn from.")
-    return rows
+    rows, depends_on = without(every, kept_for_measuring(run, config))
+    say_left_out(run, "reward", every, rows)
+    if not rows:
+        raise UserError(
+            f"all judgements in {run.path} are of prompts that are held out, which nothing is trained on. Label others "
+            f"(`rlhf label`), or change the split: {more_prompts(run, config, TRAIN)}."
+        )
+    return rows, depends_on
+
+
+def preference_rows(run: Run) -> tuple[list[Row], dict[str, str]]:
+    """The pairs that DPO learns from, those of held-out prompts left out, and what that depends on besides."""
+    return without(read_rows(run.folder / "preferences.jsonl"), held_out_keys(run))

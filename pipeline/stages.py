@@ -15,10 +15,10 @@ from pipeline.acquisition.keeping import priorities_kept
 from pipeline.champion.promotion import verdict_of
 from pipeline.champion.start import began_with, begins_with
 from pipeline.collection.candidates import add_tasks, sample_candidates
-from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, judged_stay_held_out, source_of, splits
+from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, judged_stay_held_out, source_name, source_of, splits
 from pipeline.config.config import Config
 from pipeline.importing import ImportOptions, import_judgements
-from pipeline.judgements import check_judged, training_rows, write_other_labels, write_preferences
+from pipeline.judgements import check_judged, preference_rows, training_rows, write_other_labels, write_preferences
 from pipeline.live_generation import live_policy
 from pipeline.preflight.at_start import base_that_lasts, foreseen, refuse_ahead, told_together
 from pipeline.preflight.reward_gate import refuse_weak
@@ -168,10 +168,10 @@ def other_labels(run: Run, config: Config) -> StageRecord:
 
 def reward(run: Run, config: Config, console: Console) -> StageRecord:
     """reward/: a LoRA reward model with its score head, and how good it is on held-out prompts."""
-    preferences(run, config)
-    other_labels(run, config)
-    inputs = [run.folder / "preferences.jsonl", run.folder / "other_labels.jsonl"]
-    rows = training_rows(run, *inputs)
+    if source_name(run, config) != "labels":
+        prompts(run, config)
+    inputs = [run.folder / made(run, config).output for made in (preferences, other_labels)]
+    rows, left_out = training_rows(run, config, *inputs)
     select(config.reward, rows, config.seed)  # fails before a model is loaded
     inputs += [config.reward.initial] if config.reward.initial else []
 
@@ -185,7 +185,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
             )  # fmt: skip
 
     settings = config.with_model(config.reward)
-    record = run.stage("reward", "reward", inputs, settings, produce, content=content_of(run, config))
+    record = run.stage("reward", "reward", inputs, settings, produce, extra=left_out, content=content_of(run, config))
     console.print(figures.reward_line(record.figures))
     _caution(console, "reward", cautions.of_reward(record.figures))
     return record
@@ -194,10 +194,9 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
 def policy(run: Run, config: Config, console: Console, *, profile: bool = False) -> StageRecord:
     """policy/: the adapter after training on the rewards, or by DPO on the preferences; `profile` records a step."""
     prompts(run, config)
-    learned = None
+    learned, left_out = None, {}
     if config.offline:
-        preferences(run, config)
-        learned = run.folder / "preferences.jsonl"
+        learned, left_out = run.folder / preferences(run, config).output, preference_rows(run)[1]
     elif config.learned_reward:
         learned = run.artifact("reward")
         refuse_weak(run, config)
@@ -216,7 +215,7 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
 
     record = run.stage(
         "policy", "policy", [run.folder / "prompts.jsonl", *(each for each in (learned, before) if each)], settings,
-        produce, content=content_of(run, config, split=TRAIN, rewards="rewards" in settings),
+        produce, extra=left_out, content=content_of(run, config, split=TRAIN, rewards="rewards" in settings),
     )  # fmt: skip
     _caution(console, "policy", cautions.of_policy(run, before))
     if profile and record.skipped:

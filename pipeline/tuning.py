@@ -19,8 +19,10 @@ from backbone.exactness import load_shared_base
 from backbone.loading.devices import choose_device, choose_dtype
 from foundation.errors import UserError
 from foundation.files import Row, read_rows
+from pipeline.collection.held_out import say_left_out
 from pipeline.collection.prompts import HELD_OUT, TRAIN, check_later_stages, fitting_prompts
 from pipeline.config.config import Config
+from pipeline.judgements import preference_rows
 from pipeline.policy_scorers import policy_scorer
 from pipeline.profiling import profiled
 from pipeline.runs.folder import Run
@@ -155,8 +157,8 @@ def _dpo(task: _Task) -> Sequence[Row]:
     assert task.learned is not None
     config = task.config
     state = process_state(choose_device(config.device))
-    held_out = {row["id"] for row in read_rows(task.run.folder / "prompts.jsonl") if row["split"] == HELD_OUT}
-    rows = [row for row in read_rows(task.learned) if row["ids"]["prompt"] not in held_out]
+    every, (rows, _) = read_rows(task.learned), preference_rows(task.run)
+    say_left_out(task.run, "policy", every, rows)
     check_dpo(config.policy, len(rows), state.num_processes)
     base = _base_for_trl(config, state)
     with task.shown(state.is_main_process) as on_step:

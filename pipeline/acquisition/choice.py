@@ -1,6 +1,6 @@
 """Which pairs become tasks, and how urgent each task is, by the chooser of the configuration and all answers so far."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,6 +14,7 @@ from labeling_ui.store.tasks import open_tasks
 from pipeline.acquisition.features import Features
 from reward_model.acquisition.choosers import CHOOSERS, take
 from reward_model.acquisition.linear_head import LinearHead
+from reward_model.labels.records import prompt_key
 
 CHUNK = 500
 """Priorities that are written at once: annotators wait for no more."""
@@ -29,11 +30,19 @@ class Chooser:
     seed: int
 
     @classmethod
-    def after(cls, name: str, features: Features, store: Store, seed: int) -> "Chooser":
-        """Fitted to every judgement in `store` of two candidates whose features are kept, verdicts left out."""
+    def after(
+        cls, name: str, features: Features, store: Store, seed: int, held_out: Set[str] = frozenset()
+    ) -> "Chooser":
+        """Fitted to every judgement in `store` of two candidates whose features are kept, verdicts left out.
+
+        Those of prompts that are `held_out`, by their keys, do not count.
+        """
         rows, labels = features.rows(), read_votes(store)
+        unseen = {id for id, prompt in labels.prompts.items() if prompt_key(prompt.messages) in held_out}
         pairs, shares, weights = [], [], []
         for task in labels.tasks:
+            if task.prompt_id in unseen:
+                continue
             for (one, other), votes in votes_of(labels, task).items():
                 if one in rows and other in rows:
                     weight = total(votes)

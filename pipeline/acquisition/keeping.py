@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from foundation.errors import UserError
 from labeling_ui.store import tables
 from labeling_ui.store.store import Store
+from pipeline.collection.held_out import kept_for_measuring
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import location
@@ -34,7 +35,8 @@ def priorities_kept(run: Run, config: Config) -> Iterator[None]:
     from pipeline.acquisition.features import read_features
 
     read_features(run)  # fails before anybody is asked
-    asked = (run.path, location(run, config), config.collect.chooser, config.label.name, config.seed)
+    held_out = kept_for_measuring(run, config)
+    asked = (run.path, location(run, config), config.collect.chooser, config.label.name, config.seed, held_out)
     worker = get_context("spawn").Process(target=_keep, args=asked, daemon=True, name="priorities")
     worker.start()
     try:
@@ -44,7 +46,7 @@ def priorities_kept(run: Run, config: Config) -> Iterator[None]:
         worker.join()
 
 
-def _keep(path: Path, where: str | Path, name: str, campaign: str, seed: int) -> None:
+def _keep(path: Path, where: str | Path, name: str, campaign: str, seed: int, held_out: set[str]) -> None:
     from pipeline.acquisition.choice import Chooser, set_priorities
     from pipeline.acquisition.features import read_features
 
@@ -61,7 +63,7 @@ def _keep(path: Path, where: str | Path, name: str, campaign: str, seed: int) ->
         began = time.monotonic()
         if (now := _answers(store)) != answered:
             try:
-                set_priorities(store, Chooser.after(name, features, store, seed), campaign, keep_on)
+                set_priorities(store, Chooser.after(name, features, store, seed, held_out), campaign, keep_on)
                 answered = now
             except (UserError, sa.exc.OperationalError) as error:  # the store is busy, or was moved: asked again
                 print(f"priorities: {error}", flush=True)

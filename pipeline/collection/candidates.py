@@ -15,6 +15,7 @@ from foundation.files import Row, content_id, json_line, read_rows, write_jsonl
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Prompt, Task
 from labeling_ui.store.store import Store
+from pipeline.collection.held_out import kept_for_measuring
 from pipeline.collection.prompts import asked_prompts
 from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
@@ -71,7 +72,8 @@ def add_tasks(run: Run, config: Config, console: Console) -> None:
             from pipeline.acquisition.features import keep_features, read_features
 
             keep_features(run, config, console)
-            chooser = Chooser.after(config.collect.chooser, read_features(run), store, config.seed)
+            measuring = kept_for_measuring(run, config)
+            chooser = Chooser.after(config.collect.chooser, read_features(run), store, config.seed, measuring)
             choose = partial(_unasked_pairs, chooser, store, campaign, version, number)
         candidates, tasks = tasks_of(rows, number, config.seed, campaign, version, choose)
         store.add_prompts(Prompt(tuple(row["prompt"])) for row in rows)

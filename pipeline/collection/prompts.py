@@ -179,19 +179,6 @@ def check_prompts(rows: Sequence[Row], base: "SharedBase", imported: bool) -> No
     raise UserError(f"{len(refused)} of {len(rows)} prompts cannot be used:\n{lines}\n{remedies}.")
 
 
-def tuned_on(run: Run) -> set[str]:
-    """The ids of the prompts that the policies of this round and of those before were tuned on, as far as is known."""
-    found: set[str] = set()
-    for at in (run.at(number) for number in run.rounds() if number <= run.round):
-        manifest, policy = at.manifest(), at.record("policy")
-        made = [*manifest.superseded, *(record for record in manifest.stages.values() if record.name == "prompts")]
-        for record in made:
-            used = policy and policy.basis.inputs.get(f"{at.folder.name}/prompts.jsonl") == record.output_sha256
-            if used and (at.folder / record.output).is_file():
-                found |= {row["id"] for row in read_rows(at.folder / record.output) if row["split"] == TRAIN}
-    return found
-
-
 def more_prompts(run: Run, config: Config, split: str) -> str:
     """How to get more prompts of a split, from wherever the round's come."""
     name = source_name(run, config)

@@ -14,7 +14,8 @@ from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
 from foundation.errors import UserError
 from foundation.files import Row, write_json
-from pipeline.collection.prompts import HELD_OUT, fitting_prompts, more_prompts, tuned_on
+from pipeline.collection.held_out import learned_from
+from pipeline.collection.prompts import HELD_OUT, fitting_prompts, more_prompts
 from pipeline.config.config import Config
 from pipeline.evaluation.comparison import Judge, evaluate
 from pipeline.policy_scorers import programmed_judge
@@ -26,6 +27,7 @@ from policy.model_card import words_ratio
 from policy.native.training_state import ADAPTER
 from policy.scorer_protocol import Scorer
 from reward_model.ensemble import load_scorer
+from reward_model.labels.records import prompt_key
 
 SCORE, SIMULATED, PROGRAMMED = "reward model", "simulated preference", "programmed rewards"
 
@@ -73,17 +75,18 @@ def judges_of(
 
 
 def unseen_prompts(run: Run, config: Config, base: SharedBase, console: Console) -> list[Row]:
-    """The held-out prompts that are short enough, less those that a policy was tuned on before they were held out."""
-    asked = fitting_prompts(run, config, base, console, HELD_OUT, config.evaluate.sampling.max_new_tokens)
-    seen = tuned_on(run)
-    unseen = [row for row in asked if row["id"] not in seen]
-    if len(unseen) < len(asked):
-        console.print(
-            f"evaluate: {len(asked) - len(unseen)} held-out prompts are left out: the policy was tuned on them."
-        )
+    """The held-out prompts that are short enough, less those that were learned from before they were held out.
+
+    A policy was tuned on them, or the reward model that judges was trained on their labels.
+    """
+    unseen = fitting_prompts(run, config, base, console, HELD_OUT, config.evaluate.sampling.max_new_tokens)
+    for seen, why in learned_from(run):
+        asked, unseen = unseen, [row for row in unseen if prompt_key(row["prompt"]) not in seen]
+        if len(unseen) < len(asked):
+            console.print(f"evaluate: {len(asked) - len(unseen)} held-out prompts are left out: {why} on them.")
     if not unseen:
         raise UserError(
-            "the policy was tuned on every held-out prompt, so nothing can be measured on them: "
+            "every held-out prompt was learned from before it was held out, so nothing can be measured on them: "
             f"{more_prompts(run, config, HELD_OUT)}. `rlhf export` writes the adapter without an evaluation."
         )
     return unseen

@@ -15,7 +15,7 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Prompt
 from labeling_ui.store.store import Store
 from pipeline.champion.history import Champion, current
-from pipeline.collection.prompts import HELD_OUT, tuned_on
+from pipeline.collection.held_out import held_out_keys, learned_from
 from pipeline.config.config import Config
 from pipeline.runs.content import content_of
 from pipeline.runs.folder import Run
@@ -106,8 +106,8 @@ def _pairs(run: Run, config: Config, console: Console) -> list[Row]:
     """The pairs as they were opened, or sampled now."""
     candidate, champion, reward = run.artifact("policy"), current(run, config), run.folder / "reward"
     if run.record("verdict-pairs") is None:
-        seen, every = tuned_on(run), read_rows(run.folder / "prompts.jsonl")
-        check_enough(run, config, sum(row["split"] == HELD_OUT and row["id"] not in seen for row in every))
+        seen = set[str]().union(*(keys for keys, _ in learned_from(run)))
+        check_enough(run, config, len(held_out_keys(run) - seen))
 
     def produce(folder: Path) -> Mapping[str, Any]:
         with label_store(run, config) as store:

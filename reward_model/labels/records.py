@@ -4,7 +4,7 @@ How a row of a file becomes one of them is in `reading.py`. How several annotato
 from it, is not known here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,11 @@ Message = dict[str, str]
 OVERALL = ""  # the aspect of labels that name none
 
 
+def prompt_key(messages: Iterable[Mapping[str, Any]]) -> str:
+    """The same for the same conversation, whatever else is kept of its messages."""
+    return content_id("prompt", [{"role": each["role"], "content": each["content"]} for each in messages])
+
+
 class _Labelled:
     """Responses to one prompt."""
 
@@ -24,7 +29,7 @@ class _Labelled:
     @property
     def prompt_key(self) -> str:
         """The same for every label about the same prompt, however the row spelled it."""
-        return content_id("prompt", [{"role": m["role"], "content": m["content"]} for m in self.prompt])
+        return prompt_key(self.prompt)
 
 
 @dataclass(frozen=True)

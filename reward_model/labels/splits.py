@@ -1,11 +1,15 @@
 """Which prompts are held out: training, validation and test labels never share one."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from foundation.errors import UserError
+from foundation.files import read_json, write_json
 from reward_model.labels.reading import to_labels
-from reward_model.labels.records import Row
+from reward_model.labels.records import Label, Row
+
+_TRAINED_ON = "trained_on.json"
 
 
 def split_by_prompt(rows: Sequence[Row], held_out: float, seed: int) -> tuple[list[Row], list[Row]]:
@@ -31,6 +35,17 @@ def held_out_prompts(keys: Sequence[str], held_out: float, seed: int) -> set[str
     ranked = sorted(places, key=lambda key: places[key])
     count = sum(place < held_out for place in places.values())
     return set(ranked[: min(max(count, 1), len(ranked) - 1)])
+
+
+def say_trained_on(folder: Path, labels: Iterable[Label], initial: Path | None) -> None:
+    """Write into a reward folder which prompts it was trained on, those of the adapter that it began at among them."""
+    before = trained_on(initial) if initial else None
+    write_json(folder / _TRAINED_ON, sorted({label.prompt_key for label in labels} | (before or set())))
+
+
+def trained_on(folder: Path) -> set[str] | None:
+    """The keys of the prompts that a reward model was trained on; None if its folder, of earlier versions, has none."""
+    return set(read_json(folder / _TRAINED_ON)) if (folder / _TRAINED_ON).is_file() else None
 
 
 def check_disjoint(train: Sequence[Row], held_out: Sequence[Row]) -> None:

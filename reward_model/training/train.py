@@ -45,6 +45,7 @@ from reward_model.labels.encoding import LabelEncoding
 from reward_model.labels.label_model import LabelModel
 from reward_model.labels.records import OVERALL, Row
 from reward_model.labels.selection import Selection, select
+from reward_model.labels.splits import say_trained_on
 from reward_model.model_card import write_card
 from reward_model.reward_folder import FIGURES, WORDS
 from reward_model.score_head import add_score_head, head_weight, save_adapter_and_heads
@@ -154,6 +155,7 @@ def train_reward(
     )  # fmt: skip
     simulated = sum(bool(row.get("simulated")) for row in rows)
     settings = config.model_dump(mode="json") | {"seed": seed}
+    say_trained_on(folder, (*labels.train, *labels.validation), config.initial)
     write_card(folder, name, fitted.decoder, result, settings, simulated, quantization)
     shutil.rmtree(folder / CHECKPOINTS)
     return result
