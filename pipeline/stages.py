@@ -227,8 +227,7 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     """evaluation.json: policy against base on held-out prompts, judged without knowing which is which."""
     prompts(run, config)  # there may be more held-out ones by now
     adapter = run.artifact("policy")
-    learned = config.learned_reward or (run.folder / "reward").exists()
-    reward = run.artifact("reward") if learned else None
+    reward = run.artifact("reward") if config.learned_reward or (run.folder / "reward").exists() else None
     settings = config.with_prompts(config.evaluate) | ({} if reward else {"rewards": config.rewards_as_json})
     simulated = all_simulated(run, config)
 
@@ -281,14 +280,16 @@ def report(run: Run, config: Config, console: Console) -> Path:
     from pipeline.reporting.report import write_report
     from pipeline.verdict.deciding import open_verdict
 
-    told, waiting = cautions.of_round(run, began_with(run, config)), open_verdict(run, config)
+    told = [*cautions.of_round(run, began_with(run, config)), *cautions.of_export(run)]
+    waiting, summary = open_verdict(run, config), run.path / "summary.json"
     with label_store(run, config) as store:
         write_report(figures.report_data(run, config, store, told, waiting), run.path / "report.html")
-    found = figures.summarise(run)
-    if found:
-        write_json(run.path / "summary.json", found)
+    if found := figures.summarise(run):
+        write_json(summary, found)
         console.print(figures.table(run, found))
         console.print(figures.snippet(run, config), markup=False, highlight=False, soft_wrap=True)
+    else:
+        summary.unlink(missing_ok=True)  # it is about a policy that is there no more
     _caution(console, "report", told)
     console.print(f"report: {run.path / 'report.html'}", soft_wrap=True)
     return run.path / "report.html"

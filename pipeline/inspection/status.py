@@ -16,7 +16,7 @@ from pipeline.champion import history as past
 from pipeline.champion import promotion
 from pipeline.collection.prompts import HELD_OUT
 from pipeline.inspection.facts import Facts
-from pipeline.reporting.cautions import evaluation_of
+from pipeline.reporting.cautions import evaluation_of, export_of
 from pipeline.runs.folder import Run
 from policy.training_log import LOG
 
@@ -160,7 +160,7 @@ def _finished(facts: Facts) -> Step:
     decision = facts.decision
     states = {"promoted": "promoted", "kept": "lost", "rolled_back": "rolled back"}
     state = states[decision.action] if decision else "tuned"
-    if state in ("tuned", "promoted") and "export" not in facts.made:
+    if state in ("tuned", "promoted") and export_of(facts.run) is None:
         return Step(state, "the adapter as a PEFT folder", "you", facts.command("export"))
     start = f"the next round, from {past.current(facts.run).name if decision else 'the last policy'}"
     return Step(state, f"nothing, or {start}" if state in ("tuned", "promoted") else start, "you", _next_round(facts))

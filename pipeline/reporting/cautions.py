@@ -98,10 +98,29 @@ def of_round(run: Run, initial: Path | None) -> list[str]:
 
 def evaluation_of(run: Run) -> Path | None:
     """The round's evaluation.json if it is about the round's present policy."""
-    evaluated, tuned, path = run.record("evaluate"), run.record("policy"), run.folder / "evaluation.json"
-    if evaluated is None or tuned is None or not path.is_file():
-        return None
-    return path if evaluated.basis.inputs.get(f"{run.folder.name}/policy") == tuned.output_sha256 else None
+    path = run.folder / "evaluation.json"
+    return path if path.is_file() and _is_of_policy(run, "evaluate") else None
+
+
+def export_of(run: Run) -> Path | None:
+    """The round's export/ if it is the round's present policy."""
+    path = run.folder / "export"
+    return path if path.is_dir() and _is_of_policy(run, "export") else None
+
+
+def of_export(run: Run) -> list[str]:
+    """Whether export/ holds another policy than the one that everything else is about."""
+    if not (run.folder / "export").is_dir() or export_of(run) or run.record("policy") is None:
+        return []
+    return [f"The adapter in export/ is another policy's: this one is in policy/. `rlhf export --run {run.path}`."]
+
+
+def _is_of_policy(run: Run, stage: str) -> bool:
+    """Whether the stage's output was made from the round's present policy."""
+    made, tuned = run.record(stage), run.record("policy")
+    if made is None or tuned is None:
+        return False
+    return made.basis.inputs.get(f"{run.folder.name}/policy") == tuned.output_sha256
 
 
 def _moved(figures: Row) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -14,6 +15,7 @@ from foundation.files import Row, read_json, read_rows
 from labeling_ui.store.store import Store
 from pipeline.champion.history import history
 from pipeline.config.config import Config
+from pipeline.reporting.cautions import evaluation_of, export_of
 from pipeline.reporting.data import (
     AlarmFigures,
     AnnotatorFigures,
@@ -43,13 +45,12 @@ _MEASURES = {
 
 
 def summarise(run: Run) -> dict[str, Any] | None:
-    """The content of summary.json for the run at this round; None before the evaluation."""
+    """The content of summary.json for the run at this round; None before its policy is evaluated."""
     evaluated = run.record("evaluate")
-    if evaluated is None:
+    if evaluated is None or evaluation_of(run) is None:
         return None
     figures = evaluated.figures
     seconds = sum(record.seconds for number in run.rounds() for record in run.at(number).manifest().stages.values())
-    exported = run.folder / "export"
     return {
         "seconds": round(seconds, 1),
         "win_rate": figures["win_rate"],
@@ -60,7 +61,7 @@ def summarise(run: Run) -> dict[str, Any] | None:
         "kl_target": tuned.basis.config.get("kl_target") if (tuned := run.record("policy")) else None,
         "words_ratio": figures.get("words_ratio"),
         "distinct2_ratio": figures["distinct2_ratio"],
-        "adapter": str(exported if exported.is_dir() else run.folder / "policy"),
+        "adapter": str(export_of(run) or run.folder / "policy"),
         "report": str(run.path / "report.html"),
     }
 
@@ -91,8 +92,9 @@ def table(run: Run, figures: dict[str, Any]) -> Table:
 
 
 def snippet(run: Run, config: Config) -> str:
-    """What loads the exported adapter."""
-    return f"\n{_load_snippet(run, config)}\n"
+    """What loads the exported adapter; nothing where this policy is not exported."""
+    exported = export_of(run)
+    return f"\n{_load_snippet(exported, config)}\n" if exported else ""
 
 
 def reward_line(figures: dict[str, Any]) -> str:
@@ -118,7 +120,7 @@ def report_data(
 
     `told` stands before all figures; `waiting` is how an open verdict stands.
     """
-    exported, training = run.folder / "export", _training(run)
+    exported, training, tuned = export_of(run), _training(run), run.record("policy")
     return ReportData(
         run=run.name,
         model=DEMO_MODEL if is_demo(config.model) else config.model,
@@ -145,8 +147,8 @@ def report_data(
                      sha256=record.output_sha256)
             for record in run.manifest().stages.values()
         ),
-        adapter=str(exported) if exported.is_dir() else "",
-        load_snippet=_load_snippet(run, config) if exported.is_dir() else "",
+        adapter=str(exported or (run.folder / "policy" if tuned else "")),
+        load_snippet=_load_snippet(exported, config) if exported else "",
     )  # fmt: skip
 
 
@@ -155,6 +157,8 @@ def _round(run: Run) -> RoundFigures:
     labels, reward, evaluated = (
         stages[name].figures if name in stages else {} for name in ("preferences", "reward", "evaluate")
     )
+    if evaluation_of(run) is None:  # what there is may be another policy's
+        evaluated = {}
     decision = decision_about(run)
     memory = [row["peak_memory_gb"] for row in _training(run) if row.get("peak_memory_gb") is not None]
     return RoundFigures(
@@ -246,8 +250,8 @@ def _numbers(row: Row) -> Row:
 
 
 def _evaluation(run: Run) -> EvaluationFigures | None:
-    path = run.folder / "evaluation.json"
-    if run.record("evaluate") is None or not path.is_file():
+    path = evaluation_of(run)
+    if path is None:
         return None
     found = read_json(path)
     opponents = {mode: found[mode]["win_rates"] for mode in ("sampled", "greedy")}
@@ -283,8 +287,7 @@ def _comparison(pair: Row) -> Comparison:
     )
 
 
-def _load_snippet(run: Run, config: Config) -> str:
-    exported = run.folder / "export"
+def _load_snippet(exported: Path, config: Config) -> str:
     return load_snippet(
         config.export.base or published_name(resolve_model(config.model)),
         exported.as_posix(),

@@ -10,7 +10,12 @@ from rich.console import Console
 from foundation.files import read_json
 from labeling_ui.store.store import Store
 from pipeline import stages
+from pipeline.config.config import Config
+from pipeline.inspection.facts import facts_of
+from pipeline.inspection.status import next_step
 from pipeline.reporting import figures as summary
+from pipeline.reporting.data import ReportData
+from pipeline.runs.folder import Run
 from pipeline.runs.manifest import Manifest
 from pipeline.terminal import progress as progress_module
 from pipeline.terminal.progress import progress
@@ -93,6 +98,53 @@ def test_the_table_and_the_snippet_name_the_adapter(finished: Path, tiny_setting
     snippet = summary.snippet(run, config)
     assert f"PeftModel.from_pretrained(model, '{finished}/round-000/export')" in snippet
     compile(snippet, "snippet", "exec")
+
+
+# --- a policy that was made anew ---
+
+
+@pytest.fixture
+def tuned_again(finished: Path, tiny_settings: list[str], tmp_path: Path) -> tuple[Path, list[str]]:
+    """The run with another policy, which is neither evaluated nor exported."""
+    opened = tiny.opened(shutil.copytree(finished, tmp_path / "run"), [*tiny_settings, "policy.learning_rate=0.01"])
+    assert not stages.policy(*opened).skipped
+    return tmp_path / "run", [*tiny_settings, "policy.learning_rate=0.01"]
+
+
+def reported(run: Run, config: Config) -> ReportData:
+    store = Store(run.database)
+    data = summary.report_data(run, config, store)
+    store.close()
+    return data
+
+
+def test_figures_of_another_policy_are_not_this_ones(tuned_again: tuple[Path, list[str]]) -> None:
+    run, config, console = tiny.opened(*tuned_again)
+    stages.report(run, config, console)
+    assert not (run.path / "summary.json").exists()
+    data = reported(run, config)
+    assert data.evaluation is None
+    assert (data.rounds[0].win_rate, data.rounds[0].mean_kl) == (None, None)
+    assert (data.adapter, data.load_snippet) == (str(run.folder / "policy"), "")
+    assert "from_pretrained" not in tiny.printed(console)
+
+
+def test_an_export_of_another_policy_is_not_named_as_this_ones(tuned_again: tuple[Path, list[str]]) -> None:
+    run, config, console = tiny.opened(*tuned_again)
+    stages.evaluate(run, config, console)
+    stages.report(run, config, console)
+    assert read_json(run.path / "summary.json")["adapter"] == str(run.folder / "policy")
+    told = "The adapter in export/ is another policy's"
+    assert f"report: {told}" in tiny.printed(console)
+    assert told.replace("'", "&#39;") in (run.path / "report.html").read_text()
+    assert "from_pretrained" not in tiny.printed(console)
+    assert next_step(facts_of(run, config)).next == f"rlhf export --run {run.path}"
+    stages.export(run, config, console)
+    assert next_step(facts_of(run, config)).next != f"rlhf export --run {run.path}"
+    run, config, console = tiny.opened(*tuned_again)
+    stages.report(run, config, console)
+    assert told not in tiny.printed(console)
+    assert f"'{run.folder}/export'" in tiny.printed(console)
 
 
 # --- progress ---
