@@ -44,8 +44,8 @@ class Chooser:
             if task.prompt_id in unseen:
                 continue
             for (one, other), votes in votes_of(labels, task).items():
-                if one in rows and other in rows:
-                    weight = total(votes)
+                weight = total(votes)
+                if one in rows and other in rows and weight > 0:  # 0: they all guess, and say nothing
                     equal = total(vote for vote in votes if vote.said in (TIE, BOTH_BAD))
                     pairs.append((rows[one], rows[other]))
                     shares.append((total(vote for vote in votes if vote.winner == one) + equal / 2) / weight)

@@ -6,6 +6,7 @@ What chooses is imported where it is used: it loads statistics, and every comman
 import os
 import signal
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -14,6 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from foundation.errors import UserError
+from foundation.files import read_json, write_json
 from labeling_ui.store import tables
 from labeling_ui.store.store import Store
 from pipeline.collection.held_out import kept_for_measuring
@@ -24,6 +26,8 @@ from pipeline.runs.label_store import location
 _NICE = 10
 _LOOK = 1.0  # seconds between two looks for new answers
 _SHARE = 0.25  # of the time, at most so much is spent on refitting
+_ATTEMPTS = 5  # that fail one after the other, each awaited four times as long as the one before
+_PROBLEM = "priorities-problem.json"
 
 
 @contextmanager
@@ -54,20 +58,41 @@ def _keep(path: Path, where: str | Path, name: str, campaign: str, seed: int, he
     os.nice(_NICE)
     parent = os.getppid()
     features, store = read_features(Run(path)), Store(where)
-    answered = -1
+    answered, failed = -1, 0
+    (path / _PROBLEM).unlink(missing_ok=True)
 
     def keep_on() -> bool:
         return os.getppid() == parent
 
     while keep_on():
         began = time.monotonic()
-        if (now := _answers(store)) != answered:
-            try:
+        try:
+            if (now := _answers(store)) != answered:
                 set_priorities(store, Chooser.after(name, features, store, seed, held_out), campaign, keep_on)
-                answered = now
-            except (UserError, sa.exc.OperationalError) as error:  # the store is busy, or was moved: asked again
-                print(f"priorities: {error}", flush=True)
-        time.sleep(max(_LOOK, (time.monotonic() - began) * (1 / _SHARE - 1)))
+                answered, failed = now, 0
+                (path / _PROBLEM).unlink(missing_ok=True)
+        except (UserError, sa.exc.OperationalError) as error:  # the store is busy, or was moved: asked again
+            print(f"priorities: {error}", flush=True)
+        except Exception as error:  # whatever it is, people go on answering, and later answers may mend it
+            failed += 1
+            _tell(path, error, failed)
+            if failed == _ATTEMPTS:
+                return
+        time.sleep(max(_LOOK * 4**failed, (time.monotonic() - began) * (1 / _SHARE - 1)))
+
+
+def _tell(path: Path, error: Exception, failed: int) -> None:
+    """Say it where the app runs, and leave it for `rlhf status`."""
+    traceback.print_exception(error)
+    then = "it is tried again" if failed < _ATTEMPTS else "given up until `rlhf label` is started again"
+    told = f"not refitted to the newest answers ({error!r}, {failed} times); {then}"
+    print(f"priorities: {told}", flush=True)
+    write_json(path / _PROBLEM, told)
+
+
+def problem(run: Run) -> str | None:
+    """Why the priorities do not follow the answers; None if they do, or no chooser is set."""
+    return str(read_json(run.path / _PROBLEM)) if (run.path / _PROBLEM).is_file() else None
 
 
 def _answers(store: Store) -> int:

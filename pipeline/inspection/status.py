@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from foundation.files import read_rows
+from pipeline.acquisition import keeping
 from pipeline.champion import history as past
 from pipeline.champion import promotion
 from pipeline.collection.prompts import HELD_OUT
@@ -59,6 +60,8 @@ def described(facts: Facts) -> dict[str, str]:
     if labels.tasks or labels.judgements:
         kind = " by simulated annotators" if labels.simulated else ""
         lines["labels"] = f"{labels.judgements} judgements{kind}, {labels.open} open"
+    if stuck := keeping.problem(facts.run):
+        lines["priorities"] = stuck
     if reward:
         gate = f" ({reward.figures['gate']})" if "gate" in reward.figures else ""
         lines["reward_model"] = f"{reward.figures['accuracy']:.1%} right on {reward.figures['n']} held-out pairs{gate}"

@@ -13,8 +13,11 @@ from foundation.errors import UserError
 from labeling_ui.data_model import Answer
 from labeling_ui.store.store import Store
 from pipeline import stages
+from pipeline.acquisition import keeping
 from pipeline.acquisition.choice import Chooser, chosen_pairs, set_priorities
 from pipeline.acquisition.features import FILE, Features, read_features
+from pipeline.inspection.facts import facts_of
+from pipeline.inspection.status import described
 from reward_model.acquisition.linear_head import LinearHead
 from tests.labeling_ui.filling import prefer
 from tests.pipeline import tiny
@@ -143,3 +146,82 @@ def test_damaged_features_are_told(run: Path, tiny_settings: list[str]) -> None:
     (run / "round-000" / FILE).write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"features.safetensors is damaged .* Delete it and run `rlhf collect` again"):
         read_features(tiny.opened(run, tiny_settings)[0])
+
+
+def answer(store: Store, count: int) -> str:
+    """So many answers of one annotator; returns their id."""
+    annotator = store.annotator("ann").id
+    for _ in range(count):
+        given = store.next_assignment(annotator)
+        assert given is not None
+        store.record(prefer(given))
+    return annotator
+
+
+def test_annotators_who_guess_teach_the_chooser_nothing(
+    run: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, store = read_features(tiny.opened(run, tiny_settings)[0]), Store(run / "labels.db")
+    annotator = answer(store, 5)
+    assert Chooser.after("variance", features, store, 0).head.n == 5
+    monkeypatch.setattr("labeling_ui.exchange.weighted_votes.vote_weights", lambda labels: {annotator: 0.0})
+    assert Chooser.after("variance", features, store, 0).head.n == 0
+    store.close()
+
+
+# --- the process that keeps priorities ---
+
+
+class Beside:
+    """The process in this one: no time passes, and it ends after so many looks."""
+
+    def __init__(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.run, self.slept, self.patch = run, list[float](), monkeypatch
+        monkeypatch.setattr(keeping.os, "nice", lambda by: 0)
+        monkeypatch.setattr(keeping.signal, "signal", lambda *given: None)
+        monkeypatch.setattr(keeping.time, "sleep", self.slept.append)
+
+    def look(self, times: int) -> None:
+        parents = iter([1, *[1] * times, 2])
+        self.patch.setattr(keeping.os, "getppid", lambda: next(parents, 2))
+        keeping._keep(self.run, self.run / "labels.db", "variance", "main", 0, set())
+
+
+@pytest.fixture
+def beside(run: Path, monkeypatch: pytest.MonkeyPatch) -> Beside:
+    return Beside(run, monkeypatch)
+
+
+def test_a_refit_that_fails_is_told_waited_for_and_given_up_at_last(
+    beside: Beside, tiny_settings: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object) -> int:
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr("pipeline.acquisition.choice.set_priorities", fails)
+    beside.look(100)
+    assert beside.slept == [4, 16, 64, 256]
+    shown = capsys.readouterr()
+    assert "ZeroDivisionError('float division by zero'), 2 times); it is tried again" in shown.out
+    assert "5 times); given up until `rlhf label` is started again" in shown.out
+    assert "Traceback" in shown.err
+    opened, config, _ = tiny.opened(beside.run, tiny_settings)
+    assert "given up" in described(facts_of(opened, config))["priorities"]
+
+
+def test_a_refit_that_works_again_leaves_no_complaint(
+    beside: Beside, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def works_later(*given: object) -> int:
+        calls.append(1)
+        if len(calls) < 3:
+            raise ValueError("once")
+        return 0
+
+    monkeypatch.setattr("pipeline.acquisition.choice.set_priorities", works_later)
+    beside.look(6)
+    assert len(calls) == 3
+    opened, config, _ = tiny.opened(beside.run, tiny_settings)
+    assert "priorities" not in described(facts_of(opened, config))
