@@ -18,6 +18,8 @@ from foundation.errors import UserError
 from labeling_ui.assignment.answer_validation import check_judgement
 from labeling_ui.data_model import Answer, Assignment, Judgement
 from labeling_ui.store import leases, tables
+from labeling_ui.store.answering.rewrites import without_unchanged_rewrites
+from labeling_ui.store.answering.second_thoughts import edit_of, key_of_copy, with_copies
 from labeling_ui.store.campaign_rules.adaptive_overlap import follow_answers
 from labeling_ui.store.campaign_rules.qualification import final_answers, is_final, take_answers
 from labeling_ui.store.campaign_rules.rule_tables import annotator_skills, qualification_tasks, qualifications
@@ -37,7 +39,8 @@ def record_judgements(
     connection: sa.Connection, judgements: Sequence[Judgement], campaigns: Campaigns, now: float, time: str
 ) -> list[Outcome]:
     """Store the judgements that are new; returns what became of each. `UserError` if one is impossible."""
-    asked, judgements = len(judgements), [*judgements, *_edits_of_originals(connection, judgements)]
+    said = with_copies(connection, without_unchanged_rewrites(connection, judgements))
+    judgements = [judgement for judgement, _ in said]
     known = _look_up(connection, judgements, campaigns)
     said_before = known.said.copy()
     sorted_out = [(judgement, _outcome(judgement, known)) for judgement in judgements]
@@ -66,13 +69,16 @@ def record_judgements(
     keep_standing(connection, [known.tasks[task_id] for task_id in newest], newest, known.answers())
     follow_answers(connection, campaigns.settings, newest)
     take_answers(connection, new, campaigns.settings, time)
-    return [outcome for _, outcome in sorted_out[:asked]]
+    return [outcome for (_, outcome), (_, is_copy) in zip(sorted_out, said, strict=True) if not is_copy]
 
 
 def withdraw_newest(
     connection: sa.Connection, annotator_id: str, key: str, campaigns: Campaigns, now: float, time: str
 ) -> Assignment | None:
-    """Withdraw the annotator's newest judgement and lease them its task again, as their first."""
+    """Withdraw the annotator's newest judgement and lease them its task again, as their first.
+
+    If it is an edit of a repeat, what was copied of it to the original is withdrawn as well.
+    """
     judgements, events = tables.judgements, tables.events
     done = connection.execute(sa.select(events).where(events.c.key == key)).first()
     if done is not None:
@@ -85,21 +91,27 @@ def withdraw_newest(
     row = connection.execute(mine).first()
     if row is None:
         return None
-    if is_final(connection, row.task_id, annotator_id):
+    edit = edit_of(connection, row)
+    rows = [(row, key)] if edit is None else [(edit, key), (row, key_of_copy(key))]
+    if any(is_final(connection, each.task_id, annotator_id) for each, _ in rows):
         raise UserError(_FINAL)
-    newest, number = tables.judgement_of(row), last_number(connection) + 1
-    undone = replace(newest, action="undo", key=key, created_at=time)
-    connection.execute(sa.insert(events), [tables.event_row(undone, number, row.settings)])
-    ours = (judgements.c.task_id == newest.task_id) & (judgements.c.annotator_id == annotator_id)
+    undone = [replace(tables.judgement_of(each), action="undo", key=its, created_at=time) for each, its in rows]
+    numbers = {each.task_id: number for number, each in enumerate(undone, start=last_number(connection) + 1)}
+    logged = zip(undone, rows, strict=True)
+    connection.execute(
+        sa.insert(events), [tables.event_row(each, numbers[each.task_id], of.settings) for each, (of, _) in logged]
+    )
+    ours = judgements.c.task_id.in_(numbers) & (judgements.c.annotator_id == annotator_id)
     connection.execute(sa.delete(judgements).where(ours))
-    _end_place(connection, [newest.task_id], [newest.answer.verdict])
-    refresh(connection, {newest.task_id: number})
-    follow_answers(connection, campaigns.settings, [newest.task_id])
+    _end_place(connection, list(numbers), [each.answer.verdict for each in undone])
+    refresh(connection, numbers)
+    follow_answers(connection, campaigns.settings, list(numbers))
     granted, holder = tables.leases.c.granted, tables.leases.c.annotator_id
     first = sa.select(sa.func.coalesce(sa.func.min(granted), 1)).where(holder == annotator_id)
     place = connection.execute(first).scalar_one() - 1
-    seen = leases.judged_assignment(connection, undone, campaigns)
-    leases.lease(connection, seen.task, annotator_id, seen.campaign, now, place, newest.shown, number)
+    back = undone[0]
+    seen = leases.judged_assignment(connection, back, campaigns)
+    leases.lease(connection, seen.task, annotator_id, seen.campaign, now, place, back.shown, numbers[back.task_id])
     return seen
 
 
@@ -134,20 +146,6 @@ def delete_judgements(connection: sa.Connection, annotator_id: str) -> int:
     refresh(connection, {row.task_id: 0 for row in given})
     follow_answers(connection, settings_now(connection), [row.task_id for row in given])
     return len(given)
-
-
-def _edits_of_originals(connection: sa.Connection, judgements: Sequence[Judgement]) -> list[Judgement]:
-    """Second thoughts on a task that was shown again are also about the first time, which is what is learned from."""
-    edited = {(each.task_id, each.annotator_id): each for each in judgements if each.action == "edit"}
-    rows = rows_in(connection, tables.tasks.c.id, (task_id for task_id, _ in edited)) if edited else ()
-    first = {row.id: row.repeat_of for row in rows if row.repeat_of is not None}
-    there = rows_in(connection, tables.judgements.c.task_id, first.values()) if first else ()
-    in_force = {_pair(row) for row in there}
-    return [
-        replace(each, task_id=first[task_id], shown=each.shown[::-1], key=each.key and f"{each.key}, the first time")
-        for (task_id, annotator_id), each in edited.items()
-        if task_id in first and (first[task_id], annotator_id) in in_force
-    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,9 +137,13 @@ def _known_answers() -> sa.Select[Any]:
 
 @cache
 def _repeats() -> sa.Select[Any]:
-    """All repeats of the annotator; one `waits` for them if it is of the campaign, and neither judged nor held."""
-    tasks = tables.tasks.c
-    waits = sa.and_(*_of(), tasks.repeat_of.is_not(None), tasks.state == "open", *_not_theirs())
+    """All repeats of the annotator; one `waits` for them if it is of the campaign, and neither judged nor held.
+
+    It waits no longer once they took back what they said of the original: there is nothing to repeat.
+    """
+    tasks, judged = tables.tasks.c, tables.judgements.c
+    original = sa.exists().where(judged.task_id == tasks.repeat_of, judged.annotator_id == sa.bindparam("who"))
+    waits = sa.and_(*_of(), tasks.repeat_of.is_not(None), tasks.state == "open", original, *_not_theirs())
     found = sa.select(tasks.id, tasks.repeat_of, waits.label("waits"))
     return found.where(tasks.reserved_for == sa.bindparam("who"))
 

@@ -13,7 +13,8 @@ from labeling_ui.exchange.weighted_votes import VotedLabels
 def rewrite_rows(labels: VotedLabels, task: Task) -> Iterator[Row]:
     """A rewrite of the better response is preferred to it, by the one who wrote it.
 
-    Where a reviewer decided, those rewrites count that are of the response that the decision calls the better one.
+    A text that is another response of the task was rewritten by nobody. Where a reviewer decided, those rewrites count
+    that are of the response that the decision calls the better one.
     """
     said = labels.judgements.get(task.id, ())
     if task.id in labels.overruled:
@@ -21,7 +22,8 @@ def rewrite_rows(labels: VotedLabels, task: Task) -> Iterator[Row]:
         said = [each for each in labels.overruled[task.id] if _better(each, task) == better]
     for judgement in said:
         better, text = _better(judgement, task), judgement.answer.rewrite
-        if better is None or not text.strip() or is_unchanged(text, labels.candidates[better].response):
+        shown = (labels.candidates[each].response for each in task.candidates)
+        if better is None or not text.strip() or any(is_unchanged(text, response) for response in shown):
             continue
         yield {
             "prompt": prompt_messages(labels, task.prompt_id),

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from labeling_ui.assignment.answer_comparison import similarity
 from labeling_ui.store import tables
+from labeling_ui.store.answering.second_thoughts import is_copy
 
 _SAID = ("answer", "edit")
 
@@ -53,12 +54,14 @@ def read_work(connection: sa.Connection, since: str | None = None, until: str | 
     during += [] if until is None else [events.created_at < until]
     # An edit takes the place of the answer: which of a person's events are in force is asked of the judgements.
     of = tables.events.outerjoin(tables.judgements, judgements.event == events.number)
-    timed, in_force = events.action.in_(_SAID), judgements.event.is_not(None)
+    # What is copied from a repeat to its original took no time of its own, and is taken back with it.
+    own, in_force = ~is_copy(events.key), judgements.event.is_not(None)
+    timed = events.action.in_(_SAID) & own
     said = sa.select(
         events.annotator_id,
         _number(in_force).label("answers"),
         _number(in_force & (events.verdict == "skip")).label("skips"),
-        _number(events.action == "undo").label("withdrawn"),
+        _number((events.action == "undo") & own).label("withdrawn"),
         sa.func.coalesce(sa.func.sum(sa.case((timed, events.seconds), else_=0.0)), 0.0).label("seconds"),
         _number(timed & events.seconds.is_(None)).label("untimed"),
         sa.func.min(events.created_at).label("first"),

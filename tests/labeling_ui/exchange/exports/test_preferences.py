@@ -164,6 +164,8 @@ def test_a_rewrite_is_preferred_to_what_it_rewrites(store: Store, weighted: dict
     same = next(each.response for each in store.candidates() if each.id == second.candidates[0])
     say(store, second, "editor", Answer("preferred", second.candidates[0], rewrite=f" {same} "))
     say(store, third, "editor", Answer("preferred", windows.id, rewrite="one line\nand another"))
+    other = next(each.response for each in store.candidates() if each.id == second.candidates[1])
+    say(store, second, "hasty", Answer("preferred", second.candidates[0], rewrite=other))
     rewrites = [row for row in preferences(store).rows if row["origin"] == "rewrite"]
     assert len(rewrites) == 1, "a rewrite that changes nothing is none"
     (row,) = rewrites
