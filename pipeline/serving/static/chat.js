@@ -5,7 +5,7 @@
 
 import { Clock } from "./clock.js";
 import { div, h, quiet, response, sided, span, written } from "./elements.js";
-import { ask, lines, Problem } from "./server.js";
+import { ask, lines, Problem, reasonOf } from "./server.js";
 
 const VERDICTS = [
   ["left", "chat.better_left", "chat.better_upper"],
@@ -26,11 +26,11 @@ class Chat {
   }
 
   async start() {
-    const found = await ask("api/words");
+    const found = await ask("api/words", "words");
     this.language = found;
     document.documentElement.lang = found.code;
     this.t = (word, values = {}) => (found.words[word] ?? word).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
-    this.desk = await ask("api/chat");
+    this.desk = await ask("api/chat", "models");
     this.build();
   }
 
@@ -135,7 +135,7 @@ class Chat {
   async open() {
     if (this.conversation) return;
     const models = this.models.map((each) => each.value);
-    const begun = await ask("api/chat/begin", { models, blind: this.blind.checked });
+    const begun = await ask("api/chat/begin", "conversation", { models, blind: this.blind.checked });
     this.conversation = begun.conversation;
     this.shown = begun.models;
   }
@@ -143,7 +143,7 @@ class Chat {
   failed(problem) {
     if (problem.status === 401) return location.reload(); // leads to the sign-in page
     if (problem.status === 404) this.conversation = null;
-    this.alert.textContent = this.t("live.failed", { detail: problem.message || this.t("say.unreachable") });
+    this.alert.textContent = this.t("live.failed", { detail: reasonOf(problem, this.t) });
   }
 
   /** A message with room for both answers. */
@@ -188,12 +188,12 @@ class Chat {
     const vote = async (verdict) => {
       disable(true);
       try {
-        await ask("api/chat/vote", { conversation, verdict, seconds: this.clock.seconds });
+        await ask("api/chat/vote", "saved", { conversation, verdict, seconds: this.clock.seconds });
         buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.verdict === verdict)));
         told.textContent = this.t("chat.saved");
         turn.sides[verdict === "right" ? 1 : 0].classList.add("kept");
       } catch (problem) {
-        told.textContent = this.t("say.failed", { detail: problem.message || this.t("say.unreachable") });
+        told.textContent = this.t("say.failed", { detail: reasonOf(problem, this.t) });
         disable(false);
       }
     };
@@ -203,7 +203,7 @@ class Chat {
 
   async showModels() {
     try {
-      this.shown = (await ask("api/chat/reveal", { conversation: this.conversation })).models;
+      this.shown = (await ask("api/chat/reveal", "models", { conversation: this.conversation })).models;
       this.thread.querySelectorAll(".responses").forEach((row) =>
         row.querySelectorAll(".side").forEach((name, n) => (name.textContent = this.shown[n])));
       this.state.textContent = this.t("chat.over");

@@ -71,6 +71,7 @@ SITES: dict[str, dict[str, Any]] = {
     "required": {"kind": "pairwise", "n": 4, "rationale": "required", "idle_seconds": 1, "break_minutes": 0.01},
     "markdown": {"kind": "pairwise", "n": 2, "text": MARKDOWN, "instructions": "Prefer **short** ones."},
     "close": {"kind": "pairwise", "n": 2, "texts": ["Use a **copper** pan.", "Use a **iron** pan."]},
+    "breaks": {"kind": "pairwise", "n": 1, "texts": ["One line,\r\nand another.", "A line."], "rewrite": True},
     "defined": {
         "kind": "rating",
         "n": 3,

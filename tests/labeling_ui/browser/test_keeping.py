@@ -2,7 +2,9 @@
 
 import re
 import time
+from typing import Any
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.labeling_ui.browser.conftest import PASSWORD, Site, Visit, acknowledged, finish, press, settle, waiting
@@ -83,6 +85,31 @@ def test_a_store_that_fails_is_told_and_the_answers_wait_over_a_reload(visit: Vi
     acknowledged(page)
     expect(page.locator(".alert")).to_be_empty()
     assert [judgement.side for judgement in sites["pairwise"].said(name_of(page))] == ["left", "right"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [{"body": "<h1>Back soon</h1>", "content_type": "text/html"}, {"json": {"status": "maintenance"}}, {"body": ""}],
+    ids=["page", "json", "nothing"],
+)
+def test_a_reply_that_is_not_the_servers_saves_nothing(visit: Visit, sites: Sites, reply: dict[str, Any]) -> None:
+    page = visit("pairwise", "Ann")
+    finish(page, "2", done=1)
+    page.route("**/api/**", lambda route: route.fulfill(status=200, **reply))
+    press(page, "1")
+    expect(page.locator(".alert")).to_contain_text("Not saved yet: 1. Something else answered in place of the server")
+    assert [item["answer"]["winner"] for item in waiting(page)] == [0]
+    settle(page)
+    press(page, "h")
+    expect(page.locator(".toast")).to_contain_text("That did not work: Something else answered")
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try now").click()
+    acknowledged(page)
+    expect(page.locator(".alert")).to_be_empty()
+    assert [judgement.answer.strength for judgement in sites["pairwise"].said(name_of(page))] == [2, 3]
+    page.route("**/api/undo", lambda route: route.fulfill(status=200, **reply))
+    press(page, "u")
+    expect(page.locator(".toast")).to_contain_text("That did not work: Something else answered")
 
 
 def test_an_expired_session_keeps_the_answer_until_one_has_signed_in_again(visit: Visit, sites: Sites) -> None:
@@ -185,6 +212,24 @@ def test_an_undo_whose_acknowledgement_is_lost_takes_one_answer_back(visit: Visi
     expect(page.locator(".toast")).to_contain_text("taken back")
     expect(page.locator(".progress span")).to_have_text(re.compile("^1 "))
     assert len(sites["pairwise"].said(name_of(page))) == 1
+
+
+def test_a_skip_keeps_what_was_written(visit: Visit, sites: Sites) -> None:
+    page = visit("pairwise", "Ann")
+    press(page, "r")
+    page.keyboard.type("I cannot tell")
+    press(page, "Escape", "1", "w", "Control+End")
+    page.keyboard.type(" Or so.")
+    rewrite = page.locator("#field-rewrite").input_value()
+    press(page, "Escape", "s")
+    finish(page, "2", done=1)
+    answer = sites["pairwise"].said(name_of(page))[0].answer
+    assert (answer.verdict, answer.reason) == ("skip", "expertise")
+    assert (answer.rationale, answer.rewrite) == ("I cannot tell", rewrite)
+    press(page, "u")
+    expect(page.locator(".toast")).to_contain_text("taken back")
+    assert page.locator("#field-rationale").input_value() == "I cannot tell"
+    assert page.locator("#field-rewrite").input_value() == rewrite
 
 
 def test_pauses_are_not_counted(visit: Visit, sites: Sites) -> None:

@@ -71,6 +71,59 @@ def test_a_prompt_can_be_stopped_and_is_kept(visit: Visit, sites: Sites) -> None
     expect(page.locator("#live-prompt")).to_have_value("Count slowly")
 
 
+def test_a_prompt_outlives_a_reload_until_its_pair_is_there(visit: Visit, sites: Sites) -> None:
+    page = visit("pairwise", "Ann")
+    field = page.locator("#live-prompt")
+
+    def reload() -> None:
+        page.reload()
+        settle(page)
+        press(page, "l")
+        expect(field).to_be_focused()
+
+    press(page, "l")
+    page.keyboard.type("Count up")
+    reload()
+    expect(field).to_have_value("Count up")
+    page.keyboard.type(" to six")
+    with sites["pairwise"].held():
+        press(page, "Enter")
+        expect(page.locator(".live .response .text").first).to_contain_text("one")
+        reload()
+        expect(field).to_have_value("Count up to six")
+    press(page, "Enter")
+    expect(page.locator("[data-card]")).to_be_visible()
+    settle(page)
+    with page.expect_response("**/api/judgements"):
+        press(page, "2")
+    expect(field).to_have_value("")
+    acknowledged(page)
+    reload()
+    expect(field).to_have_value("")
+
+
+def test_the_time_of_a_card_goes_on_after_a_live_pair(visit: Visit, sites: Sites) -> None:
+    page = visit("pairwise", "Ann")
+    with sites["pairwise"].held():
+        ask(page, "Count")
+        expect(page.locator(".live .response .text").first).to_contain_text("one")
+        press(page, "l")
+        settle(page)
+    expect(page.locator(".toast")).to_contain_text("Your two responses are ready")
+    page.wait_for_timeout(1000)  # on the card beside it
+    page.get_by_role("button", name="Show them").click()
+    settle(page)
+    with page.expect_response("**/api/judgements"):
+        press(page, "2")
+    acknowledged(page)
+    press(page, "Escape", "l")
+    settle(page)
+    finish(page, "1", done=2)
+    times = [said.seconds for said in sites["pairwise"].said(page.name)]  # type: ignore[attr-defined]
+    assert times[-1] is not None
+    assert times[-1] > 1
+
+
 def test_it_is_not_offered_where_the_campaign_does_not_allow_it(visit: Visit) -> None:
     page = visit("required", "Ann")
     assert page.get_by_text("Try the model").count() == 0

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.labeling_ui.browser.conftest import Site, Visit, as_written, finish, press
+from tests.labeling_ui.browser.conftest import Site, Visit, as_written, finish, press, settle
 from tests.labeling_ui.browser.test_looks import check
 
 Shoot = Callable[[Page, str], None]
@@ -52,6 +52,20 @@ def test_what_was_asked_for_is_kept_with_the_answer(visit: Visit, sites: dict[st
     finish(page, "c", "d", "2", done=2)
     said = sites["close"].said(page.name)  # type: ignore[attr-defined]
     assert [sorted(one.aids or ()) for one in said] == [[], ["differences", "length"]]
+
+
+def test_what_was_looked_at_outlives_a_reload(visit: Visit, sites: dict[str, Site]) -> None:
+    page = visit("close", "Ann")
+    press(page, "c", "m")
+    page.reload()
+    settle(page)
+    press(page, "d")
+    expect(page.locator(".response mark")).to_have_count(2)
+    page.locator("header select").select_option("zh")
+    settle(page)
+    finish(page, "1", done=1)
+    (said,) = sites["close"].said(page.name)  # type: ignore[attr-defined]
+    assert (said.view, sorted(said.aids or ())) == ("both", ["differences", "length"])
 
 
 def test_responses_that_differ_throughout_are_said_to(visit: Visit) -> None:

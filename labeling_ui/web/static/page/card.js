@@ -1,6 +1,6 @@
 // One task on the screen: the conversation, the responses, and what can be said of them.
 
-import { div, h, keyed, written } from "./elements.js";
+import { div, dropStrayClicks, h, keyed, written } from "./elements.js";
 import { pairwise } from "./pairwise.js";
 import { ranking } from "./ranking.js";
 import { rating } from "./rating.js";
@@ -8,13 +8,15 @@ import { scrolling, scrollByKey } from "./scrolling.js";
 import { kept } from "./server.js";
 import { makeTexts } from "./texts.js";
 
+const SETTLE_MS = 150; // a press this soon after a card appears was meant for the card before it
 const FORMS = { pairwise, ranking, rating };
 
 /**
- * The card's element, and how to work it. `on.submit(answer)`, `on.skip()`, `on.undo()`, `on.changed(spoken)`,
- * `on.missing(word)`, `on.say(words)`, `on.differences()`; `start` is a draft, or the answer that this one would replace.
+ * The card's element, and how to work it. `on.submit(answer)`, `on.skip(texts)`, `on.undo()`, `on.changed(spoken)`,
+ * `on.missing(word)`, `on.say(words)`, `on.differences()`; `start` is a draft, or the answer that this one would
+ * replace, and `looked` what was looked at before the card was built anew.
  */
-export function makeCard(card, t, on, start = {}) {
+export function makeCard(card, t, on, start = {}, looked = {}) {
   const view = { card };
   const form = FORMS[card.kind](card, t, { changed: (spoken) => (refresh(), on.changed(spoken)), decided });
   const fields = makeFields(card, t, form, () => (refresh(), on.changed("")), submit);
@@ -42,12 +44,12 @@ export function makeCard(card, t, on, start = {}) {
     fields.refresh();
   }
 
-  const texts = makeTexts(card, t, on);
+  const texts = makeTexts(card, t, { ...on, looked: () => on.changed("") }, looked);
 
   const tools = div("tools",
     fields.buttons,
     texts.buttons,
-    keyed("s", t("card.skip"), on.skip, { class: "apart" }),
+    keyed("s", t("card.skip"), () => on.skip(fields.texts()), { class: "apart" }),
     keyed("u", t("card.undo"), on.undo),
     done);
   const prompt = conversation(card, t);
@@ -62,6 +64,7 @@ export function makeCard(card, t, on, start = {}) {
       several && jumps(card, t, prompt, form.responses), form.bar, tools));
   // The pointer lies where the last answer was given: nothing lights up under it until it is moved.
   view.node.addEventListener("pointermove", () => view.node.classList.remove("fresh"), { once: true });
+  view.settled = dropStrayClicks(view.node, SETTLE_MS);
   texts.show(view.node);
   if (form.dragged) view.node.addEventListener("pointerdown", form.dragged);
 
@@ -151,11 +154,14 @@ function makeFields(card, t, form, changed, submit) {
   const better = card.rewrite && field("rewrite", "w");
   const all = [why, better].filter(Boolean);
   let filled = null; // the response that the rewrite began with
+  const lines = (text) => text.trim().split(/\r\n?|\n/).join("\n"); // a text field has line breaks of one kind
+  /** Which response a text is, as it was written; -1 if it is none of them. */
+  const responseOf = (text) => card.responses.findIndex((response) => lines(response) === lines(text));
 
   function refresh() {
     if (!better) return;
     const winner = form.better();
-    const untouched = !better.area.value.trim() || better.area.value === card.responses[filled];
+    const untouched = !better.area.value.trim() || responseOf(better.area.value) >= 0;
     better.area.disabled = winner === null;
     better.area.placeholder = t(winner === null ? "why.rewrite_choose" : "why.rewrite_hint");
     if (better.box.hidden || !untouched || winner === filled) return;
@@ -182,8 +188,7 @@ function makeFields(card, t, form, changed, submit) {
       const texts = {};
       if (why && why.area.value.trim()) texts.rationale = why.area.value;
       const rewrite = better && !better.box.hidden ? better.area.value : "";
-      const changed = form.better() !== null && rewrite !== card.responses[form.better()];
-      if (rewrite.trim() && (draft || changed)) texts.rewrite = rewrite;
+      if (rewrite.trim() && (draft || responseOf(rewrite) < 0)) texts.rewrite = rewrite;
       return texts;
     },
     show(start) {
@@ -192,6 +197,8 @@ function makeFields(card, t, form, changed, submit) {
         one.area.value = text;
         one.box.hidden = !text && !(one === why && card.rationale === "required");
       }
+      const given = better ? responseOf(better.area.value) : -1;
+      filled = given < 0 ? null : given;
     },
     help: all.map((one) => [[one.key], t(`help.${one.name}`)]),
   };

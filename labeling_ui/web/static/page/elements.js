@@ -75,6 +75,23 @@ export function keyed(key, label, onclick, props = {}) {
   return button;
 }
 
+/**
+ * Let no click answer what nobody has seen: those on `node` in its first `settle` milliseconds are dropped, and the rest
+ * of a double click that began elsewhere; keys are not. What is returned tells whether that time is over.
+ */
+export function dropStrayClicks(node, settle = 0) {
+  const appeared = performance.now();
+  const settled = () => performance.now() - appeared >= settle;
+  let ours = false; // whether the first of several quick clicks was one on this node
+  node.addEventListener("click", (event) => {
+    if (event.detail === 1) ours = settled();
+    if (event.detail === 0 || ours) return; // 0: a key that clicks a button
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, { capture: true });
+  return settled;
+}
+
 /** Both words of a place; the style sheet shows the one that fits the width of the window. */
 export const sided = (wide, narrow) => [span("wide", wide), span("narrow", narrow)];
 
@@ -85,8 +102,9 @@ export const stacked = () => matchMedia("(max-width: 760px)").matches;
 export function keyOf(event) {
   if (event.repeat || event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return null;
   if (event.key === "=" || event.key === "?") return event.key;
-  const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code); // also where digits need Shift
-  if (digit) return digit[1];
+  const digit = /^(Digit|Numpad)(\d)$/.exec(event.code); // also where digits need Shift
+  const typed = digit?.[1] === "Digit" || /^\p{Nd}$/u.test(event.key); // without NumLock the keypad moves the page
+  if (digit && typed) return digit[2];
   const letter = /^Key([A-Z])$/.exec(event.code); // under an input method, and on keyboards without Latin letters
   if (letter && !/^[a-z]$/i.test(event.key)) return letter[1].toLowerCase();
   return event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -105,6 +123,7 @@ export function dialog(root, title, close, ...children) {
   const head = div("dialog-head", heading, shut);
   const node = h("dialog", { "aria-labelledby": "dialog-title" }, head, ...children);
   shut?.addEventListener("click", () => node.close());
+  dropStrayClicks(node);
   node.addEventListener("click", (event) => event.target === node && node.close());
   node.addEventListener("close", () => {
     node.remove();

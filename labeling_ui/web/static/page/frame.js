@@ -1,6 +1,7 @@
 // What stays on the screen around the cards: the header, and what the page has to say.
 
 import { cap, div, h, keyed, quiet, sided, span } from "./elements.js";
+import { reasonOf } from "./server.js";
 
 const PATIENCE_MS = 1500; // saving takes less; only what takes longer is worth a word
 
@@ -106,8 +107,7 @@ export function makeFrame(root, t, language, desk, on) {
       if (!problem) return fill(alerted, "");
       const link = h("a", { class: "quiet", href: "./" }, t("say.sign_in"));
       if (problem.status === 401) return fill(alerted, t("say.signed_out", { n }), link);
-      const detail = problem.message || t("say.unreachable");
-      fill(alerted, t("say.unsaved_more", { n, detail }), [t("say.retry"), on.retry]);
+      fill(alerted, t("say.unsaved_more", { n, detail: reasonOf(problem, t) }), [t("say.retry"), on.retry]);
     },
 
     pause(minutes, over) {

@@ -1,7 +1,7 @@
 // Trying the model: a prompt of one's own, two responses as they are written, then a card like any other.
 
 import { div, h, keyed, quiet, response, written } from "./elements.js";
-import { lines } from "./server.js";
+import { kept, lines } from "./server.js";
 
 /** A prompt at work, also while its page is not on the screen: `on.grown()`, `on.ready(card)`, `on.failed(detail)`. */
 export class LiveAnswer {
@@ -39,7 +39,34 @@ export class LiveAnswer {
   }
 }
 
-/** The page part: a field for the prompt, or the responses as they grow. `on.ask(prompt)`, `on.stop()`. */
+/** What outlives a reload: `prompt`, until its pair is ready, and `pair`, until it is judged. */
+export class LiveKept {
+  #prompt; // also here, for storage may be full or forbidden
+
+  constructor(annotator) {
+    this.keys = { prompt: `rlhf-prompt:${annotator}`, pair: `rlhf-live:${annotator}` };
+    this.#prompt = kept.read(this.keys.prompt) ?? "";
+  }
+
+  get prompt() {
+    return this.#prompt;
+  }
+
+  set prompt(text) {
+    this.#prompt = text;
+    kept.write(this.keys.prompt, text || null);
+  }
+
+  get pair() {
+    return kept.read(this.keys.pair);
+  }
+
+  set pair(card) {
+    kept.write(this.keys.pair, card);
+  }
+}
+
+/** The page part: a field for the prompt, or the responses as they grow. `on.ask(prompt)`, `on.stop()`, `on.changed()`. */
 export function makeLive(t, on, draft = "") {
   const area = h("textarea", { id: "live-prompt", rows: 4, dir: "auto", maxlength: 8000, value: draft });
   const ask = keyed("Enter", t("live.ask"), () => on.ask(area.value), { class: "primary ready" });
@@ -52,6 +79,7 @@ export function makeLive(t, on, draft = "") {
     }
     if (event.key === "Escape") area.blur();
   });
+  area.addEventListener("input", on.changed);
   const state = h("p", { class: "state", role: "status" });
   const texts = [0, 1].map(() => written(""));
   const sides = texts.map((text, n) => response(n, t(n ? "card.right" : "card.left"), { text }));

@@ -7,12 +7,10 @@
 import { makeCard } from "./card.js";
 import { Clock, Sitting } from "./clock.js";
 import { makeFrame } from "./frame.js";
-import { LiveAnswer, makeLive } from "./live.js";
+import { LiveAnswer, LiveKept, makeLive } from "./live.js";
 import { keyOf, typing } from "./elements.js";
-import { ask, kept, Outbox, Problem } from "./server.js";
+import { ask, kept, Outbox, Problem, reasonOf } from "./server.js";
 import { askWhySkip, said, showFeedback, showHelp, showHistory } from "./windows.js";
-
-const SETTLE_MS = 150; // a press this soon after a card appears was meant for the card before it
 
 class Page {
   constructor(root) {
@@ -35,7 +33,7 @@ class Page {
   }
 
   async speak(language) {
-    const found = await ask(language ? `api/words?language=${language}` : "api/words");
+    const found = await ask(language ? `api/words?language=${language}` : "api/words", "words");
     this.language = found;
     document.documentElement.lang = found.code;
     this.t = (word, values = {}) => (found.words[word] ?? word).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
@@ -43,7 +41,7 @@ class Page {
 
   async load() {
     try {
-      const desk = await ask("api/desk");
+      const desk = await ask("api/desk", "cards");
       this.desk = desk;
       this.progress = desk.progress;
       if (!this.outbox) {
@@ -55,18 +53,18 @@ class Page {
         };
         this.outbox = new Outbox(desk.annotator_id, on);
         this.sitting = new Sitting(kept, `rlhf-sitting:${desk.annotator_id}`);
+        this.tried = new LiveKept(desk.annotator_id);
         this.build();
       }
       this.outbox.flush();
       this.notices = desk.notices;
       this.take(desk.cards);
-      if (this.ready) this.frame.toast(this.t("live.ready"), [this.t("live.show"), () => this.openLive()]);
+      if (this.tried.pair) this.frame.toast(this.t("live.ready"), [this.t("live.show"), () => this.openLive()]);
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       if (problem.status === 401) return location.reload(); // leads to the sign-in page
       this.frame ?? this.build();
-      const detail = problem.message || this.t("say.unreachable");
-      this.frame.alert(this.t("say.not_loaded", { detail }), [this.t("say.retry"), () => this.load()]);
+      this.frame.alert(this.t("say.not_loaded", { detail: reasonOf(problem, this.t) }), [this.t("say.retry"), () => this.load()]);
     }
   }
 
@@ -116,16 +114,15 @@ class Page {
     const draft = kept.read(this.draftKey(card));
     this.view = makeCard(card, this.t, {
       submit: (answer) => this.submit(answer),
-      skip: () => this.skip(),
+      skip: (texts) => this.skip(texts),
       undo: () => this.undo(),
       changed: (spoken) => (this.keepDraft(), spoken && this.frame.say(spoken)),
       missing: (word) => this.frame.toast(this.t(word)),
       say: (words) => this.frame.toast(words),
       differences: () => this.differences(card),
-    }, draft?.answer ?? card.previous ?? {});
+    }, draft?.answer ?? card.previous ?? {}, draft?.looked);
     this.clock.restart(card.idle_seconds, draft?.seconds);
     this.since = draft?.since ?? card.ticket; // the first ticket of this card: seconds count from then on
-    this.shownAt = performance.now();
     if (card.round) this.frame.toast(this.t("round.place", card.round));
     if (card.previous) {
       const before = this.t("card.before", { answer: said(card.previous, this.t) });
@@ -151,7 +148,7 @@ class Page {
     this.view = null;
     this.outbox.add({ card, answer, seconds, since: this.since, ...looked });
     if (card.live) {
-      this.ready = null;
+      this.tried.pair = null;
       this.openLive();
     } else if (!card.round) this.show(); // a card of the round stays, so that it can be read beside the known answer
     this.frame.say(this.t("say.next", { done: this.progress.done + this.outbox.size, total: this.progress.total }));
@@ -173,7 +170,8 @@ class Page {
 
   /** The server will never take this answer: show its card again, with the answer still in it, and say why. */
   async refused(item, problem) {
-    kept.write(this.draftKey(item.card), { answer: item.answer, seconds: item.seconds ?? 0, since: item.since });
+    const { answer, seconds = 0, since, view, aids } = item;
+    kept.write(this.draftKey(item.card), { answer, seconds, since, looked: { view, aids } });
     this.keepDraft();
     this.aside = item.card;
     if (problem.status === 409) {
@@ -185,8 +183,9 @@ class Page {
     this.frame.alert(this.t("say.refused", { detail: problem.message }));
   }
 
-  skip() {
-    if (this.view) askWhySkip(this.root, this.t, (reason) => this.submit({ verdict: "skip", reason }));
+  /** `texts`: what was written beside the card; a skip throws none of it away. */
+  skip(texts) {
+    if (this.view) askWhySkip(this.root, this.t, (reason) => this.submit({ verdict: "skip", reason, ...texts }));
   }
 
   async undo() {
@@ -203,7 +202,7 @@ class Page {
       await this.outbox.flush();
       await act();
     } catch (problem) {
-      this.frame.toast(this.t("say.failed", { detail: problem.message || this.t("say.unreachable") }));
+      this.frame.toast(this.t("say.failed", { detail: reasonOf(problem, this.t) }));
     } finally {
       this.busy = false;
     }
@@ -213,7 +212,7 @@ class Page {
     if (this.outbox.size) return this.frame.toast(this.t("say.undo_waits"));
     // Until it is acknowledged, the key stays the same: an undo that is sent twice takes one answer back.
     this.undoKey ??= Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
-    const reply = await ask("api/undo", { key: this.undoKey });
+    const reply = await ask("api/undo", "undone", { key: this.undoKey });
     this.undoKey = null;
     this.progress = reply.progress;
     this.frame.count(this.progress, this.outbox);
@@ -225,8 +224,8 @@ class Page {
 
   /** What differs between the responses of a card; null, with a word about it, if the server cannot be asked. */
   differences(card) {
-    return ask("api/differences", { texts: card.responses }).catch((problem) => {
-      this.frame.toast(this.t("say.failed", { detail: problem.message || this.t("say.unreachable") }));
+    return ask("api/differences", "raw", { texts: card.responses }).catch((problem) => {
+      this.frame.toast(this.t("say.failed", { detail: reasonOf(problem, this.t) }));
       return null;
     });
   }
@@ -234,11 +233,11 @@ class Page {
   history() {
     const change = async (entry) => {
       this.keepDraft();
-      this.aside = await ask(`api/card?ticket=${encodeURIComponent(entry.ticket)}`);
+      this.aside = await ask(`api/card?ticket=${encodeURIComponent(entry.ticket)}`, "ticket");
       this.show();
     };
     return this.alone(async () => {
-      showHistory(this.root, this.t, await ask("api/history"), (entry) => this.alone(() => change(entry)));
+      showHistory(this.root, this.t, await ask("api/history", "length"), (entry) => this.alone(() => change(entry)));
     });
   }
 
@@ -254,23 +253,15 @@ class Page {
     showHelp(this.root, this.t, [...(this.view?.help ?? []), ...live]);
   }
 
-  /** A live pair that waits to be judged; it outlives a reload. */
-  get ready() {
-    return kept.read(`rlhf-live:${this.desk.annotator_id}`);
-  }
-
-  set ready(card) {
-    kept.write(`rlhf-live:${this.desk.annotator_id}`, card);
-  }
-
   draftKey(card) {
     return `rlhf-draft:${this.desk.annotator_id}:${card.action}:${card.id}`;
   }
 
   keepDraft() {
-    if (this.live) this.typed = this.live.prompt();
+    if (this.live) this.tried.prompt = this.live.prompt();
     if (!this.view) return;
-    const draft = { answer: this.view.draft(), seconds: this.clock.seconds, since: this.since };
+    const [answer, looked] = [this.view.draft(), this.view.looked()];
+    const draft = { answer, seconds: this.clock.seconds, since: this.since, looked };
     kept.write(this.draftKey(this.view.card), draft);
   }
 
@@ -285,13 +276,15 @@ class Page {
   }
 
   openLive() {
+    this.keepDraft();
     this.view = null;
-    if (this.ready) {
-      this.aside = this.ready;
+    if (this.tried.pair) {
+      this.aside = this.tried.pair;
       return this.show();
     }
     this.frame.quiet();
-    this.live = makeLive(this.t, { ask: (prompt) => this.askLive(prompt), stop: () => this.stopLive() }, this.typed);
+    const on = { ask: (prompt) => this.askLive(prompt), stop: () => this.stopLive(), changed: () => this.keepDraft() };
+    this.live = makeLive(this.t, on, this.tried.prompt);
     this.live.show(this.answer);
     this.frame.show(this.live.node, "title.live");
     if (!this.answer) this.live.focus();
@@ -299,14 +292,15 @@ class Page {
 
   askLive(prompt) {
     if (!prompt.trim()) return this.frame.toast(this.t("live.empty"));
-    this.typed = prompt;
+    this.tried.prompt = prompt;
     this.answer = new LiveAnswer(prompt, {
       grown: () => this.live?.show(this.answer),
       ready: (card) => {
-        this.answer = null;
-        this.typed = "";
-        this.ready = { ...card, live: true };
-        if (this.live) this.openLive();
+        const watched = this.live;
+        this.answer = this.live = null; // the prompt is answered: it is no longer kept
+        this.tried.prompt = "";
+        this.tried.pair = { ...card, live: true };
+        if (watched) this.openLive();
         else this.frame.toast(this.t("live.ready"), [this.t("live.show"), () => this.openLive()]);
       },
       failed: (detail) => {
@@ -345,7 +339,7 @@ class Page {
     if (this.desk?.live) common.l = () => this.toggleLive();
     if (this.aside?.action === "edit") common.Escape = () => this.leave();
     if (common[key]) return common[key](), true;
-    if (this.view && performance.now() - this.shownAt < SETTLE_MS) return true;
+    if (this.view && !this.view.settled()) return true;
     if (this.view?.press(key)) return true;
     if (key === "Backspace") return this.undo(), true;
     return false;

@@ -4,27 +4,41 @@ const PATIENCE_MS = 15_000;
 const LONGEST_PAUSE_MS = 30_000;
 
 export class Problem extends Error {
-  /** `status` is HTTP's, or 0 where no answer came. */
+  /** `status` is HTTP's, or 0 where no answer came; `detail` is the server's word, empty if it was not the server. */
   constructor(status, detail) {
     super(detail);
     this.status = status;
   }
 }
 
-export async function ask(path, body) {
-  let response;
+/** Why something did not work, in words. */
+export const reasonOf = (problem, t) => problem.message || t(problem.status ? "say.not_ours" : "say.unreachable");
+
+/**
+ * What the server replies, which has this `field`. A reply without it is a `Problem`, whatever its status: between
+ * here and the server there may be a proxy that answers by itself, with a page to sign in or of its maintenance.
+ */
+export async function ask(path, field, body) {
   try {
-    response = await fetch(path, {
+    const response = await fetch(path, {
       method: body ? "POST" : "GET",
       headers: body ? { "content-type": "application/json" } : {},
       body: body && JSON.stringify(body),
       signal: AbortSignal.timeout(PATIENCE_MS),
     });
-    const data = await response.json().catch(() => ({}));
-    if (response.ok) return data;
-    throw new Problem(response.status, String(data.detail ?? response.statusText));
+    const data = parsed(await response.text()) ?? {};
+    if (response.ok && data[field] !== undefined) return data;
+    throw new Problem(response.status, String(data.detail ?? (response.ok ? "" : response.statusText)));
   } catch (error) {
     throw error instanceof Problem ? error : new Problem(0, "");
+  }
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
   }
 }
 
@@ -110,7 +124,9 @@ export class Outbox {
       const item = this.items[0];
       try {
         const { answer, seconds, since, view, aids } = item;
-        const reply = await ask("api/judgements", { ticket: item.card.ticket, answer, seconds, since, view, aids });
+        const sent = { ticket: item.card.ticket, answer, seconds, since, view, aids };
+        const reply = await ask("api/judgements", "saved", sent);
+        if (typeof reply.saved !== "string") throw new Problem(200, "");
         this.#drop(item);
         this.pause = 1000;
         this.on.waiting(null);
@@ -136,7 +152,7 @@ export class Outbox {
     const final = problem.status >= 400 && problem.status < 500 && ![401, 403, 408, 429].includes(problem.status);
     if (!final) return problem;
     try {
-      const { annotator_id } = await ask("api/desk");
+      const { annotator_id } = await ask("api/desk", "annotator_id");
       return annotator_id === this.annotator ? Object.assign(problem, { final }) : new Problem(401, "");
     } catch (other) {
       return other;

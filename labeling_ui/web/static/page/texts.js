@@ -5,17 +5,20 @@ import { keyed, lengthOf } from "./elements.js";
 
 const LONGEST = 40_000; // characters; of longer texts the server marks nothing
 
-/** `on.differences()` resolves to the marked texts of the server, or to null; `on.say(words)`. */
-export function makeTexts(card, t, on) {
-  const looked = new Set();
-  const aids = new Set();
+/**
+ * `on.differences()` resolves to the marked texts of the server, or to null; `on.say(words)`; `on.looked()`, whenever
+ * something is looked at. `before`: what `looked()` was before the card was built anew.
+ */
+export function makeTexts(card, t, on, before = {}) {
+  const looked = new Set(before.view === "both" ? ["raw", "rendered"] : [before.view].filter(Boolean));
+  const aids = new Set(before.aids);
   let node = null;
   let raw = !card.rendered;
   let marked = null; // the server's, once asked for
   let differing = false;
 
   const toggle = (key, word, act) => keyed(key, t(word), act, { "aria-pressed": "false" });
-  const asWritten = toggle("m", "card.as_written", () => ((raw = !raw), paint()));
+  const asWritten = toggle("m", "card.as_written", () => ((raw = !raw), paint(), on.looked()));
   const differences = toggle("d", "card.differences", showDifferences);
   const lengths = toggle("c", "card.length", showLengths);
 
@@ -38,16 +41,18 @@ export function makeTexts(card, t, on) {
     differing = !differing;
     if (differing) aids.add("differences");
     paint();
+    on.looked();
   }
 
   function showLengths() {
     aids.add("length");
-    const on = lengths.getAttribute("aria-pressed") !== "true";
-    lengths.setAttribute("aria-pressed", String(on));
+    const shown = lengths.getAttribute("aria-pressed") !== "true";
+    lengths.setAttribute("aria-pressed", String(shown));
     [...node.querySelectorAll(".responses .length")].forEach((place, n) => {
-      place.hidden = !on;
+      place.hidden = !shown;
       place.textContent = t("card.length_is", lengthOf(card.responses[n], document.documentElement.lang));
     });
+    on.looked();
   }
 
   const pair = card.responses.length === 2;
