@@ -111,13 +111,19 @@ def policy_scorer(specs: Sequence[RewardSpec], base: SharedBase, rows: Sequence[
 
     The learned reward model by itself is given ids and nothing else, as it was trained.
     """
+    model = load_scorer(folder, base) if folder else None
     if tuple(specs) == LEARNED_ONLY:
-        assert folder is not None
-        alone = load_scorer(folder, base)
-        return UnsureScorer(alone) if alone.unsure else alone
+        assert model is not None
+        return UnsureScorer(model) if model.unsure else model
+    return mixture_scorer(specs, base, rows, model)
+
+
+def mixture_scorer(
+    specs: Sequence[RewardSpec], base: SharedBase, rows: Sequence[Row], model: RewardScorer | Ensemble | None
+) -> Scorer:
+    """Programmatic rewards, and with a reward `model` that as well, as the scorer of the policy stage."""
     learned = None
-    if folder:
-        model = load_scorer(folder, base)
+    if model:
         unsure = model.unsure or any(spec.name == LEARNED and spec.pessimism for spec in specs)
         learned = learned_reward(model, unsure)
     return as_scorer(compose(specs, base=base, learned=learned, gather=gather_object), base.renderer, rows)

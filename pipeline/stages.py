@@ -228,7 +228,8 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
     prompts(run, config)  # there may be more held-out ones by now
     adapter = run.artifact("policy")
     reward = run.artifact("reward") if config.learned_reward or (run.folder / "reward").exists() else None
-    settings = config.with_prompts(config.evaluate) | ({} if reward else {"rewards": config.rewards_as_json})
+    by_rewards = reward is None or config.best_of_rewards
+    settings = config.with_prompts(config.evaluate) | ({"rewards": config.rewards_as_json} if by_rewards else {})
     simulated = all_simulated(run, config)
 
     def produce(folder: Path) -> Mapping[str, object]:
@@ -238,8 +239,7 @@ def evaluate(run: Run, config: Config, console: Console) -> StageRecord:
 
     record = run.stage(
         "evaluate", "evaluation.json", [run.folder / "prompts.jsonl", adapter, *([reward] if reward else [])], settings,
-        produce, extra={"simulated": simulated},
-        content=content_of(run, config, split=HELD_OUT, rewards="rewards" in settings),
+        produce, extra={"simulated": simulated}, content=content_of(run, config, split=HELD_OUT, rewards=by_rewards),
     )  # fmt: skip
     _caution(console, "evaluate", cautions.of_evaluation(run))
     return record

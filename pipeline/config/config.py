@@ -162,6 +162,11 @@ class Config(Settings):
         return self.policy.algorithm in OFFLINE
 
     @property
+    def best_of_rewards(self) -> bool:
+        """Whether the evaluation has a best-of-n that is chosen by other rewards than the learned one alone."""
+        return self.evaluate.best_of_n > 1 and self.rewards != LEARNED_ONLY and not self.offline
+
+    @property
     def rewards_as_json(self) -> list[dict[str, Any]]:
         """The rewards as a manifest keeps them."""
         return [spec.model_dump(mode="json") for spec in self.rewards]

@@ -18,7 +18,7 @@ from pipeline.collection.held_out import learned_from
 from pipeline.collection.prompts import HELD_OUT, fitting_prompts, more_prompts
 from pipeline.config.config import Config
 from pipeline.evaluation.comparison import Judge, evaluate
-from pipeline.policy_scorers import programmed_judge
+from pipeline.policy_scorers import mixture_scorer, programmed_judge
 from pipeline.runs.folder import Run
 from pipeline.sampling.drawing import drawing_by
 from pipeline.simulation.guidelines import SimulatedPreference
@@ -62,16 +62,20 @@ def compare_with_base(
 def judges_of(
     config: Config, base: SharedBase, asked: Sequence[Row], reward: Path | None, simulated: bool
 ) -> tuple[dict[str, Judge], Scorer]:
-    """The automatic judges of responses to the prompts that are `asked`, by name, and the scorer among them.
+    """The automatic judges of responses to the prompts that are `asked`, by name, and what best-of-n chooses by.
 
-    Of simulated labels, the preference that their annotators were given comes first.
+    Of simulated labels, the preference that their annotators were given comes first. Best-of-n chooses by the reward
+    that the policy was tuned towards, which may be a mixture, or none of the judges; after DPO, by the last judge.
     """
-    scorer = load_scorer(reward, base) if reward else programmed_judge(config.rewards, base, asked)
+    model = load_scorer(reward, base) if reward else None
+    scorer: Scorer = model or programmed_judge(config.rewards, base, asked)
     judges: dict[str, Judge] = {SIMULATED: by_guidelines(base)} if simulated else {}
     judges[SCORE if reward else PROGRAMMED] = lambda rows, answers: scorer.score(
         [base.renderer.prompt_ids(row["prompt"]) for row in rows], [answer["ids"] for answer in answers]
     ).tolist()
-    return judges, scorer
+    if not config.best_of_rewards:
+        return judges, scorer
+    return judges, mixture_scorer(config.rewards, base, asked, model if config.learned_reward else None)
 
 
 def unseen_prompts(run: Run, config: Config, base: SharedBase, console: Console) -> list[Row]:

@@ -14,6 +14,8 @@ from pipeline.config.config import Config
 from pipeline.reporting.cautions import evaluation_of
 from pipeline.reporting.data import Evidence, Rate, Shipping, VerdictFigures
 from pipeline.runs.folder import Run
+from policy.config import OFFLINE
+from reward_model.rewards.registry import LEARNED
 
 
 def shipping_of(run: Run, config: Config, waiting: Row | None = None) -> Shipping | None:
@@ -91,7 +93,7 @@ def _evidence(run: Run, config: Config, verdict: VerdictFigures | None) -> Itera
             yield Evidence(name=f"By the {judge.name}", said=f"on the same pairs, {rate}")
     path = evaluation_of(run)
     if path is not None:
-        yield from _of_evaluation(read_json(path), config)
+        yield from _of_evaluation(run, read_json(path), config)
     if (reward := run.record("reward")) is not None:
         figures = reward.figures
         tuned = run.record("policy")
@@ -110,9 +112,22 @@ def _evidence(run: Run, config: Config, verdict: VerdictFigures | None) -> Itera
         )
 
 
-def _of_evaluation(evaluation: Row, config: Config) -> Iterator[Evidence]:
+def _bias(run: Run, judge: str) -> str:
+    """What the present policy's training makes of a judge: it overstates what was learned from it."""
+    tuned = run.record("policy")
+    if tuned is None or judge.startswith("simulated"):
+        return ""
+    if tuned.basis.config.get("algorithm") in OFFLINE:
+        return "; it was tuned on labels that this judge was trained on too, which may overstate"
+    rewards = [spec["name"] for spec in tuned.basis.config.get("rewards", [])]
+    if judge.startswith("reward model") and rewards:
+        return "; this judge is a part of what it was tuned towards, which overstates" if LEARNED in rewards else ""
+    return "; it was tuned towards this judge, which overstates"
+
+
+def _of_evaluation(run: Run, evaluation: Row, config: Config) -> Iterator[Evidence]:
     for judge, each in evaluation["sampled"]["win_rates"].items():
-        towards = "" if judge.startswith("simulated") else "; it was tuned towards this judge, which overstates"
+        towards = _bias(run, judge)
         rate = f"{_rate(each['win_rate'], each['low'], each['high'])} of {each['n']} held-out prompts"
         yield Evidence(name=f"By the {judge}", said=f"it wins {rate} against the base{towards}")
     limit, kl = limits(config)["kl"], evaluation["mean_kl"]

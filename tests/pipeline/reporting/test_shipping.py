@@ -148,3 +148,26 @@ def test_an_open_comparison_says_how_far_it_is(run: Run, config: Config) -> None
     assert found is not None
     assert found.outcome == "not decided"
     assert "with the base is open: 12 judgements, and about 30 more" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, "; it was tuned towards this judge, which overstates"),
+        ({"algorithm": "dpo"}, "; it was tuned on labels that this judge was trained on too, which may overstate"),
+        ({"rewards": [{"name": "length"}]}, ""),
+        (
+            {"rewards": [{"name": "length"}, {"name": "learned"}]},
+            "; this judge is a part of what it was tuned towards, which overstates",
+        ),
+    ],
+)
+def test_a_reward_model_is_called_partial_if_the_policy_was_tuned_towards_it(
+    run: Run, config: Config, settings: dict[str, Any], expected: str
+) -> None:
+    run.stage("policy", "policy", [], settings, lambda folder: ((folder / "weights").write_text("2") and {}) or {})
+    judge(run, 3.0)
+    shipping = shipping_of(run, config)
+    assert shipping is not None
+    said = next(each.said for each in shipping.evidence if each.name == "By the reward model")
+    assert said.endswith(f"against the base{expected}")
