@@ -48,7 +48,11 @@ class PolicyConfig(Settings):
         None, description="k1, k2 or k3 (Schulman 2020); null: k1 in the reward, k2 in the loss"
     )
     kl_target: float | None = Field(
-        3.0, gt=0, description="nats per response at which an adaptive coefficient holds the KL; null: it is fixed"
+        3.0,
+        gt=0,
+        description="nats per response at which an adaptive coefficient holds the KL; null: it is fixed. "
+        "The native loop also scales an adapter that ends above it; engine=trl does not, "
+        "and dpo has no use for it but as a limit of promotion",
     )
     missing_eos_penalty: float = Field(1.0, ge=0, description="taken off the reward of a response that did not end")
     length_penalty: float = Field(0.0, description="taken off the reward for each token of a response")
@@ -105,7 +109,8 @@ class PolicyConfig(Settings):
     stop_on: tuple[str, ...] = Field(
         ("kl", "length", JUDGE),
         description="alarms that end the training, which then keeps the checkpoint before them; judge: the held-out "
-        "judge of the reward model (docs/metrics.md) likes the responses less than those of an earlier checkpoint",
+        "judge of the reward model (docs/metrics.md) likes the responses less than those of an earlier checkpoint. "
+        "engine=trl does not ask the judge",
     )
     accept_weak_reward: bool = Field(
         False, description="tune towards a reward model even if it knows no more than length and words"

@@ -28,6 +28,7 @@ from pipeline.config.sampler import SamplerConfig
 from pipeline.config.serve import ServeConfig
 from pipeline.config.shipped_configs import found
 from pipeline.config.verdict import VerdictConfig
+from policy.alarms import JUDGE
 from policy.config import OFFLINE, PolicyConfig
 from reward_model.config import RewardConfig
 from reward_model.rewards.registry import LEARNED, LEARNED_ONLY, RewardSpec
@@ -149,11 +150,11 @@ class Config(Settings):
     def tuning(self) -> PolicyConfig:
         """The policy's settings as they apply: without a reward model, no length is an accident of its labels.
 
-        What a program pays for is meant, so lengths are then neither held nor a reason to stop.
+        What a program pays for is meant, so lengths are then neither held nor a reason to stop. Nor is there a judge.
         """
         if self.learned_reward:
             return self.policy
-        stop_on = tuple(name for name in self.policy.stop_on if name != "length")
+        stop_on = tuple(name for name in self.policy.stop_on if name not in ("length", JUDGE))
         return self.policy.model_copy(update={"length_control": "none", "stop_on": stop_on})
 
     @property

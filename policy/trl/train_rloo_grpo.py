@@ -39,6 +39,7 @@ from policy.trl.adapter_trainer import (
     training_arguments,
 )
 from policy.trl.controls import Controls
+from policy.trl.unused_settings import refuse_for_policy_gradients, stops_on_judge
 
 ALGORITHMS = ("rloo", "grpo", "dr_grpo")
 _LOSSES = {"sequence_mean": "grpo", "token_mean": "dapo", "fixed": "dr_grpo"}
@@ -123,6 +124,7 @@ def check_trl(config: PolicyConfig) -> None:
         raise UserError("policy.vllm needs vLLM, which is not installed: pip install 'trl[vllm]'.")
     if config.group < 2:
         raise UserError(f"policy.engine=trl needs policy.group of at least 2; it is {config.group}.")
+    refuse_for_policy_gradients(config)
     rloo = config.algorithm == "rloo"
     wrong = {
         "kl_in": config.kl_in not in (None, "reward" if rloo else "loss"),
@@ -133,6 +135,8 @@ def check_trl(config: PolicyConfig) -> None:
         "importance_cap": config.importance_cap is not None,
         "aggregation": config.aggregation not in ((None, "sum") if rloo else (None, *_LOSSES)),
         "stop": bool(config.stop),
+        "merge_for_sampling": config.merge_for_sampling,
+        "stop_on": stops_on_judge(config),
     }
     cannot = [f"policy.{name}={getattr(config, name)}" for name, found in wrong.items() if found]
     if cannot:

@@ -99,7 +99,7 @@ def test_trl_tunes_on_an_int8_base_and_keeps_adapters_in_full_precision(
     run = tmp_path / "run"
     copytree(finished, run)
     overrides = [
-        *tiny_settings, "quantization=int8", "policy.engine=trl", f"policy.algorithm={algorithm}",
+        *tiny_settings, "quantization=int8", "policy.engine=trl", f"policy.algorithm={algorithm}", "policy.group=4",
         'rewards=[{"name": "length", "target": 3, "unit": "tokens"}]',
     ]  # fmt: skip
     typed("policy", "--run", run, overrides=overrides)

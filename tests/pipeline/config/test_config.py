@@ -49,4 +49,4 @@ def test_a_mistyped_field_is_told_with_the_nearest() -> None:
 def test_lengths_are_held_only_where_a_reward_model_pays() -> None:
     assert load_config(environment={}).tuning.length_control == "band"
     programmed = load_config(overrides=["rewards=[{name: length, high: 20}]"], environment={}).tuning
-    assert (programmed.length_control, programmed.stop_on) == ("none", ("kl", "judge"))
+    assert (programmed.length_control, programmed.stop_on) == ("none", ("kl",))

@@ -11,7 +11,9 @@ from trl.trainer.rloo_config import RLOOConfig
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from policy.config import PolicyConfig
-from policy.trl.train_rloo_grpo import sampler_arguments, train_with_trl
+from policy.trl.train_dpo import check_dpo
+from policy.trl.train_rloo_grpo import check_trl, sampler_arguments, train_with_trl
+from policy.trl.unused_settings import OF_OTHER_ALGORITHMS, OF_SAMPLING
 from tests.policy.tiny_run import CONFIG, PROMPTS, LowIds, load_base
 
 
@@ -52,6 +54,11 @@ def test_trl_knows_the_arguments_for_vllm() -> None:
         ({"entropy_bonus": 0.1, "importance_cap": 2.0}, "policy.entropy_bonus=0.1 and policy.importance_cap=2.0"),
         ({"vllm": "localhost:8000"}, 'neither "colocate" nor the URL of a server'),
         ({"engine": "native", "vllm": "colocate"}, r"is for policy\.engine=trl"),
+        ({"merge_for_sampling": True}, "cannot follow policy.merge_for_sampling=True"),
+        ({"stop_on": ("judge",)}, r"cannot follow policy.stop_on=\('judge',\)"),
+        ({"discount": 0.9}, "policy.algorithm=rloo, as TRL trains it, has no use for policy.discount=0.9"),
+        ({"algorithm": "grpo", "gae_lambda": 0.5}, "has no use for policy.gae_lambda=0.5. Leave it at its default"),
+        ({"baseline": "none", "value_network": "adapter"}, "no use for policy.baseline=none and policy.value_network="),
         ({"minibatches": 3}, "minibatches=3 does not divide the 16 responses"),
     ],
 )
@@ -62,3 +69,35 @@ def test_what_trl_cannot_do_is_refused_before_anything_is_made(
         train_with_trl(changed(**settings), base, LowIds(), PROMPTS, tmp_path, seed=0)
     assert base.adapters == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_defaults_that_have_no_effect_are_not_refused() -> None:
+    check_trl(PolicyConfig(engine="trl"))
+    check_dpo(PolicyConfig(algorithm="dpo"), 10)
+    check_dpo(PolicyConfig(algorithm="dpo", engine="trl", stop_on=("entropy",), kl_target=None, max_new_tokens=8), 10)
+
+
+def test_every_setting_has_an_effect_or_is_refused() -> None:
+    """A new setting is to be followed into each trainer, or added to what is refused."""
+    shared = {
+        "engine", "algorithm", "steps", "prompts_per_step", "kl_coefficient", "kl_target", "max_new_tokens",
+        "learning_rate", "warmup_steps", "max_grad_norm", "micro_batch", "gradient_checkpointing", "initial",
+        "lora_rank", "lora_alpha", "lora_targets", "lora_layers", "checkpoint_every", "tracker", "alarms", "stop_on",
+        "accept_weak_reward",
+    }  # fmt: skip
+    assert shared | {*OF_OTHER_ALGORITHMS, *OF_SAMPLING} == PolicyConfig.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"group": 8}, "has no use for policy.group=8"),
+        ({"temperature": 1.0, "stop": ("END",)}, "no use for policy.temperature=1.0 and policy.stop="),
+        ({"discount": 0.9}, "no use for policy.discount=0.9"),
+        ({"merge_for_sampling": True}, "no use for policy.merge_for_sampling=True"),
+        ({"stop_on": ("kl",)}, "no use for policy.stop_on="),
+    ],
+)
+def test_what_dpo_has_no_use_for_is_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        check_dpo(PolicyConfig(algorithm="dpo", **settings), 10)
