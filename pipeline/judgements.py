@@ -6,7 +6,7 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.files import Row, read_rows, write_jsonl
 from labeling_ui.store.store import Counts, Store
-from pipeline.collection.held_out import held_out_keys, joined, kept_for_measuring, say_left_out, without
+from pipeline.collection.held_out import joined, kept_for_measuring, say_left_out, without
 from pipeline.collection.prompts import TRAIN, more_prompts
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
@@ -65,8 +65,3 @@ def training_rows(run: Run, config: Config, preferences: Path, other_labels: Pat
             f"(`rlhf label`), or change the split: {more_prompts(run, config, TRAIN)}."
         )
     return rows, depends_on
-
-
-def preference_rows(run: Run) -> tuple[list[Row], dict[str, str]]:
-    """The pairs that DPO learns from, those of held-out prompts left out, and what that depends on besides."""
-    return without(read_rows(run.folder / "preferences.jsonl"), held_out_keys(run))

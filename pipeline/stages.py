@@ -15,10 +15,11 @@ from pipeline.acquisition.keeping import priorities_kept
 from pipeline.champion.promotion import verdict_of
 from pipeline.champion.start import began_with, begins_with
 from pipeline.collection.candidates import add_tasks, sample_candidates
+from pipeline.collection.held_out import kept_for_measuring, preference_rows
 from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, judged_stay_held_out, source_name, source_of, splits
 from pipeline.config.config import Config
 from pipeline.importing import ImportOptions, import_judgements
-from pipeline.judgements import check_judged, preference_rows, training_rows, write_other_labels, write_preferences
+from pipeline.judgements import check_judged, training_rows, write_other_labels, write_preferences
 from pipeline.live_generation import live_policy
 from pipeline.preflight.at_start import base_that_lasts, foreseen, refuse_ahead, told_together
 from pipeline.preflight.reward_gate import refuse_weak
@@ -123,12 +124,12 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
     if simulated:
         new = answer_tasks(run, config, console)
         console.print(
-            f"label: {new} judgements by SIMULATED annotators with a programmed preference; no person was asked."
+            f"label: {new} judgements by SIMULATED annotators of a programmed preference; no person was asked."
         )
         return
     from labeling_ui.web.server import serve
 
-    with live_policy(run, config) as generate, priorities_kept(run, config):
+    with live_policy(run, config) as generate, priorities_kept(run, config, kept_for_measuring(run, config)):
         here = config.label
         serve(location(run, config), here.host, here.port, generate, here.root_path, here.notices)
 

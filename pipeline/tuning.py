@@ -19,10 +19,9 @@ from backbone.exactness import load_shared_base
 from backbone.loading.devices import choose_device, choose_dtype
 from foundation.errors import UserError
 from foundation.files import Row, read_rows
-from pipeline.collection.held_out import say_left_out
+from pipeline.collection.held_out import preference_rows, say_left_out
 from pipeline.collection.prompts import HELD_OUT, TRAIN, check_later_stages, fitting_prompts
 from pipeline.config.config import Config
-from pipeline.judgements import preference_rows
 from pipeline.policy_scorers import policy_scorer
 from pipeline.profiling import profiled
 from pipeline.runs.folder import Run

@@ -18,7 +18,6 @@ from foundation.errors import UserError
 from foundation.files import read_json, write_json
 from labeling_ui.store import tables
 from labeling_ui.store.store import Store
-from pipeline.collection.held_out import kept_for_measuring
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import location
@@ -31,15 +30,17 @@ _PROBLEM = "priorities-problem.json"
 
 
 @contextmanager
-def priorities_kept(run: Run, config: Config) -> Iterator[None]:
-    """Keep priorities up to date for as long as this lasts, if a chooser is set."""
+def priorities_kept(run: Run, config: Config, held_out: set[str]) -> Iterator[None]:
+    """Keep priorities up to date for as long as this lasts, if a chooser is set.
+
+    Nothing is fitted to labels of prompts that are `held_out`, by their keys.
+    """
     if config.collect.chooser == "random":
         yield
         return
     from pipeline.acquisition.features import read_features
 
     read_features(run)  # fails before anybody is asked
-    held_out = kept_for_measuring(run, config)
     asked = (run.path, location(run, config), config.collect.chooser, config.label.name, config.seed, held_out)
     worker = get_context("spawn").Process(target=_keep, args=asked, daemon=True, name="priorities")
     worker.start()

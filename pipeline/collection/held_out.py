@@ -47,6 +47,11 @@ def without(rows: Sequence[Row], held_out: Set[str]) -> tuple[list[Row], dict[st
     return kept, {"held_out_labels": content_id(labelled)} if labelled else {}
 
 
+def preference_rows(run: Run) -> tuple[list[Row], dict[str, str]]:
+    """The pairs that DPO learns from, those of held-out prompts left out, and what that depends on besides."""
+    return without(read_rows(run.folder / "preferences.jsonl"), held_out_keys(run))
+
+
 def say_left_out(run: Run, stage: str, rows: Sequence[Row], kept: Sequence[Row]) -> None:
     """Say how many labels a stage does not learn from because their prompts are held out."""
     if len(kept) < len(rows):
