@@ -123,9 +123,7 @@ def label(run: Run, config: Config, console: Console, *, simulated: bool = False
     config = open_campaign(run, config, console)
     if simulated:
         new = answer_tasks(run, config, console)
-        console.print(
-            f"label: {new} judgements by SIMULATED annotators of a programmed preference; no person was asked."
-        )
+        console.print(f"label: {new} judgements by SIMULATED annotators (a programmed score); no person was asked.")
         return
     from labeling_ui.web.server import serve
 
