@@ -12,6 +12,7 @@ _ASK_PLAIN = """\
 # It holds no conversation: give it the beginning of a text, and it goes on from there.
 ids = tokenizer("Once upon a time", return_tensors="pt")"""
 
+_COUNTS = ("judgements", "simulated_judgements", "pairs")
 IN_THIS_FOLDER = "In this folder:\n\n"
 
 _ANSWER = 'print(tokenizer.decode(model.generate(**ids, max_new_tokens=96)[0, ids["input_ids"].shape[1] :]))'
@@ -50,7 +51,7 @@ def model_card(
     license: str | None,
     snippet: str,
     how: str = "by policy gradients towards a reward model of pairwise judgements",
-    labels: Mapping[str, Any],
+    labels: Mapping[str, Any] | None,
     evaluation: Mapping[str, Any],
     reward: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -61,14 +62,14 @@ def model_card(
 ) -> str:
     """The card in the hub's format: what it is, what it was made from, how it compares, how to load it.
 
-    The `verdict` of those who compared it blind comes first, or that there is none; `told` are further sentences that
-    must be read before the figures. `note` goes on from what it was tuned on. `snippet` loads the adapter from the
-    folder in which it is run.
+    `labels` are the counts of those that made it, None if they are not known. The `verdict` of those who compared it
+    blind comes first, or that there is none; `told` are further sentences that must be read before the figures. `note`
+    goes on from what it was tuned on. `snippet` loads the adapter from the folder in which it is run.
     """
-    simulated = int(labels["simulated_judgements"])
-    people = int(labels["judgements"]) - simulated
+    judgements, simulated, pairs = (int(labels[name]) for name in _COUNTS) if labels else (0, 0, 0)
+    counts = (judgements - simulated, simulated, pairs) if labels else ("not known",) * len(_COUNTS)
     notice = (
-        f"> **{simulated} of {people + simulated} judgements came from simulated annotators** with a known, programmed "
+        f"> **{simulated} of {judgements} judgements came from simulated annotators** with a known, programmed "
         "preference. Figures drawn from them say nothing about what people prefer.\n\n"
         if simulated
         else ""
@@ -116,10 +117,10 @@ A LoRA adapter for `{_cell(base)}`, tuned {how}.{note}
 
 | | |
 |---|---|
-| judgements by people | {people} |
-| judgements by simulated annotators | {simulated} |
-| preference pairs | {labels["pairs"]} |
-{traced}{_VOTES if labels["pairs"] else ""}
+| judgements by people | {counts[0]} |
+| judgements by simulated annotators | {counts[1]} |
+| preference pairs | {counts[2]} |
+{traced}{_VOTES if pairs else ""}
 ## Settings
 
 | setting | value |
@@ -130,8 +131,8 @@ A LoRA adapter for `{_cell(base)}`, tuned {how}.{note}
 def _metrics(verdict: Mapping[str, Any] | None, evaluation: Mapping[str, Any]) -> list[tuple[str, str, float]]:
     """Win rates for the hub: what people said first, then what programs did."""
     found = []
-    if verdict and verdict["win_rate"] is not None:
-        by = "people" if verdict["by"] == "people" else "simulated annotators"
+    if verdict and verdict["by"] in _WHO and verdict["win_rate"] is not None:
+        by = _WHO[verdict["by"]]
         found.append(("win_rate", f"win rate against {verdict['champion']['name']}, by {by}", verdict["win_rate"]))
     for mode in ("sampled", "greedy"):
         for judge, rate in evaluation.get(mode, {}).get("win_rates", {}).items():
@@ -139,21 +140,30 @@ def _metrics(verdict: Mapping[str, Any] | None, evaluation: Mapping[str, Any]) -
     return found
 
 
+_WHO = {"people": "people", "simulated": "simulated annotators", "mixed": "people and simulated annotators together"}
 _OUTCOMES = {"better": "better", "not_better": "not better", "undecided": "undecided"}
 
 
 def _verdict_line(verdict: Mapping[str, Any] | None) -> str:
     if verdict is None:
         return "**No person has judged this adapter.** Figures below are those of programs."
-    by = "people" if verdict["by"] == "people" else "simulated annotators, and by no person"
+    opponent, outcome = _cell(verdict["champion"]["name"]), _OUTCOMES[verdict["outcome"]]
+    if verdict["by"] not in _WHO:
+        settled = dict(verdict["settled"])
+        same = settled.pop("identical", 0)
+        return (
+            f"**No person has judged this adapter.** Compared with {opponent}, it was decided without a judge: "
+            f"{outcome}, {same} identical, {sum(settled.values())} empty responses. Figures below are those of "
+            "programs."
+        )
+    by = _WHO[verdict["by"]] + (", and by no person" if verdict["by"] == "simulated" else "")
     rate = ""
     if verdict["win_rate"] is not None:
         low, high = verdict["interval"]
         rate = f" win rate {verdict['win_rate']:.1%} (95% interval {low:.1%} to {high:.1%}),"
     return (
-        f"**Compared blind with {_cell(verdict['champion']['name'])} by {by}: "
-        f"{_OUTCOMES[verdict['outcome']]}.** On held-out prompts:{rate} {verdict['judgements']} judgements of "
-        f"{verdict['prompts']} prompts."
+        f"**Compared blind with {opponent} by {by}: {outcome}.** On held-out prompts:{rate} {verdict['judgements']} "
+        f"judgements of {verdict['prompts']} prompts."
     )
 
 

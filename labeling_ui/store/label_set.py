@@ -1,4 +1,4 @@
-"""The hash of a label set: whether two stores hold the same labels, whatever else is in them."""
+"""The hash of a label set: whether two stores hold the same labels, whatever else is in them; and what was asked."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import sqlalchemy as sa
 
+from labeling_ui.campaign import Campaign
 from labeling_ui.store import tables
 from labeling_ui.store.campaigns import for_training, settings_by_number
 
@@ -45,3 +46,19 @@ def label_set_hash(connection: sa.Connection, until: int | None = None) -> str:
     each = sorted(json.dumps([simulated[who], sorted(lines)]) for who, lines in by_annotator.items())
     each += sorted(decisions)
     return hashlib.sha256("\n".join(each).encode()).hexdigest()
+
+
+def asked_in(connection: sa.Connection) -> list[tuple[Campaign, int]]:
+    """The settings under which labels in force were given, the earliest first, each with the number of its labels.
+
+    Settings that were never answered under are left out, and so are verdicts, known answers, repeats and removed tasks.
+    """
+    events, tasks = tables.events.c, tables.tasks.c
+    in_force = sa.union_all(sa.select(tables.judgements.c.event), sa.select(tables.adjudications.c.event)).subquery()
+    counted = sa.select(events.settings, sa.func.count()).join(in_force, in_force.c.event == events.number)
+    counted = counted.join(tables.tasks, tasks.id == events.task_id)
+    counted = counted.where(for_training(connection), tasks.state != "removed")
+    counted = counted.where(tasks.gold.is_(sa.null()), tasks.repeat_of.is_(None))
+    rows = connection.execute(counted.group_by(events.settings).order_by(events.settings))
+    settings = settings_by_number(connection)
+    return [(settings[number].campaign, judgements) for number, judgements in rows]

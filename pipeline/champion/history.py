@@ -50,7 +50,8 @@ class Decision(BaseModel):
     """sha256 of the champion's weights alone: the same in every run that makes the same adapter, at any speed."""
     verdict: str | None = None
     """sha256 of the verdict.json that decided, None if nobody was asked."""
-    by: Literal["people", "simulated", "hand"]
+    by: Literal["people", "simulated", "mixed", "nobody", "hand"]
+    """Who voted: "mixed" are people and simulated annotators, "nobody" if every pair was settled without a vote."""
     basis: dict[str, Any] = {}
     """What else decided: hashes and limits. With the same, the same candidate is not decided on again."""
 
@@ -97,13 +98,31 @@ def found(run: Run, name: str, sha256: str | None, config: Config | None = None)
             f"{other}"
         )
     if config is not None:
-        _check_model(run, config, name, record, other)
+        check_model(run, config, f"the champion {name}", record, other)
     return Champion(name, folder, sha256)
 
 
 def weights_of(champion: Champion) -> str | None:
     """sha256 of the weights, which unlike the folder's holds no times; None for the base."""
     return sha256_of(champion.adapter / WEIGHTS) if champion.adapter else None
+
+
+def check_model(run: Run, config: Config, what: str, record: StageRecord, other: str = "") -> None:
+    """`UserError` if `what`, an adapter with this record, was tuned on another model than the one that is configured.
+
+    They are compared by what is in their files where that is known, else by name; `other` is another way out.
+    """
+    before, used = str(record.basis.config["model"]), record.basis.content.get("model")
+    present: Mapping[str, str] = content_of(run, config)() if used else {}
+    if before == config.model and used == present.get("model", used):
+        return
+    if used and used == present.get("model"):
+        return
+    hashes = f" ({used[:12]} and {present['model'][:12]})" if used and "model" in present else ""
+    raise UserError(
+        f"{what} was tuned on the model {before}, and the configuration names {config.model}{hashes}: an adapter means "
+        f"nothing on another base. Configure model={before}. {other}".rstrip()
+    )
 
 
 def append(run: Run, decision: Decision) -> None:
@@ -127,18 +146,3 @@ def _made(run: Run, sha256: str) -> StageRecord | None:
     manifest = run.manifest()
     made = [*manifest.stages.values(), *manifest.superseded]
     return next((each for each in made if each.name == "policy" and each.output_sha256 == sha256), None)
-
-
-def _check_model(run: Run, config: Config, name: str, record: StageRecord, other: str) -> None:
-    """By what is in the model's files where that is known, else by its name."""
-    before, used = str(record.basis.config["model"]), record.basis.content.get("model")
-    present: Mapping[str, str] = content_of(run, config)() if used else {}
-    if before == config.model and used == present.get("model", used):
-        return
-    if used and used == present.get("model"):
-        return
-    hashes = f" ({used[:12]} and {present['model'][:12]})" if used and "model" in present else ""
-    raise UserError(
-        f"the champion {name} was tuned on the model {before}, and the configuration names {config.model}{hashes}: an "
-        f"adapter means nothing on another base. Configure model={before}. {other}"
-    )

@@ -6,7 +6,7 @@ present one or was set aside. An exported adapter carries its lineage along in `
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foundation.files import read_json, sha256_of
 from pipeline.champion import promotion
@@ -17,14 +17,39 @@ from pipeline.runs.manifest import Manifest, StageRecord
 LINEAGE = "lineage.json"
 
 
+class Sources(NamedTuple):
+    """The records of what a policy was made from: None for what was not used, or what no manifest knows any more."""
+
+    prompts: StageRecord | None
+    labels: StageRecord | None
+    reward: StageRecord | None
+    reward_sha256: str | None
+    """Of the reward model that it was tuned towards; None if there was none."""
+    judged: bool
+    """Whether judgements made it, by a reward model or directly."""
+
+
+def sources_of(run: Run, policy: StageRecord) -> Sources:
+    """What a policy of this round was made from, whatever the round has made since."""
+    manifest, name, inputs = run.manifest(), run.folder.name, policy.basis.inputs
+    learned, pairs = inputs.get(f"{name}/reward"), f"{name}/preferences.jsonl"
+    reward = _maker(manifest, "reward", learned, policy)
+    user = reward or policy
+    return Sources(
+        prompts=_maker(manifest, "prompts", inputs.get(f"{name}/prompts.jsonl"), policy),
+        labels=_maker(manifest, "preferences", user.basis.inputs.get(pairs), user),
+        reward=reward,
+        reward_sha256=learned,
+        judged=learned is not None or pairs in inputs,
+    )
+
+
 def lineage_of(run: Run, policy: StageRecord) -> dict[str, Any]:
     """The lineage of a policy that the round of `run` made; what was not made, or is not known, is None."""
     manifest, name = run.manifest(), run.folder.name
     inputs = policy.basis.inputs
-    reward = _maker(manifest, inputs.get(f"{name}/reward"))
-    labels = _maker(manifest, (reward or policy).basis.inputs.get(f"{name}/preferences.jsonl"))
-    prompts = _maker(manifest, inputs.get(f"{name}/prompts.jsonl"))
-    collected, evaluated = (_named(manifest, stage) for stage in ("collect", "evaluate"))
+    prompts, labels, reward, *_ = sources_of(run, policy)
+    collected, evaluated = _last_before(manifest, "collect", labels or policy), manifest.stages.get("evaluate")
     if evaluated and evaluated.basis.inputs.get(f"{name}/policy") != policy.output_sha256:
         evaluated = None
     weights = run.folder / policy.output / WEIGHTS
@@ -86,11 +111,19 @@ def _told(record: StageRecord, **more: Any) -> dict[str, Any]:
     return {"sha256": record.output_sha256, "finished": record.finished, **more, "figures": record.figures}
 
 
-def _maker(manifest: Manifest, sha256: str | None) -> StageRecord | None:
-    """The record of what has this hash."""
-    made = (*manifest.stages.values(), *manifest.superseded)
-    return next((each for each in made if sha256 and each.output_sha256 == sha256), None)
+def _maker(manifest: Manifest, stage: str, sha256: str | None, user: StageRecord) -> StageRecord | None:
+    """The stage's record of what has this hash. Other labels may give the same file: the last before `user` used it."""
+    made = [each for each in _every(manifest, stage) if sha256 and each.output_sha256 == sha256]
+    there = [each for each in made if each.finished <= user.started]
+    return next(reversed(there or made), None)
 
 
-def _named(manifest: Manifest, stage: str) -> StageRecord | None:
-    return manifest.stages.get(stage)
+def _last_before(manifest: Manifest, stage: str, user: StageRecord) -> StageRecord | None:
+    """The record of the stage's last output that was there when `user` was begun."""
+    made = [each for each in _every(manifest, stage) if each.finished <= user.started]
+    return next(reversed(made), None)
+
+
+def _every(manifest: Manifest, stage: str) -> list[StageRecord]:
+    """All records of the stage, in the order in which they were made."""
+    return [each for each in (*manifest.superseded, *manifest.stages.values()) if each.name == stage]

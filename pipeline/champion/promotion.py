@@ -16,6 +16,8 @@ from pipeline.runs.folder import Run
 
 VERDICT = "verdict.json"
 BETTER, NOT_BETTER, OPEN = "better", "not_better", "open"
+WHO = {"people": "people", "simulated": "simulated annotators", "mixed": "people and simulated annotators together"}
+"""Who voted in a verdict, in words, where anybody did."""
 _KL_MARGIN = 1.5
 """How far KL may exceed the target of the training: its estimate on held-out prompts is noisy, and a little higher."""
 
@@ -48,9 +50,12 @@ def against(verdict: Figures, champion: Champion, run: Run) -> list[str]:
         ]
     if verdict["outcome"] == BETTER:
         return []
+    if verdict["outcome"] == NOT_BETTER and verdict["by"] == "nobody":
+        return [f"it is not better than {champion.name}, which was {without_judge(verdict)}"]
     if verdict["outcome"] == NOT_BETTER:
         return [f"{_who(verdict)} did not find it better than {champion.name} ({_rate(verdict)})"]
-    return [f"the comparison with {champion.name} ended undecided ({_rate(verdict)})"]
+    told = without_judge(verdict) if verdict["by"] == "nobody" else _rate(verdict)
+    return [f"the comparison with {champion.name} ended undecided ({told})"]
 
 
 def beyond(limits: Figures, evaluation: Figures, capability: Figures) -> list[str]:
@@ -85,8 +90,15 @@ def length_ratio(evaluation: Figures) -> float:
     return float(words["policy"] / max(words["base"], 1e-9))
 
 
+def without_judge(verdict: Figures) -> str:
+    """How a verdict came about in which nobody voted."""
+    settled = verdict["settled"]
+    empty = sum(number for why, number in settled.items() if why != "identical")
+    return f"decided without a judge: {settled.get('identical', 0)} identical, {empty} empty responses"
+
+
 def _who(verdict: Figures) -> str:
-    return "people" if verdict["by"] == "people" else "simulated annotators"
+    return WHO[str(verdict["by"])]
 
 
 def _rate(verdict: Figures) -> str:

@@ -11,13 +11,25 @@ _FIELDS = {
     "orders": "whole rankings: `prompt`, `responses`, `ranks` (1 is the best), `weight`",
     "ratings": "`prompt`, `response`, `aspect`, `score`, `scale`, `weight`",
 }
+_TASKS = {
+    "pairwise": "which of two responses is better",
+    "ranking": "to rank several responses",
+    "rating": "to rate single responses",
+}
 
 
 def data_card(
-    rows: Mapping[str, int], people: int, simulated: int, license: str, asked: str, alpha: float | None
+    rows: Mapping[str, int],
+    people: int,
+    simulated: int,
+    license: str,
+    asked: Mapping[tuple[str, str], int],
+    alpha: float | None,
 ) -> str:
-    """The card as text. `rows` counts those of each kind; `people` and `simulated` annotators made them; `asked` is the
-    question, `alpha` how far annotators agree (Krippendorff), None if no task was judged by two.
+    """The card as text. `rows` counts those of each kind; `people` and `simulated` annotators made them.
+
+    `asked` are the kinds of judgement with the instructions above them, and how many judgements were given under each;
+    `alpha` is how far annotators agree (Krippendorff), None if no task was judged by two.
     """
     head = front_matter(
         "",
@@ -34,12 +46,11 @@ def data_card(
     )
     files = "".join(f"| `{kind}.jsonl` | {number} | {_FIELDS[kind]} |\n" for kind, number in rows.items())
     agreed = "not known: no task was judged by two" if alpha is None else f"{alpha:.3f}"
-    question = " ".join(asked.split()).replace("`", "'").replace("<", "&lt;")
     return f"""\
 {head}
 # Preferences
 
-{notice}Judgements of responses of language models, in TRL's formats. Annotators were asked: "{question}"
+{notice}Judgements of responses of language models, in TRL's formats. {_asked(asked)}
 
 | file | rows | fields |
 |---|---|---|
@@ -60,3 +71,17 @@ def data_card(
   likely.
 - Verdicts on policies, tasks whose answer is known, and tasks that were shown again are left out.
 """
+
+
+def _asked(asked: Mapping[tuple[str, str], int]) -> str:
+    """What annotators were asked: a sentence, or a list where it was changed, or where there are several campaigns."""
+    said = {question: _question(*question) for question in asked}
+    if len(said) == 1:
+        return f"Annotators were asked {next(iter(said.values()))}"
+    lines = "".join(f"\n- {question} ({asked[which]} judgements)" for which, question in said.items())
+    return f"Annotators were asked, one after another or in campaigns of their own:\n{lines}"
+
+
+def _question(kind: str, instructions: str) -> str:
+    words = " ".join(instructions.split()).replace("`", "'").replace("<", "&lt;")
+    return f'{_TASKS[kind]}: "{words}"' if words else f"{_TASKS[kind]}, without further instructions."

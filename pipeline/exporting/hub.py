@@ -9,6 +9,7 @@ decide, and say `--names-checked`.
 import json
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from backbone.loading.model_name import resolve_model
 from backbone.publishing.cards import is_hub_id
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_jsonl, write_text
+from pipeline.champion.lineage import sources_of
 from pipeline.config.config import Config
 from pipeline.exporting.data_card import data_card
 from pipeline.exporting.formats import Dtype, shown
@@ -105,7 +107,7 @@ def lay_out(
     makers: dict[str, Callable[[Path], None]] = {
         "adapter": lambda out: _adapter(exported, out),
         "merged": lambda out: _merged(config, exported, out, base, dtype),
-        "reward": lambda out: _reward(run.artifact("reward"), out, base, license),
+        "reward": lambda out: _reward(run, out, base, license),
         "labels": lambda out: _labels(run, config, out),
     }
     laid: list[tuple[str, str, Path]] = []
@@ -157,10 +159,20 @@ def _merged(config: Config, exported: Path, out: Path, base: str, dtype: Dtype |
     _without_own_words(out)
 
 
-def _reward(reward: Path, out: Path, base: str, license: str) -> None:
-    """The reward model's own files, with the base's name on the hub, and the licence in its card."""
+def _reward(run: Run, out: Path, base: str, license: str) -> None:
+    """The reward model's own files, with the base's name on the hub, and the licence in its card.
+
+    `UserError` if the policy was tuned towards another.
+    """
     from reward_model.score_head import ASPECTS
 
+    reward, made, tuned = run.artifact("reward"), run.record("reward"), run.record("policy")
+    used = sources_of(run, tuned).reward_sha256 if tuned else None
+    if used and (made is None or made.output_sha256 != used):
+        raise UserError(
+            f"the adapter was not tuned towards the reward model in {reward}, which was made later, but towards one "
+            f"with the sha256 {used}. Leave out --part reward, or tune anew: `rlhf policy --run {run.path}`."
+        )
     out.mkdir(parents=True)
     for name in (*_REWARD, *_TOKENIZER, ASPECTS):
         if (reward / name).is_file():
@@ -179,6 +191,7 @@ def _labels(run: Run, config: Config, out: Path) -> None:
     from labeling_ui.exchange.exports import registry
     from labeling_ui.people.accounts import Accounts
     from labeling_ui.quality.assessment import agreement
+    from labeling_ui.store.label_set import asked_in
 
     out.mkdir(parents=True)
     counts: dict[str, int] = {}
@@ -194,6 +207,10 @@ def _labels(run: Run, config: Config, out: Path) -> None:
             judges.update(*(row.get("annotators", [row.get("annotator")]) for row in rows))
         simulated = {person.id for person in Accounts(store.database).list() if person.simulated}
         agreed = agreement(store)
+        with store.database.read() as connection:
+            asked = Counter[tuple[str, str]]()
+            for campaign, answers in asked_in(connection):
+                asked[campaign.kind, campaign.instructions] += answers
     if not counts:
         raise UserError("the run has no labels to publish: leave out --part labels.")
     made_up = len(judges & simulated)
@@ -202,7 +219,7 @@ def _labels(run: Run, config: Config, out: Path) -> None:
         len(judges) - made_up,
         made_up,
         str(config.export.labels_license),
-        config.label.instructions or f"({config.label.kind})",
+        asked,
         agreed.alpha,
     )
     write_text(out / "README.md", card)

@@ -8,7 +8,9 @@ from pathlib import Path
 from backbone.loading.saved_weights import changes_nothing, same_weights
 from foundation.files import Row, read_json, read_rows
 from pipeline.champion.history import history
+from pipeline.champion.lineage import sources_of
 from pipeline.runs.folder import Run
+from pipeline.runs.manifest import StageRecord
 from policy.alarms import JUDGE
 from policy.model_card import words_ratio
 from policy.training_log import LOG
@@ -85,14 +87,20 @@ def of_decision(run: Run) -> list[str]:
 
 
 def of_round(run: Run, initial: Path | None) -> list[str]:
-    """Everything that is to be said of what the round has made so far."""
-    reward, policy = run.record("reward"), run.record("policy")
-    made = policy is not None and (run.folder / "policy").is_dir()
+    """Everything that is to be said of what the round has made so far.
+
+    Where there is a policy, the reward model is the one that it was tuned towards.
+    """
+    policy, reward = run.record("policy"), run.record("reward")
+    if policy is None or not (run.folder / "policy").is_dir():
+        return of_reward(reward.figures) if reward else []
+    used = sources_of(run, policy).reward
     return [
-        *(of_decision(run) if made else []),
-        *(of_reward(reward.figures) if reward else []),
-        *(of_policy(run, initial) if made else []),
-        *(of_evaluation(run) if made else []),
+        *of_decision(run),
+        *(of_reward(used.figures) if used else []),
+        *_of_another_reward(run, policy),
+        *of_policy(run, initial),
+        *of_evaluation(run),
     ]
 
 
@@ -121,6 +129,25 @@ def _is_of_policy(run: Run, stage: str) -> bool:
     if made is None or tuned is None:
         return False
     return made.basis.inputs.get(f"{run.folder.name}/policy") == tuned.output_sha256
+
+
+def _of_another_reward(run: Run, policy: StageRecord) -> list[str]:
+    """Whether the policy was tuned towards another reward model than the round has now."""
+    used, now = sources_of(run, policy), run.record("reward")
+    if used.reward_sha256 is None or (now and now.output_sha256 == used.reward_sha256):
+        return []
+    since = "made anew" if now else "taken away"
+    found = [f"The reward model was {since} after this policy was tuned towards an earlier one."]
+    if used.reward is None:
+        found.append(
+            f"The reward model that this policy was tuned towards (sha256 {used.reward_sha256}) is no longer in the "
+            "run: how good it was, and on which labels it was trained, is not known."
+        )
+    evaluated = run.record("evaluate")
+    judge = evaluated.basis.inputs.get(f"{run.folder.name}/reward") if evaluated and evaluation_of(run) else None
+    if judge is not None and judge != used.reward_sha256:
+        found.append("Win rates by the reward model are by a later one than this policy was tuned towards.")
+    return found
 
 
 def _moved(figures: Row) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from foundation.files import Row, read_json
 from pipeline.champion.history import BASE, Decision, history
-from pipeline.champion.promotion import length_ratio, limits, verdict_of
+from pipeline.champion.lineage import sources_of
+from pipeline.champion.promotion import WHO, length_ratio, limits, verdict_of
 from pipeline.config.config import Config
 from pipeline.reporting.cautions import evaluation_of
 from pipeline.reporting.data import Evidence, Rate, Shipping, VerdictFigures
@@ -70,6 +71,10 @@ def _sentence(
         return "ship", f"{decision.reason}."
     if decision is not None and decision.by == "hand":
         return "ship", f"it was made champion by hand: {decision.reason}."
+    if verdict is not None and verdict.by == "nobody":
+        return "do not ship", f"no person has judged it, and no program: {verdict.said}."
+    if verdict is not None and verdict.by == "mixed":
+        return "do not ship", f"people have judged it only in part, simulated annotators the rest ({verdict.said})."
     if verdict is not None and verdict.by == "simulated":
         preferred = "preferred it" if decision is not None else "were asked about it"
         return "do not ship", f"no person has judged it. Simulated annotators {preferred} ({verdict.said})."
@@ -86,18 +91,19 @@ def _sentence(
 
 def _evidence(run: Run, config: Config, verdict: VerdictFigures | None) -> Iterator[Evidence]:
     if verdict is not None:
-        who = "People" if verdict.by == "people" else "Simulated annotators"
-        yield Evidence(name=who, said=f"against {verdict.opponent}: {verdict.said}")
+        yield Evidence(
+            name=WHO.get(verdict.by, "nobody").capitalize(), said=f"against {verdict.opponent}: {verdict.said}"
+        )
         for judge in verdict.judges:
             rate = _rate(judge.value, judge.low, judge.high)
             yield Evidence(name=f"By the {judge.name}", said=f"on the same pairs, {rate}")
     path = evaluation_of(run)
     if path is not None:
         yield from _of_evaluation(run, read_json(path), config)
-    if (reward := run.record("reward")) is not None:
+    tuned = run.record("policy")
+    if tuned and (reward := sources_of(run, tuned).reward) is not None:
         figures = reward.figures
-        tuned = run.record("policy")
-        if tuned and "judge_gain" in tuned.figures:
+        if "judge_gain" in tuned.figures:
             gain, low, high = (tuned.figures[name] for name in ("judge_gain", "judge_low", "judge_high"))
             yield Evidence(
                 name="Held-out judge",
@@ -122,6 +128,10 @@ def _bias(run: Run, judge: str) -> str:
     rewards = [spec["name"] for spec in tuned.basis.config.get("rewards", [])]
     if judge.startswith("reward model") and rewards:
         return "; this judge is a part of what it was tuned towards, which overstates" if LEARNED in rewards else ""
+    used, evaluated = sources_of(run, tuned).reward_sha256, run.record("evaluate")
+    judged_by = evaluated.basis.inputs.get(f"{run.folder.name}/reward") if evaluated else None
+    if used and judged_by and used != judged_by:
+        return "; it was tuned towards an earlier reward model than this judge, which may overstate"
     return "; it was tuned towards this judge, which overstates"
 
 

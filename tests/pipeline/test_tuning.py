@@ -227,7 +227,8 @@ def test_the_card_says_how_the_policy_was_tuned(tiny_settings: list[str], tmp_pa
     }
     for override, text in ways.items():
         _, config, _ = tiny.opened(tmp_path / "run", [*tiny_settings, override])
-        assert how_tuned(config) == text
+        rewards = {"rewards": config.rewards_as_json} if override == mixed else {}
+        assert how_tuned(config.with_prompts(config.policy) | rewards) == text
 
 
 # --- the figures that a manifest keeps ---

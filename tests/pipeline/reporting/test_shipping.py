@@ -46,7 +46,7 @@ def run(tmp_path: Path) -> Run:
 
     made.stage("reward", "reward", [], {}, lambda folder: adapter(folder) or figures)
     gain = {"judge_gain": -0.1, "judge_low": -0.37, "judge_high": 0.17}
-    made.stage("policy", "policy", [], {}, lambda folder: adapter(folder) or gain)
+    made.stage("policy", "policy", [made.folder / "reward"], {}, lambda folder: adapter(folder) or gain)
     judge(made, 10.2)
     return made
 
@@ -58,7 +58,8 @@ def judge(run: Run, kl: float) -> None:
         write_json(folder / "evaluation.json", evaluated(kl))
         return {}
 
-    run.stage("evaluate", "evaluation.json", [run.folder / "policy"], {"kl": kl}, evaluation)
+    inputs = [run.folder / "policy", run.folder / "reward"]
+    run.stage("evaluate", "evaluation.json", inputs, {"kl": kl}, evaluation)
 
 
 def said(run: Run, config: Config) -> tuple[str, str, str]:
