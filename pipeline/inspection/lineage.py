@@ -18,6 +18,7 @@ from foundation.files import sha256_of
 from labeling_ui.store.store import Store
 from pipeline.champion.history import WEIGHTS
 from pipeline.champion.lineage import lineage_of, policies_of, recorded
+from pipeline.champion.promotion import WHO
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_labels, label_store
@@ -119,12 +120,13 @@ def _lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
         yield (
             "verdict",
             (
-                f"{verdict['outcome'].replace('_', ' ')}, against {verdict['champion']['name']}, by {verdict['by']}"
+                f"{verdict['outcome'].replace('_', ' ')}, against {verdict['champion']['name']}, by "
+                f"{WHO.get(verdict['by'], 'nobody')}"
                 f"{rate}, {verdict['judgements']} judgements; {verdict['sha256']}"
             ),
         )
     else:
-        yield "verdict", "none: no person has judged it"
+        yield "verdict", "none: nobody has judged it"
     yield "began with", lineage["began_with"] or "a new adapter"
     settings = lineage["policy"]["settings"]
     yield "tuned by", f"{settings['algorithm']}, {settings['steps']} steps, seed {lineage['policy']['seed']}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from foundation.files import read_rows
+from foundation.files import Row, read_rows
 from pipeline.acquisition import keeping
 from pipeline.champion import history as past
 from pipeline.champion import promotion
@@ -77,7 +77,7 @@ def described(facts: Facts) -> dict[str, str]:
             f"{facts.verdict['outcome'].replace('_', ' ')} than {facts.verdict['champion']['name']}"
             if facts.verdict["outcome"] in (promotion.BETTER, promotion.NOT_BETTER)
             else str(facts.verdict["outcome"])
-        ) + f": win rate {facts.verdict['win_rate']:.0%} ({low:.0%} to {high:.0%}), by {facts.verdict['by']}"
+        ) + f": win rate {facts.verdict['win_rate']:.0%} ({low:.0%} to {high:.0%}), by {_judges(facts.verdict)}"
     if decided := past.history(facts.run):
         last = decided[-1]
         lines["decided"] = f"{last.action.replace('_', ' ')}, {last.at[:10]}: {last.reason}"
@@ -184,6 +184,11 @@ def too_few_prompts(facts: Facts) -> bool:
     except TooFewPrompts:
         return True
     return False
+
+
+def _judges(verdict: Row) -> str:
+    """Who has voted so far."""
+    return promotion.WHO.get(verdict["by"], "nobody")
 
 
 def _champion(run: Run) -> str:

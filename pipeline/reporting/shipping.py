@@ -125,13 +125,13 @@ def _bias(run: Run, judge: str) -> str:
         return ""
     if tuned.basis.config.get("algorithm") in OFFLINE:
         return "; it was tuned on labels that this judge was trained on too, which may overstate"
-    rewards = [spec["name"] for spec in tuned.basis.config.get("rewards", [])]
-    if judge.startswith("reward model") and rewards:
-        return "; this judge is a part of what it was tuned towards, which overstates" if LEARNED in rewards else ""
     used, evaluated = sources_of(run, tuned).reward_sha256, run.record("evaluate")
     judged_by = evaluated.basis.inputs.get(f"{run.folder.name}/reward") if evaluated else None
     if used and judged_by and used != judged_by:
         return "; it was tuned towards an earlier reward model than this judge, which may overstate"
+    rewards = [spec["name"] for spec in tuned.basis.config.get("rewards", [])]
+    if judge.startswith("reward model") and rewards:
+        return "; this judge is a part of what it was tuned towards, which overstates" if LEARNED in rewards else ""
     return "; it was tuned towards this judge, which overstates"
 
 

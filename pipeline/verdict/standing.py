@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from foundation.files import Row
 from labeling_ui.store.store import Store
 from pipeline.verdict import figures
-from pipeline.verdict.ballots import Ballots, read_ballots
+from pipeline.verdict.ballots import Ballots, Vote, read_ballots
 from pipeline.verdict.betting import Decision, can_decide, decide, interval
 from pipeline.verdict.forecast import expected_after
 
@@ -47,7 +47,7 @@ def standing(store: Store, plan: Plan, pairs: Sequence[Row]) -> Row:
         "candidate": plan.candidate,
         "champion": plan.champion,
         "outcome": outcome,
-        "by": "simulated" if any(vote.program for vote in votes) else "people",
+        "by": _by(votes),
         "judgements": len(votes),
         "prompts": len(bets),
         **said,
@@ -68,6 +68,14 @@ def standing(store: Store, plan: Plan, pairs: Sequence[Row]) -> Row:
         "judges": figures.automatic_judges(bets),
         "campaign": plan.campaign,
     }
+
+
+def _by(votes: Sequence[Vote]) -> str:
+    """Who voted: "people", "simulated", "mixed" if both did, "nobody" if every pair was settled without a vote."""
+    programs = sum(vote.program is not None for vote in votes)
+    if not votes:
+        return "nobody"
+    return "people" if not programs else "simulated" if programs == len(votes) else "mixed"
 
 
 def _may_decide(ballots: Ballots, left: int, plan: Plan) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from foundation.files import Row
+from pipeline.champion.promotion import without_judge
 from pipeline.runs.folder import Run
 from pipeline.verdict.forecast import RATES, expected_at
 from pipeline.verdict.pairs import settled, settled_counts
@@ -50,6 +51,11 @@ def decided(console: Console, run: Run, found: Row) -> None:
     """What the verdict came to."""
     outcome = _OUTCOMES[found["outcome"]].format(champion=_named(found["champion"]))
     _say(console, f"verdict: {outcome}. {_evidence(found)}")
+    if found["by"] == "nobody":
+        _say(console, f"verdict: {without_judge(found)}; nobody was asked.")
+    if found["by"] == "mixed":
+        programs = sum(each["judgements"] for each in found["by_annotator"] if each["program"])
+        _say(console, f"verdict: {programs} of these judgements are by SIMULATED annotators, and not by people.")
     if found["by"] == "simulated":
         _say(console, "verdict: by SIMULATED annotators with a programmed preference; no person was asked.")
     if found["late"]:

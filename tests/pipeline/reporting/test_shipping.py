@@ -10,7 +10,11 @@ from foundation.files import sha256_of, write_json
 from pipeline.champion import history as past
 from pipeline.champion.history import BASE, Decision
 from pipeline.config.config import Config, load_config
-from pipeline.reporting.shipping import shipping_of
+from pipeline.inspection.facts import facts_of
+from pipeline.inspection.status import described
+from pipeline.reporting.data import ReportData
+from pipeline.reporting.report import render
+from pipeline.reporting.shipping import shipping_of, verdict_figures
 from pipeline.runs.folder import Run
 from tests.pipeline.champion.verdicts import decide
 
@@ -172,3 +176,34 @@ def test_a_reward_model_is_called_partial_if_the_policy_was_tuned_towards_it(
     assert shipping is not None
     said = next(each.said for each in shipping.evidence if each.name == "By the reward model")
     assert said.endswith(f"against the base{expected}")
+
+
+@pytest.mark.parametrize(
+    ("by", "sentence", "evidence"),
+    [
+        ("mixed", "people have judged it only in part", "People and simulated annotators together: against the base"),
+        ("nobody", "no person has judged it, and no program", "Nobody: against the base"),
+    ],
+)
+def test_a_verdict_that_is_not_of_people_alone_ships_nothing(
+    run: Run, config: Config, by: str, sentence: str, evidence: str
+) -> None:
+    decide(run, by=by)
+    settle(run, "promoted", by)
+    found = said(run, config)
+    assert found[0] == "do not ship"
+    assert sentence in found[1]
+    assert found[2].startswith(evidence)
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [("mixed", "by people and simulated annotators together, "), ("nobody", "decided without a judge, ")],
+)
+def test_report_and_status_say_who_voted(run: Run, config: Config, by: str, words: str) -> None:
+    decide(run, by=by)
+    page = render(ReportData(run="run", verdict=verdict_figures(run)))
+    assert words in page
+    assert "by people, " not in page
+    line = described(facts_of(run, config)._replace(made={}))["verdict"]
+    assert line.endswith("by nobody" if by == "nobody" else words.rstrip(", "))
