@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants
 from rich.console import Console
 from rich.table import Table
 
-from backbone.loading.model_folder import DEMO_MODEL, check_folder, demo_folder, is_demo
+from backbone.loading.model_folder import DEMO_MODEL, cached_folder, check_folder, demo_folder, is_demo
+from backbone.loading.model_name import check_name
 from foundation import __version__
 from foundation.errors import UserError
 from pipeline.config.config import Config
@@ -207,8 +208,12 @@ def _model_present(model: str) -> str:
         return f"present in {folder}"
     if folder == demo_folder():
         return "not yet; fetched from the package index on first use (about 100 MB)"
-    if isinstance(try_to_load_from_cache(model, "config.json"), str):
+    if cached_folder(model):
         return "in the hub's cache"
+    try:
+        check_name(model)
+    except UserError as error:
+        return f"none: {error}"
     return "not here; to be fetched from the hub on first use"
 
 

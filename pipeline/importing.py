@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from backbone.loading.model_name import check_name
 from foundation.errors import UserError
 from foundation.files import Row, write_jsonl
 from labeling_ui.data_model import Candidate, Prompt, Task
@@ -60,6 +61,8 @@ def columns_of(given: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 def import_judgements(run: Run, config: Config, console: Console, file: str, options: ImportOptions) -> ImportReport:
     """Bring a file's judgements, or unjudged responses, into the run's campaign; `UserError` if nothing is taken."""
+    if not run.config_file.exists():
+        check_name(config.model)  # the run that begins here keeps it for its stages
     what = "tasks" if options.format == UNJUDGED else "gold tasks" if options.gold else "judgements"
     if options.format == "answers" and is_answer_file(file):
         done = _take_answers(run, config, file, options)

@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from backbone.loading.licenses import license_of
-from backbone.loading.model_folder import DEMO_HUB_ID, DEMO_MODEL, DEMO_WHEEL, demo_folder, files_of
+from backbone.loading.model_folder import DEMO_HUB_ID, DEMO_MODEL, DEMO_WHEEL, cached_folder, demo_folder, files_of
 from backbone.loading.saved_weights import WEIGHTS
 from foundation.errors import UserError
 from foundation.files import sha256_of
@@ -32,12 +32,8 @@ def published_name(model: str) -> str:
 
 def revision_of(model: str) -> str | None:
     """The commit of a hub model, as far as its files came from the hub's cache."""
-    if Path(model).is_dir() or model.count("/") != 1:
-        return None
-    from huggingface_hub import try_to_load_from_cache
-
-    cached = try_to_load_from_cache(model, "config.json")
-    return Path(cached).parent.name if isinstance(cached, str) else None
+    cached = None if Path(model).is_dir() else cached_folder(model)
+    return cached.name if cached else None
 
 
 def weights_sha256(model: str) -> str | None:

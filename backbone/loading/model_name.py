@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from backbone.loading.demo_model import demo_model
-from backbone.loading.model_folder import DEMO_HUB_ID, check_folder, is_demo
+from backbone.loading.model_folder import DEMO_HUB_ID, check_folder, is_demo, is_hub_id
 from foundation.errors import UserError
 
 
@@ -15,13 +15,20 @@ def resolve_model(model: str) -> str:
     """
     if is_demo(model):
         return str(demo_model())
+    check_name(model)
     folder = Path(model)
     if folder.is_dir():
         check_folder(folder)
         return str(folder)
-    if model.startswith((".", "/", "~", "models/")) or model.count("/") != 1:
+    return model
+
+
+def check_name(model: str) -> None:
+    """Refuse a name that is neither a folder nor could be a hub id; nothing is read or fetched."""
+    if is_demo(model) or Path(model).is_dir():
+        return
+    if model.startswith("models/") or not is_hub_id(model):
         raise UserError(
             f'the model "{model}" is neither a folder nor a hub id. Give a folder with config.json and '
             f'*.safetensors, a hub id such as "{DEMO_HUB_ID}", or "demo".'
         )
-    return model

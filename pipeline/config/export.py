@@ -1,7 +1,10 @@
 """The export stage's settings."""
 
-from pydantic import Field
+from pathlib import PurePath
 
+from pydantic import Field, field_validator
+
+from backbone.loading.model_folder import is_hub_id
 from foundation.settings import Settings
 
 
@@ -21,6 +24,13 @@ class ExportConfig(Settings):
     labels_license: str | None = Field(
         None, min_length=1, description="licence of the labels, by its hub id: asked for before they go to the hub"
     )
+
+    @field_validator("base")
+    @classmethod
+    def _check_base(cls, base: str | None) -> str | None:
+        if base is not None and not is_hub_id(base, with_owner=False) and not PurePath(base).is_absolute():
+            raise ValueError("it is neither a hub id, as in someone/model, nor an absolute path")
+        return base
 
     @property
     def of_adapter(self) -> "ExportConfig":

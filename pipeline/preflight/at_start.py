@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from backbone.loading.model_folder import files_of, is_demo
+from backbone.loading.model_name import check_name
 from foundation.errors import UserError
 from foundation.files import Row, read_rows
 from pipeline.collection.prompts import parse_prompts, source_of
@@ -46,6 +47,10 @@ def refuse_ahead(run: Run, config: Config) -> None:
 
 def foreseen(run: Run, config: Config) -> list[str]:
     """As `refuse_ahead`, after an import: told if the configuration names a model, and it is on this machine."""
+    try:
+        check_name(config.model)
+    except UserError as error:
+        return [str(error)]
     if is_demo(config.model) or not files_of(config.model):
         return []
     from pipeline.preflight.checks import check

@@ -5,6 +5,7 @@ else as a pair of texts, prompt and response. Code that comes with a model is ne
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 
 from backbone.batching import by_length
 from backbone.loading.devices import choose_device, choose_dtype
+from backbone.loading.model_folder import is_hub_id
 from backbone.training.quiet_libraries import quiet
 from foundation.errors import UserError
 from reward_model.rewards.interface import Reward
@@ -46,6 +48,8 @@ def classifier(
 
 def _load(name: str, dtype: torch.dtype, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer; `UserError` if they cannot be loaded or the head is not among the weights."""
+    if not Path(name).is_dir() and not is_hub_id(name, with_owner=False):
+        raise UserError(f'the reward model "{name}" is neither a folder nor a hub id. Give one of them.')
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(name)
