@@ -185,7 +185,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
 
     settings = config.with_model(config.reward)
     record = run.stage("reward", "reward", inputs, settings, produce, extra=left_out, content=content_of(run, config))
-    console.print(figures.reward_line(record.figures))
+    console.print(figures.reward_line(run, record.figures))
     _caution(console, "reward", cautions.of_reward(record.figures))
     return record
 

@@ -108,7 +108,7 @@ LINES = {  # a line, or a pattern of lines
     "--pairs fresh.jsonl --json figures.json": Line(("figures.json",), given={"fresh.jsonl": PAIRS}),
     # docs/labeling.md, docs/rewards.md, docs/scaling.md
     "rlhf label --run runs/mine": Line(("runs/mine/labels.db.secret",), says="become its admin", serves=True),
-    "rlhf policy --run runs/mine --config configs/rewards/learned_length_coherence.yaml": POLICY,
+    "rlhf policy --run runs/mine --config mine.yaml": POLICY,
     "accelerate launch --config_file configs/accelerate/ddp.yaml --num_processes 4 *": LAUNCHED,
     "rlhf collect --run runs/mine --set collect.candidates=8 --set collect.pairs_per_prompt=2 "
     "--set collect.chooser=d_optimal": Line(("*/round-00?/features.safetensors",)),
@@ -127,7 +127,6 @@ LINES = {  # a line, or a pattern of lines
         ("runs/mine/labels.db",), says="/labels/invitation/", serves=True
     ),
     "rlhf label --run runs/mine --config notices.yaml": Line(says="Notices go to address 1 (mailtos)", serves=True),
-    "rlhf label --run runs/mine --host 0.0.0.0": Line(("runs/mine/labels.db",), says="become its admin", serves=True),
     "rlhf reward --run runs/mine": Line(("*/reward/adapter_model.safetensors", "*/reward/reward.json")),
     "rlhf policy --run runs/mine": Line(ADAPTER),
     "rlhf evaluate --run runs/mine": Line(("*/round-000/evaluation.json",)),

@@ -241,7 +241,8 @@ def _of_new_kind(
         raise UserError(
             f'the campaign "{new.name}" ({old.campaign.kind}) has no two responses to one prompt: by {new.kind}, '
             f"nobody would be asked. Give the {new.kind} campaign another name, and tasks of its own: `rlhf collect "
-            f"--set label.kind={new.kind} --set label.name={new.kind}`, or `rlhf import` with the same settings."
+            f"--set label.kind={new.kind} --set label.name={new.kind}`, or `rlhf import --format FORMAT FILE` "
+            "with the same settings."
         )
     return made
 

@@ -23,6 +23,7 @@ from labeling_ui.people.accounts import Accounts
 from labeling_ui.people.signing_secret import secret_beside_file, secret_in_database
 from labeling_ui.quality.skill_keeping import keeping_skills
 from labeling_ui.store.store import Store
+from labeling_ui.web.proxy.addresses import address_elsewhere, address_here
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -49,11 +50,14 @@ def serve(
         with contextlib.closing(listen(host, port)) as listener:
             _refuse_empty(store, live=generate is not None)
             secret = secret_beside_file(store_url) or secret_in_database(store.database)
-            address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}{root_path}"
-            print(f"Label at {address} (stop with Ctrl+C)", flush=True)
-            for notice in unasked(store, live=generate is not None):
+            place = host, listener.getsockname()[1], root_path
+            print(f"Label at {address_here(*place)} (stop with Ctrl+C)", flush=True)
+            if elsewhere := address_elsewhere(*place):
+                print(f"From other machines: {elsewhere}", flush=True)
+            run = f" --run {Path(store_url).parent}" if isinstance(store_url, Path) else ""
+            for notice in unasked(store, live=generate is not None, run=run):
                 print(notice, flush=True)
-            invite_admin(Accounts(store.database), address)
+            invite_admin(Accounts(store.database), address_here(*place))
             if told := who_is_told(store, notices):
                 print(told, flush=True)
             server = _loaded(store, secret, generate, root_path)
@@ -81,7 +85,7 @@ def _refuse_empty(store: Store, live: bool) -> None:
     if not store.tasks_by_campaign() and not live:
         raise UserError(
             "there is nothing to label: the database holds no responses to judge. "
-            "Collect responses first (make collect, or rlhf collect), or bring existing ones with rlhf import."
+            "Collect responses first (`rlhf collect`), or bring existing ones (`rlhf import --format FORMAT FILE`)."
         )
 
 
@@ -104,13 +108,17 @@ def who_is_told(store: Store, notices: NoticeSettings) -> str | None:
     return "Nobody gets notices: label.notices.addresses is empty. A run does not keep it, so give it at each start."
 
 
-def unasked(store: Store, live: bool) -> Iterator[str]:
-    """A sentence for each campaign in which nobody is asked anything; `live`: people may type prompts."""
+def unasked(store: Store, live: bool, run: str = "") -> Iterator[str]:
+    """A sentence for each campaign in which nobody is asked anything; `live`: people may type prompts.
+
+    `run` is the option by which commands name the store's run, if it is known.
+    """
     for campaign in store.campaigns_without_tasks():
         if not (live and campaign.live):
+            same = f"--set label.kind={campaign.kind} --set label.name={campaign.name}{run}"
             yield (
                 f'The campaign "{campaign.name}" ({campaign.kind}) has no tasks: nobody is asked anything in it. '
-                "Add some by `rlhf collect` or `rlhf import` with the same label settings."
+                f"Add some by `rlhf collect {same}` or `rlhf import --format FORMAT FILE {same}`."
             )
 
 

@@ -66,7 +66,7 @@ def history(run: Run) -> list[Decision]:
     except (UserError, ValidationError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} cannot be read: {str(error).splitlines()[0]}\nPut it back from a copy. Without it the run has no "
-            "champion but its base: `rlhf promote --force` names one again."
+            "champion but its base: `rlhf promote --force --reason ...` names one again."
         ) from error
 
 

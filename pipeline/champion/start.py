@@ -45,6 +45,7 @@ def _there(run: Run, adapter: Path | None) -> Path | None:
     if run.round and adapter and not adapter.is_dir():
         raise UserError(
             f"{run.folder.name} starts from {adapter}, which is gone. Put the folder back from a copy, or move "
-            f"{run.folder} away and choose what the next round starts from: `rlhf rollback --run {run.path}`."
+            f"{run.folder} away and choose what the next round starts from: "
+            f"`rlhf rollback --reason ... --run {run.path}`."
         )
     return adapter

@@ -59,6 +59,11 @@ def _nobody_is_needed(config: "Config") -> bool:
     return not (config.learned_reward or config.offline)
 
 
+def _can_label_at_once(config: "Config") -> bool:
+    """Whether there may be something to label in a run that is not there yet: elsewhere, or typed by people."""
+    return config.label.live or config.label.database is not None
+
+
 @app.callback()
 def _common(
     context: typer.Context,
@@ -104,9 +109,13 @@ def label(
     if test_notice:
         labels.test_notices(run, config, overrides)
         return
-    with open_run(run, config, overrides, alone=False, new=True, ends="label" if simulate else None) as opened:
+    ends = "label" if simulate else None
+    with open_run(run, config, overrides, alone=False, new=_can_label_at_once, ends=ends) as opened:
         from pipeline import stages
+        from pipeline.runs.label_store import check_labels
 
+        if not _can_label_at_once(opened[1]):
+            check_labels(opened[0], opened[1])
         stages.label(*opened, simulated=simulate)
 
 

@@ -31,7 +31,10 @@ def promote(
 ) -> None:
     """Make the policy the champion if its verdict and its limits allow it, or by hand."""
     if force != bool(reason and reason.strip()):
-        raise UserError('`rlhf promote --force` needs a reason, and no other promotion takes one: --reason "..."')
+        raise UserError(
+            "a promotion by hand needs a reason, and no other takes one: "
+            f'`rlhf promote --force --reason "..." --run {run}`'
+        )
     with open_run(run, config, set_, ends="promote") as opened:
         from pipeline import promoting
 
@@ -51,7 +54,7 @@ def rollback(
 ) -> None:
     """Make an earlier champion the champion again."""
     if not reason or not reason.strip():
-        raise UserError('say why the champion is taken back: --reason "..."')
+        raise UserError(f'say why the champion is taken back: `rlhf rollback --reason "..." --run {run}`')
     with open_run(run, config, set_, ends="rollback") as opened:
         from pipeline import promoting
 

@@ -48,7 +48,7 @@ def export(
     if to == "hub" and not repo:
         raise UserError("say where on the hub: --repo OWNER/NAME.")
     if to in ("merged", "gguf", "ollama") and not out and not dry_run:
-        raise UserError(f"say where to write it: rlhf export --to {to} --out FOLDER.")
+        raise UserError(f"say where to write it: `rlhf export --to {to} --out FOLDER --run {run}`.")
     if to == "hub" and out:
         raise UserError("--out is a folder of this machine; leave it out with --to hub.")
     if to != "hub" and (repo or part or public or names_checked):

@@ -61,7 +61,7 @@ def export(
     from labeling_ui.people.audit import COMMAND_LINE, note
 
     if (file is None) == (push_to_hub is None):
-        raise UserError("say where to: a file, as in `rlhf labels export FILE`, or --push-to-hub NAME.")
+        raise UserError(f"say where to: a file, as in `rlhf labels export FILE --run {run}`, or --push-to-hub NAME.")
     with open_store(run, config, set_) as (store, _):
         rows = registry.rows(store, kind, campaign)
         if next(iter(rows), None) is None:

@@ -45,7 +45,7 @@ def open_run(
     There must be a run, unless `new` says (of the configuration) that this command may begin one. With `ends`, the
     stage of that name ends the command: its last line says what was written and what comes next.
     """
-    from pipeline.config import sources
+    from pipeline.cli.run_settings import settings_kept, told_for_run
     from pipeline.config.config import load_run_config
     from pipeline.runs.disk_space import disk_errors
     from pipeline.runs.folder import Run
@@ -63,9 +63,13 @@ def open_run(
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     run = Run(path, seed=config.seed, say=say, is_main=is_main, barrier=barrier)
-    with run.lock() if alone and is_main else nullcontext(), disk_errors("the command", path):
-        if alone and is_main:
-            sources.save(config, run.config_file)
+    given = config_file, overrides or ()
+    with (
+        run.lock() if alone and is_main else nullcontext(),
+        disk_errors("the command", path),
+        settings_kept(run, config, *given) if alone and is_main else nullcontext(),
+        told_for_run(run, config, *given),
+    ):
         yield run, config, console
         if ends and is_main:
             _tell_next(run, config, console, ends)

@@ -3,6 +3,7 @@
 import sys
 from textwrap import shorten
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -59,14 +60,18 @@ def invite(
     """Print a link that lets one person in, once."""
     from labeling_ui.data_model import ROLES
     from labeling_ui.people.accounts import Accounts
+    from labeling_ui.web.proxy.addresses import is_loopback
 
     if role not in ROLES:
         raise UserError(f'there is no role "{role}": choose one of {", ".join(ROLES)}.')
     with open_store(run, config, set_, new=True) as (store, served_at):
         token = Accounts(store.database).invite(role, name, hours)
-    base = url or served_at
-    typer.echo(f"{base.rstrip('/')}/invitation/{token}")
+    base = (url or served_at).rstrip("/")
+    typer.echo(f"{base}/invitation/{token}")
     typer.echo(f"Whoever opens it first, within {hours:g} hours, is in as {role}. It is not shown again.", err=True)
+    if url is None:
+        only = ", which only this machine reaches," if is_loopback(urlsplit(base).hostname or "") else ""
+        typer.echo(f"Replace {base}{only} if people reach the app by another address; --url says which.", err=True)
 
 
 @users.command("qualify")

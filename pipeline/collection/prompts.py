@@ -183,7 +183,7 @@ def more_prompts(run: Run, config: Config, split: str) -> str:
     """How to get more prompts of a split, from wherever the round's come."""
     name = source_name(run, config)
     if name == "labels":
-        return "import judgements of more prompts (`rlhf import`), or label more"
+        return "import judgements of more prompts (`rlhf import --format FORMAT FILE`), or label more"
     if name == "everyday":
         return "name a file of your own as collect.prompts"
     return f'add some to {name} with "split": "{split}" and run the same command again'

@@ -18,6 +18,7 @@ from foundation.errors import UserError
 from foundation.settings import Settings
 from labeling_ui.campaign import Campaign, CampaignSettings
 from labeling_ui.notices.settings import NoticeSettings
+from labeling_ui.web.proxy.addresses import address_elsewhere, address_here
 from labeling_ui.web.proxy.sub_path import valid_sub_path
 from pipeline.config import sources
 from pipeline.config.collect import CollectConfig
@@ -64,9 +65,9 @@ class LabelConfig(CampaignSettings):
 
     @property
     def served_at(self) -> str:
-        """The address at which this machine serves the app."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}{self.root_path}"
+        """The address of the app: where other machines reach it, if it listens to them, or else this one."""
+        place = self.host, self.port, self.root_path
+        return address_elsewhere(*place) or address_here(*place)
 
     @property
     def campaign(self) -> Campaign:
@@ -190,9 +191,20 @@ def load_run_config(file: Path | None, last_used: Path, overrides: Sequence[str]
     others are changed in a campaign that is there already.
     """
     config = load_config(file or (last_used if last_used.is_file() else None), overrides)
-    named = sources.given(Config, file and found(file), overrides, os.environ).get("label", {})
+    named = given(file, overrides).get("label", {})
     label = LabelConfig.model_construct(_fields_set=set(named), **dict(config.label))
     return config.model_copy(update={"label": label})
+
+
+def given(file: Path | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """What the file, the environment and the overrides say, nested, without any default."""
+    return sources.given(Config, file and found(file), overrides, os.environ)
+
+
+def origin_of(field: str, file: Path | None, last_used: Path, overrides: Sequence[str]) -> str | None:
+    """Where `load_run_config` took the value of a field from, in the user's words; None if it is the default."""
+    read = found(file) if file else last_used if last_used.is_file() else None
+    return sources.origin(Config, read, overrides, os.environ, field.split("."))
 
 
 def example() -> str:

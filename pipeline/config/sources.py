@@ -66,6 +66,15 @@ def given(
     return _merged(_layers(model, file, overrides, environment))
 
 
+def origin(
+    model: type[BaseModel], file: Path | None, overrides: Sequence[str], environment: Mapping[str, str],
+    path: Sequence[str],
+) -> str | None:  # fmt: skip
+    """How the user named the field at `path` in the layer that decides it; None if it is at its default."""
+    layers = reversed(_layers(model, file, overrides, environment))
+    return next((layer.where(path) for layer in layers if layer.has(path)), None)
+
+
 def save(config: BaseModel, path: Path) -> None:
     """Write the configuration as used, in a form that `load` reads."""
     head = "# The configuration as last used; a command on this run takes it up where no --config is given.\n"

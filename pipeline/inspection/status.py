@@ -107,15 +107,12 @@ def _labeling(facts: Facts) -> Step | None:
         return None
     nothing = not labels.tasks and not labels.judgements
     if nothing or (facts.run.round and "collect" not in facts.made):
-        return Step(
-            "nothing", "responses to judge", "you, or bring judgements: `rlhf import`", facts.command("collect")
-        )
+        bring = facts.command("import", "--format", "FORMAT", "FILE")
+        return Step("nothing", "responses to judge", f"you, or bring judgements: `{bring}`", facts.command("collect"))
     if labels.open:
         state = "half judged" if labels.judgements else "collected"
-        wanted = f"{labels.open} judgements"
-        return Step(
-            state, wanted, "annotators: `rlhf users invite` lets them in", facts.command("label", simulate=True)
-        )
+        who = f"annotators: `{facts.command('users invite')}` lets them in"
+        return Step(state, f"{labels.open} judgements", who, facts.command("label", simulate=True))
     return None
 
 

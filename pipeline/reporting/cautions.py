@@ -25,7 +25,7 @@ _STILL = 1e-6
 def of_policy(run: Run, initial: Path | None) -> list[str]:
     """Whether the round's adapter changes anything; `initial` is what its training began with."""
     folder, made = run.folder / "policy", run.record("policy")
-    found = [*_kept(made.figures), *_moved(made.figures)] if made else []
+    found = [*_kept(run, made.figures), *_moved(made.figures)] if made else []
     if changes_nothing(folder):
         found.append("The adapter equals its base: its weights are zero, so it answers exactly as the base does.")
     elif initial and initial.is_dir() and same_weights(folder, initial):
@@ -160,7 +160,7 @@ def _moved(figures: Row) -> list[str]:
     ]
 
 
-def _kept(figures: Row) -> list[str]:
+def _kept(run: Run, figures: Row) -> list[str]:
     """Whether the adapter is not that of the last step, and why."""
     if "kept_step" not in figures:
         return []
@@ -173,7 +173,7 @@ def _kept(figures: Row) -> list[str]:
     adapter = f"is that of step {kept}, the last checkpoint" if kept else "is as it began, for no checkpoint was before"
     return [
         f"Training was stopped at step {ended} by the alarm {' and '.join(stopped)}. The adapter {adapter}. Read "
-        "`rlhf samples` to see what the reward paid for; policy.stop_on names the alarms that stop."
+        f"`rlhf samples --run {run.path}` to see what the reward paid for; policy.stop_on names the alarms that stop."
     ]
 
 

@@ -97,12 +97,13 @@ def snippet(run: Run, config: Config) -> str:
     return f"\n{_load_snippet(exported, config)}\n" if exported else ""
 
 
-def reward_line(figures: dict[str, Any]) -> str:
+def reward_line(run: Run, figures: dict[str, Any]) -> str:
     """The reward model's accuracy beside its baselines, in one line; how good a held-out judge there is, if any."""
     judge, more = "", ""
     if "doubled" in figures:
         about, low, high = figures["doubled"]
-        more = f" Twice the labels would make it about {about:.0%} ({low:.0%} to {high:.0%}): `rlhf plan`."
+        plan = f"`rlhf plan --run {run.path}`"
+        more = f" Twice the labels would make it about {about:.0%} ({low:.0%} to {high:.0%}): {plan}."
     if "judge_accuracy" in figures:
         used = "" if figures["judge_accuracy_low"] > 0.5 else ": not used"
         judge = f" Held-out judge: {figures['judge_accuracy']:.1%} right on {figures['judge_n']} other pairs{used}."

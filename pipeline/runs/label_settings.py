@@ -95,7 +95,7 @@ def _nothing_to_ask(store: Store, wanted: Campaign, counts: dict[str, int]) -> s
     same = f"--set label.kind={wanted.kind} --set label.name={wanted.name}"
     return (
         f'the campaign "{wanted.name}" ({wanted.kind}) has no tasks: nobody would be asked anything in it. There are '
-        f"tasks in {there}. Make some for it by `rlhf collect {same}` or `rlhf import` with the same settings, or "
+        f"tasks in {there}. Make some for it by `rlhf collect {same}` or `rlhf import --format FORMAT FILE {same}`, or "
         "leave these settings out."
     )
 

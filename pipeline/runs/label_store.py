@@ -18,17 +18,24 @@ def location(run: Run, config: Config) -> str | Path:
 @contextmanager
 def label_store(run: Run, config: Config, *, must_exist: bool = False) -> Iterator[Store]:
     """The run's label store, made if there is none, unless it must exist; closed afterwards."""
-    if must_exist and not has_labels(run, config):
-        raise UserError(
-            f"the run {run.path} has no label store yet ({run.database}). Name another --run, or get some labels: "
-            "`rlhf collect`, `rlhf label`, `rlhf import`."
-        )
+    if must_exist:
+        check_labels(run, config)
     run.path.mkdir(parents=True, exist_ok=True)
     store = Store(location(run, config))
     try:
         yield store
     finally:
         store.close()
+
+
+def check_labels(run: Run, config: Config) -> None:
+    """Refuse a run without a label store, before one is made."""
+    if not has_labels(run, config):
+        raise UserError(
+            f"the run {run.path} has no label store yet ({run.database}): nothing to label, and nothing that was "
+            f"labelled. Name another --run, or get some: `rlhf collect --run {run.path}` samples responses to judge, "
+            f"`rlhf import --format FORMAT FILE --run {run.path}` brings some, or judgements."
+        )
 
 
 def has_labels(run: Run, config: Config) -> bool:

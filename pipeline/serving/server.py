@@ -9,6 +9,7 @@ from rich.console import Console
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.people.api_keys import keys
 from labeling_ui.people.signing_secret import secret_beside_file, secret_in_database
+from labeling_ui.web.proxy.addresses import address_elsewhere, address_here
 from labeling_ui.web.proxy.patience import TimedProtocol
 from labeling_ui.web.server import invite_admin, listen
 from pipeline.config.config import Config
@@ -39,9 +40,11 @@ def serve(run: Run, config: Config, console: Console, *, named: bool = False, ad
             secret = secret_beside_file(at) or secret_in_database(store.database)
             served, sampling = Served.of(engine, names, settings), config.collect.sampling
             app = build_app(store, secret, served, sources_of(folders, config), side_by_side(served, sampling))
-            host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            address = f"http://{host}:{listener.getsockname()[1]}"
+            place = settings.host, listener.getsockname()[1]
+            address, elsewhere = address_here(*place), address_elsewhere(*place)
             print(f"Chat at {address}, OpenAI's interface at {address}/v1 (stop with Ctrl+C)", flush=True)
+            if elsewhere:
+                print(f"From other machines: {elsewhere}, {elsewhere}/v1", flush=True)
             if not keys(store.database):
                 print(f"Nobody has a key yet: `rlhf keys add NAME --run {run.path}` makes one.", flush=True)
             invite_admin(Accounts(store.database), address)

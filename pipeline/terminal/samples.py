@@ -15,7 +15,7 @@ def sample_lines(folder: Path, step: int | None) -> Iterator[str]:
     """The lines to print of a round's folder, for one checkpoint's step or for all; `UserError` if there are none."""
     path = next((path for path in _places(folder) if path.is_file()), None)
     if path is None:
-        raise UserError(f"{folder} has no samples of a policy: `rlhf policy` writes them.")
+        raise UserError(f"{folder} has no samples of a policy: `rlhf policy --run {folder.parent}` writes them.")
     rows = read_rows(path)
     steps = sorted({row["step"] for row in rows})
     if step is not None and step not in steps:

@@ -30,7 +30,7 @@ def held_out_prompts(keys: Sequence[str], held_out: float, seed: int) -> set[str
     if len(places) < 2:
         raise UserError(
             f"there are preferences for only {len(places)} different prompts, so none can be held out to "
-            "measure the reward model on. Label more prompts (`rlhf label`, `rlhf import`)."
+            "measure the reward model on. Label more prompts (`rlhf label`, `rlhf import --format FORMAT FILE`)."
         )
     ranked = sorted(places, key=lambda key: places[key])
     count = sum(place < held_out for place in places.values())

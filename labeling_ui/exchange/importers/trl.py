@@ -23,7 +23,7 @@ _PROMPTS = (
     "instruction", "question", "query", "input", "problem", "system", "context", "history", "messages", "conversations",
 )  # fmt: skip
 _SUMMED_UP = (
-    "it sums up what people said: export the judgements themselves, with `rlhf labels export --kind answers`, and "
+    "it sums up what people said: export the judgements themselves, with `rlhf labels export FILE --kind answers`, and "
     "import those"
 )
 _NAMELESS = "trl (imported)"

@@ -163,7 +163,8 @@ def check_known_answers(campaign: Campaign, there: int) -> None:
         raise UserError(
             f"label.qualification is {campaign.qualification} and label.qualification_attempts is "
             f"{campaign.qualification_attempts}: that takes {needed} known answers, for each attempt has others, and "
-            f'the campaign "{campaign.name}" has {there}. Import more with `rlhf import --gold`, or ask for fewer.'
+            f'the campaign "{campaign.name}" has {there}. Import more with '
+            "`rlhf import --gold --format FORMAT FILE`, or ask for fewer."
         )
 
 
@@ -236,7 +237,8 @@ def reopen(connection: sa.Connection, campaign: Campaign, annotator_id: str) -> 
     if there < campaign.qualification:
         raise UserError(
             f'the campaign "{campaign.name}" has {there} known answers that this person has not seen, and an attempt '
-            f"takes {campaign.qualification}: import more with `rlhf import --gold`, or let them pass with --passed."
+            f"takes {campaign.qualification}: import more with `rlhf import --gold --format FORMAT FILE`, or let "
+            "them pass with --passed."
         )
     connection.execute(sa.update(qualifications).where(ended).values(outcome="reset"))
     return int(number)

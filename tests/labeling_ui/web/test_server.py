@@ -259,7 +259,9 @@ def test_a_campaign_without_tasks_is_named_unless_its_prompts_are_typed(tmp_path
     store.add_campaign(Campaign(name="typed", live=True))
     (told,) = unasked(store, live=True)
     assert told.startswith('The campaign "order" (ranking) has no tasks')
-    assert "`rlhf collect`" in told
+    assert "`rlhf collect --set label.kind=ranking --set label.name=order`" in told
+    (told,) = unasked(store, live=True, run=" --run runs/mine")
+    assert "--set label.name=order --run runs/mine`" in told
     assert len(list(unasked(store, live=False))) == 2
     store.close()
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.commands import app
+from pipeline.cli.known_runs import with_run
 from pipeline.reporting.cautions import of_evaluation
 from pipeline.runs.folder import Run
 
@@ -44,7 +45,7 @@ def test_a_mistyped_run_is_refused_with_those_that_are_near(runs: Path, command:
 
 def test_where_there_is_no_run_at_all_it_says_how_to_begin_one(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", "--run", str(tmp_path / "runs" / "mine")])
-    assert "`rlhf loop`" in result.stderr
+    assert f"`rlhf loop --run {tmp_path / 'runs' / 'mine'}`" in result.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -74,3 +75,52 @@ def test_a_kl_below_zero_is_explained(finished: Path, monkeypatch: pytest.Monkey
     for kl, told in ((-0.03, True), (0.03, False)):
         monkeypatch.setattr(cautions, "read_json", lambda _, kl=kl: found | {"mean_kl": kl})
         assert any("never below zero" in each for each in of_evaluation(run)) == told
+
+
+def test_label_begins_no_run_and_leaves_nothing_behind_where_there_is_nothing_to_label(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "mine"
+    result = CliRunner().invoke(app, ["label", "--run", str(run)])
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert f"`rlhf collect --run {run}` and `rlhf import --format FORMAT FILE --run {run}` do." in result.stderr
+    assert "rlhf label" not in result.stderr
+    assert not (tmp_path / "runs").exists()
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("seed: 0\n")
+    result = CliRunner().invoke(app, ["label", "--run", str(run)])
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert "has no label store yet" in result.stderr
+    assert [each.name for each in run.iterdir()] == ["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("message", "typed"),
+    [
+        ("run `rlhf policy` first", "run `rlhf policy --run 'my runs/a'` first"),
+        ("`rlhf collect --set a=b`, or", "`rlhf collect --set a=b --run 'my runs/a'`, or"),
+        ("see `rlhf users list`.", "see `rlhf users list --run 'my runs/a'`."),
+        ("`rlhf reward --run x` and `rlhf merge`", "`rlhf reward --run x` and `rlhf merge`"),
+        ("`rlhf users`, `rlhf import --help`", "`rlhf users`, `rlhf import --help`"),
+    ],
+)
+def test_commands_in_messages_name_the_run(message: str, typed: str) -> None:
+    assert with_run(message, Path("my runs/a")) == typed
+
+
+def test_a_refusal_from_where_no_run_is_known_names_it_all_the_same(runs: Path) -> None:
+    made = CliRunner().invoke(
+        app, ["users", "add", "Ann", "--password-stdin", "--run", str(runs / "mine")], "long words"
+    )
+    assert made.exit_code == 0, made.output
+    for command, named in (
+        (["users", "role", "Ben", "admin"], "rlhf users list"),
+        (["label"], "rlhf collect"),
+        (["samples"], "rlhf policy"),
+    ):
+        result = CliRunner().invoke(app, [*command, "--run", str(runs / "mine")])
+        assert result.exit_code == 2, (result.output, result.exception)
+        assert f"`{named} --run {runs / 'mine'}`" in result.stderr
+
+
+def test_status_names_commands_that_work_on_the_run(runs: Path) -> None:
+    said = CliRunner().invoke(app, ["status", "--json", "--run", str(runs / "mine")]).stdout
+    assert f"`rlhf import --format FORMAT FILE --run {runs / 'mine'}`" in said

@@ -93,6 +93,11 @@ def test_an_invitation_is_a_link_that_lets_one_person_in(run: Path) -> None:
     store.close()
     here = rlhf("users", "invite", "--name", "Carl", "--hours", "1", "--set", "label.port=7000", "--run", run)
     assert "http://127.0.0.1:7000/invitation/" in here
+    assert "Replace http://127.0.0.1:7000, which only this machine reaches, if people reach the app by another" in here
+    assert "Replace" not in output
+    everywhere = rlhf("users", "invite", "--set", "label.host=0.0.0.0", "--run", run)
+    assert "0.0.0.0" not in everywhere
+    assert "--url says which" in everywhere
     assert accounts(run)["Carl"].role == "annotator"
 
 
@@ -233,6 +238,7 @@ def test_an_impossible_campaign_is_one_message(run: Path, setting: str, told: st
 
 @pytest.mark.parametrize("command", ["label", "loop"])
 def test_more_annotators_a_task_than_there_are_is_impossible(run: Path, command: str) -> None:
+    rlhf("users", "invite", "--run", run)  # for a run with a label store
     output = rlhf(command, "--simulate", "--run", run, "--set", "label.overlap=5", status=2)
     assert "label.overlap is 5, but there are 4 simulated annotators" in output
 

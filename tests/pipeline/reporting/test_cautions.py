@@ -1,9 +1,11 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline.reporting.cautions import _exploits, _kept, _moved
+from pipeline.runs.folder import Run
 
 
 def evaluated(words: float = 40.0, alike: float = 1.0, kl: float = 3.0, rate: float = 0.9) -> dict[str, Any]:
@@ -43,18 +45,19 @@ def test_a_gain_within_its_bounds_and_no_gain_are_not() -> None:
 
 
 def test_a_stopped_training_says_which_alarm_and_whose_adapter_is_kept() -> None:
-    (sentence,) = _kept({"stopped": ["length"], "ended_step": 17, "kept_step": 10})
+    (sentence,) = _kept(Run(Path("runs/mine")), {"stopped": ["length"], "ended_step": 17, "kept_step": 10})
     assert "stopped at step 17 by the alarm length. The adapter is that of step 10" in sentence
-    (sentence,) = _kept({"stopped": ["length"], "ended_step": 7, "kept_step": 0})
+    assert "`rlhf samples --run runs/mine`" in sentence
+    (sentence,) = _kept(Run(Path("runs/mine")), {"stopped": ["length"], "ended_step": 7, "kept_step": 0})
     assert "The adapter is as it began" in sentence
-    assert _kept({"kl": 3.0}) == []
+    assert _kept(Run(Path("runs/mine")), {"kl": 3.0}) == []
 
 
 def test_an_adapter_that_the_held_out_judge_chose_says_so() -> None:
-    (sentence,) = _kept({"ended_step": 40, "kept_step": 20})
+    (sentence,) = _kept(Run(Path("runs/mine")), {"ended_step": 40, "kept_step": 20})
     assert sentence.startswith("The adapter is that of step 20: a judge from labels that the reward model never saw")
     assert sentence.endswith("step 40, the last.")
-    (sentence,) = _kept({"stopped": ["judge"], "ended_step": 30, "kept_step": 20})
+    (sentence,) = _kept(Run(Path("runs/mine")), {"stopped": ["judge"], "ended_step": 30, "kept_step": 20})
     assert sentence.endswith("step 30, where training was stopped.")
 
 
