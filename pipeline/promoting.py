@@ -25,8 +25,9 @@ def promote(run: Run, config: Config, console: Console) -> Decision | None:
     """Decide about the round's policy, once; returns the decision, None without a verdict.
 
     What was decided stands until the verdict is another or a candidate that was kept is measured anew or by other
-    limits. What was decided by hand in this round stands in any case.
+    limits. What was decided by hand in this round stands in any case. `UserError` if there is no policy.
     """
+    run.artifact("policy")
     verdict_file = promotion.verdict_of(run)
     if verdict_file is None:
         if not _decided_by_hand(run):

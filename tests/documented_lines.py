@@ -177,7 +177,7 @@ NOT_HERE = {
     "rlhf users role Ann reviewer --run runs/mine": NotHere(
         "Ann is the only admin in these tests", lambda: True, says="is the only admin"
     ),
-    "rlhf keys revoke KEY --run runs/mine": NotHere("KEY stands for one", lambda: True, says='there is no key "KEY"'),
+    "rlhf keys revoke ID --run runs/mine": NotHere("ID stands for one", lambda: True, says='there is no key "ID"'),
     "rlhf users qualify Ann --again --run runs/mine": NotHere(
         "no campaign of these tests has a qualification round", lambda: True, says="has no qualification round"
     ),

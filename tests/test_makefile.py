@@ -1,6 +1,7 @@
 """The Makefile's own environment, with a stand-in for Python that notes what it is asked to do."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -116,3 +117,16 @@ def test_an_unfit_python_is_told_with_the_remedy(tmp_path: Path, clone: Clone, f
     assert result.returncode == 2
     assert told in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_documentation_names_the_verbs_that_are_commands_too() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    verbs = [
+        verb
+        for verb, command in re.findall(r"^(\w+):.*\n\t@\$\(RLHF\) (\w+)", makefile, re.MULTILINE)
+        if verb == command
+    ]
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    sentence = re.search(r"the verbs are (.*?)\. All other", page, re.DOTALL)
+    assert sentence
+    assert sorted(re.findall(r"`(\w+)`", sentence[1])) == sorted(verbs)

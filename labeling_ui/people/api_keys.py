@@ -24,6 +24,9 @@ PREFIX = "rlhf-"
 """By this, a key is known for one where it was left in a file by mistake."""
 
 
+_ID_LENGTH = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """A key that is in force: its id, which lets nobody in, and whose it is."""
@@ -48,7 +51,7 @@ def make_key(database: Database, name: str) -> str:
         if person.simulated or person.disabled:
             raise UserError(f'"{tidy}" is {"simulated" if person.simulated else "disabled"}, and can have no key.')
         made = {
-            "id": secrets.token_hex(4), "key_hash": _hash(key), "annotator_id": person.id,
+            "id": secrets.token_hex(_ID_LENGTH // 2), "key_hash": _hash(key), "annotator_id": person.id,
             "created_at": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         }  # fmt: skip
         connection.execute(sa.insert(tables.api_keys).values(made))
@@ -65,14 +68,23 @@ def keys(database: Database) -> Sequence[Key]:
         return [Key(*row) for row in connection.execute(wanted)]
 
 
+def id_of(database: Database, key: str) -> str | None:
+    """The id of a key that is in force; None if there is none."""
+    wanted = sa.select(tables.api_keys.c.id).where(tables.api_keys.c.key_hash == _hash(key))
+    with database.read() as connection:
+        found = connection.execute(wanted).scalar()
+    return None if found is None else str(found)
+
+
 def revoke_key(database: Database, id: str) -> str:
-    """End a key by its id; returns whose it was. `UserError` if there is none."""
+    """End a key by its id; returns whose it was. `UserError`, which never repeats a secret, if there is none."""
     people, known = tables.annotators, tables.api_keys
     with database.write() as connection:
         wanted = sa.select(people).join(known, people.c.id == known.c.annotator_id).where(known.c.id == id)
         person = connection.execute(wanted).first()
         if person is None:
-            raise UserError(f'there is no key "{id}". `rlhf keys list` shows those that are in force.')
+            named = f' "{id}"' if len(id) <= _ID_LENGTH else " of that id, and none that is this one"
+            raise UserError(f"there is no key{named}. `rlhf keys list` shows the ids of those that are in force.")
         connection.execute(sa.delete(known).where(known.c.id == id))
         record(connection, time.time(), "key_revoked", COMMAND_LINE, person.id, id)
     return str(person.name)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.known_runs import with_run
 from pipeline.cli.options import DEFAULT_RUN, ConfigOption, RunOption, SetOption, open_run, open_store
 
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys with which programs ask `rlhf serve`.")
@@ -45,12 +46,17 @@ def add(
     set_: SetOption = None,
 ) -> None:
     """Print a new key of a person; an account is made if there is none of that name."""
-    from labeling_ui.people.api_keys import make_key
+    from labeling_ui.people.api_keys import id_of, make_key
 
     with open_store(run, config, set_, new=True) as (store, _):
         key = make_key(store.database, name)
+        id = id_of(store.database, key)
     typer.echo(key)
-    typer.echo("Whoever has it asks in this person's name. It is not shown again.", err=True)
+    typer.echo(
+        f"Whoever has it asks in this person's name. It is not shown again. Its id is {id}: "
+        + with_run(f"`rlhf keys revoke {id}` ends it.", run),
+        err=True,
+    )
 
 
 @keys.command("list")
@@ -58,7 +64,7 @@ def list_(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOp
     """Show whose keys are in force."""
     from labeling_ui.people.api_keys import keys as known
 
-    table = Table("key", "person", "since")
+    table = Table("id", "person", "since")
     with open_store(run, config, set_) as (store, _):
         for key in known(store.database):
             whose = f"{key.name} (disabled)" if key.disabled else key.name
@@ -68,14 +74,15 @@ def list_(run: RunOption = DEFAULT_RUN, config: ConfigOption = None, set_: SetOp
 
 @keys.command("revoke")
 def revoke(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The key's name in `rlhf keys list`.")],
+    key: Annotated[str, typer.Argument(metavar="ID", help="Its id in `rlhf keys list`, or the key itself.")],
     run: RunOption = DEFAULT_RUN,
     config: ConfigOption = None,
     set_: SetOption = None,
 ) -> None:
     """End a key at once."""
-    from labeling_ui.people.api_keys import revoke_key
+    from labeling_ui.people.api_keys import id_of, revoke_key
 
     with open_store(run, config, set_) as (store, _):
-        name = revoke_key(store.database, key)
-    typer.echo(f"keys: {key} of {name} lets nobody in any more.")
+        id = id_of(store.database, key) or key
+        name = revoke_key(store.database, id)
+    typer.echo(f"keys: {id} of {name} lets nobody in any more.")

@@ -5,6 +5,7 @@ Works for any pydantic model; the pipeline's own is in `config.py`.
 """
 
 import difflib
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from foundation.errors import UserError
 from foundation.files import write_text
+from foundation.settings import choices
 
 PREFIX = "RLHF_"
 _NOT_CONFIG = {"RLHF_MODELS"}
@@ -56,7 +58,7 @@ def load(model: type[Model], file: Path | None, overrides: Sequence[str], enviro
     try:
         return model.model_validate(_merged(layers))
     except ValidationError as error:
-        raise UserError("\n".join(_explain(detail, model, layers) for detail in error.errors())) from error
+        raise UserError("\n".join(_explain(detail, model, layers) for detail in _telling(error))) from error
 
 
 def given(
@@ -114,7 +116,8 @@ def document(model: type[BaseModel], indent: str = "") -> str:
             lines += ["", *_comment(about, indent), f"{indent}{name}:", document(inner, f"{indent}  ")]
         else:
             value = yaml.safe_dump({name: _plain(default)}, width=100)
-            lines += [*_comment(field.description or "", indent), *(f"{indent}{line}" for line in value.splitlines())]
+            about = _with_choices(field.description or "", choices(field.annotation))
+            lines += [*_comment(about, indent), *(f"{indent}{line}" for line in value.splitlines())]
     return "\n".join(lines)
 
 
@@ -122,6 +125,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_defaults=True)
     return [_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _with_choices(about: str, known: Sequence[str]) -> str:
+    """A field's description with what may be chosen, if it does not name all of that itself."""
+    said = set(re.findall(r"[\w-]+", about))
+    return about if said.issuperset(known) else f"{about} ({', '.join(known[:-1])} or {known[-1]})"
 
 
 def _comment(text: str, indent: str) -> list[str]:
@@ -198,6 +207,13 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _telling(error: ValidationError) -> list[ErrorDetails]:
+    """The mistakes, without a list's being too short where pydantic counts only the members that are right."""
+    found = error.errors()
+    inside = {each["loc"][:length] for each in found for length in range(len(each["loc"]))}
+    return [each for each in found if each["type"] != "too_short" or each["loc"] not in inside]
 
 
 def _explain(detail: ErrorDetails, model: type[BaseModel], layers: Sequence[Layer]) -> str:

@@ -20,6 +20,8 @@ from pipeline.champion.history import WEIGHTS
 from pipeline.champion.lineage import lineage_of, policies_of, recorded
 from pipeline.champion.promotion import WHO
 from pipeline.config.config import Config
+from pipeline.inspection.facts import facts_of
+from pipeline.inspection.status import next_step
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_labels, label_store
 
@@ -33,6 +35,12 @@ def trace(run: Run, config: Config, adapter: str) -> Lineage:
     `no_longer_match` which adapters of the run are not. `UserError` if the adapter is of nowhere that is known.
     """
     found = _of_round(run, adapter) or _of_folder(run, Path(adapter))
+    if found is None and (number := _number(adapter)) is not None and number <= run.latest_round():
+        now = run.at(number)
+        step = next_step(facts_of(now, config)).next if number == run.latest_round() else None
+        raise UserError(
+            f"{now.folder} has no policy yet, so nothing leads back from it.{f' Next: {step}' if step else ''}"
+        )
     if found is None:
         rounds = ", ".join(f"round-{number:03d}" for number in run.rounds()) or "none"
         raise UserError(
@@ -75,10 +83,15 @@ def show(lineage: Lineage, console: Console, *, as_json: bool = False) -> None:
 
 
 def _of_round(run: Run, name: str) -> Lineage | None:
+    number = _number(name)
+    policy = None if number is None else run.at(number).record("policy")
+    return None if number is None or policy is None else lineage_of(run.at(number), policy)
+
+
+def _number(name: str) -> int | None:
+    """The number of a round that is named as such."""
     number = name.removeprefix("round-")
-    if not number.isdecimal() or (policy := run.at(int(number)).record("policy")) is None:
-        return None
-    return lineage_of(run.at(int(number)), policy)
+    return int(number) if number.isdecimal() else None
 
 
 def _of_folder(run: Run, folder: Path) -> Lineage | None:

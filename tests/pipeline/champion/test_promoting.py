@@ -235,3 +235,10 @@ def test_a_round_whose_beginning_was_deleted_says_so(path: Path, settings: list[
     shutil.rmtree(path / "round-000" / "policy")
     with pytest.raises(UserError, match=r"round-001 starts from .*round-000.policy, which is gone"):
         stages.collect(second, config, console)
+
+
+def test_without_a_policy_nothing_is_decided_and_the_command_that_makes_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for command in (["promote"], ["promote", "--force", "--reason", "why"]):
+        told = " ".join(typed(*command, run=tmp_path / "run", overrides=[], status=2).split())
+        assert f"policy is missing: run `rlhf policy --run {tmp_path / 'run'}` first" in told

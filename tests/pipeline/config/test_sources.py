@@ -6,7 +6,7 @@ from pydantic import Field
 
 from foundation.errors import UserError
 from foundation.settings import Settings
-from pipeline.config.sources import field_names, load, save
+from pipeline.config.sources import document, field_names, load, save
 
 
 class Training(Settings):
@@ -15,11 +15,18 @@ class Training(Settings):
     method: Literal["rloo", "reinforce"] = "rloo"
 
 
+class Chosen(Settings):
+    reason: Literal["off", "required"] | None = Field(None, description="why it was preferred")
+    other: Literal["yes", "no"] = Field("yes", description="yes, no: what to do")
+    shown: bool = True
+
+
 class Whole(Settings):
     model: str = "demo"
     stop: tuple[str, ...] = ()
     policy: Training = Training()
     reward: Training = Training()
+    parts: tuple[Training, ...] = Field((Training(),), min_length=1)
 
 
 def read(file: Path | None = None, *overrides: str, **environment: str) -> Whole:
@@ -81,6 +88,40 @@ def test_a_wrong_value_is_told_with_what_is_allowed(file: Path) -> None:
     assert "must be greater than or equal to 1; found 0" in refused(None, "policy.steps=0")
     assert "must be 'rloo' or 'reinforce'; found 'ppo'" in refused(None, RLHF_POLICY__METHOD="ppo")
     assert '"stop"' in refused(None, "stop=[a, {b: c}]")
+
+
+@pytest.mark.parametrize(
+    ("field", "word", "choice"),
+    [("reason", "off", "off"), ("reason", "No", "off"), ("reason", "'off'", "off"), ("other", "no", "no")],
+)
+def test_a_choice_that_yaml_reads_as_a_truth_value_is_taken_as_written(
+    tmp_path: Path, field: str, word: str, choice: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(f"{field}: {word}\n")
+    for found in (
+        load(Chosen, tmp_path / "mine.yaml", (), {}),
+        load(Chosen, None, [f"{field}={word}"], {}),
+        load(Chosen, None, (), {f"RLHF_{field.upper()}": word}),
+    ):
+        assert getattr(found, field) == choice
+
+
+def test_where_no_choice_is_meant_a_truth_value_stays_one() -> None:
+    assert load(Chosen, None, ["shown=off", "other=on"], {}) == Chosen(shown=False, other="yes")
+    with pytest.raises(UserError, match="must be 'off' or 'required'; found True"):
+        load(Chosen, None, ["reason=on"], {})
+
+
+def test_a_list_is_not_called_too_short_beside_a_wrong_member() -> None:
+    message = refused(None, "parts=[{steps: 0}]")
+    assert len(message.splitlines()) == 1
+    assert "greater than or equal to 1" in message
+    assert "at least 1 item" in refused(None, "parts=[]")
+
+
+def test_the_example_names_what_may_be_chosen() -> None:
+    assert "# why it was preferred (off or required)" in document(Chosen)
+    assert "# yes, no: what to do\n" in document(Chosen)
 
 
 def test_the_layer_that_was_wrong_is_named_though_another_is_right(file: Path) -> None:

@@ -124,3 +124,11 @@ def test_an_adapter_without_labels_matches_nothing(path: Path, tiny_settings: li
     assert trace(run, config, "round-000")["labels_match"] is None
     with pytest.raises(UserError, match="neither a policy of"):
         trace(run, config, "round-001")
+
+
+def test_a_round_without_a_policy_says_so_and_what_comes_next(path: Path) -> None:
+    (path / "round-001").mkdir()
+    told = " ".join(typed("round-001", "--run", path, status=2).split())
+    assert "round-001 has no policy yet" in told
+    assert f"Next: rlhf collect --run {path}" in told
+    assert "neither a policy" not in told
