@@ -19,7 +19,7 @@ class Settings(BaseModel):
         """YAML reads a bare `off` as false: where a choice of that name is meant, take it for what was written."""
         if not isinstance(values, Mapping):
             return values
-        meant = {}
+        meant: dict[str, str] = {}
         for name, value in values.items():
             if isinstance(value, bool) and name in cls.model_fields:
                 written = [each for each in choices(cls.model_fields[name].annotation) if each in _READ_AS[value]]
