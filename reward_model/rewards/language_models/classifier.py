@@ -49,7 +49,10 @@ def classifier(
 def _load(name: str, dtype: torch.dtype, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Model and tokenizer; `UserError` if they cannot be loaded or the head is not among the weights."""
     if not Path(name).is_dir() and not is_hub_id(name, with_owner=False):
-        raise UserError(f'the reward model "{name}" is neither a folder nor a hub id. Give one of them.')
+        raise UserError(
+            f'the reward "model" cannot load {name}: it is neither a folder nor a hub id. Give one of them, of a model '
+            "for sequence classification."
+        )
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(name)

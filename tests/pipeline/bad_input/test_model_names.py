@@ -21,7 +21,8 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", [*MISTYPED, "owner/model", "gpt2", "a/b.c-d_e", "a/-b", "a/b.", "a/b.git", "a" * 97])
 def test_names_that_the_hub_takes_are_those_of_its_own_client(name: str) -> None:
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
 
     try:
         validate_repo_id(name)

@@ -69,6 +69,7 @@ def test_options_reach_their_stage(called: dict[str, tuple[Any, ...]], tmp_path:
     run = tmp_path / "run"
     invoke("loop", "--run", run, "--simulate", "--rounds", "2")
     assert called["loop"][1] == {"simulated": True, "rounds": 2}
+    (run / "labels.db").touch()  # there is something to label
     invoke("label", "--run", run, "--simulate", "--host", "::1", "--port", "8001")
     assert called["label"][1] == {"simulated": True}
     assert (called["label"][0][1].label.host, called["label"][0][1].label.port) == ("::1", 8001)
