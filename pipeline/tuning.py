@@ -152,6 +152,7 @@ def _trl(task: _Task) -> Sequence[Row]:
 def _dpo(task: _Task) -> Sequence[Row]:
     from policy.trl.adapter_trainer import process_state
     from policy.trl.train_dpo import check_dpo, train_dpo
+    from policy.trl.unused_settings import unused_by_dpo
 
     assert task.learned is not None
     config = task.config
@@ -159,6 +160,8 @@ def _dpo(task: _Task) -> Sequence[Row]:
     every, (rows, _) = read_rows(task.learned), preference_rows(task.run)
     say_left_out(task.run, "policy", every, rows)
     check_dpo(config.policy, len(rows), state.num_processes)
+    if (unused := unused_by_dpo(config.policy)) and state.is_main_process:
+        task.run.say(f"policy: dpo has no use for {', '.join(unused)}.")
     base = _base_for_trl(config, state)
     with task.shown(state.is_main_process) as on_step:
         return train_dpo(config.policy, base, rows, task.folder, on_step=on_step, **task.arguments)

@@ -30,7 +30,6 @@ from policy.trl.adapter_trainer import (
     train_and_save,
     training_arguments,
 )
-from policy.trl.unused_settings import refuse_for_dpo
 
 _METRICS = {
     "loss": "loss",
@@ -81,8 +80,7 @@ def train_dpo(
 
 
 def check_dpo(config: PolicyConfig, pairs: int, processes: int = 1) -> None:
-    """Refuse, before any model is loaded, what cannot work or would have no effect."""
-    refuse_for_dpo(config)
+    """Refuse, before any model is loaded, what cannot work."""
     if not pairs:
         raise UserError(
             "policy.algorithm=dpo learns from preferences, and there are none on training prompts. Collect some with "

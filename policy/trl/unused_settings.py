@@ -1,4 +1,7 @@
-"""Settings that have no effect under TRL's trainers: refused where somebody set them, never ignored.
+"""Settings that have no effect under TRL's trainers: where somebody set them, they are refused or told, never ignored.
+
+Those that the same algorithm would follow in the native loop are refused. DPO has no use for many more: what a run was
+set to for another algorithm stays, so that the two can be compared, and DPO says what it leaves out.
 
 What is at its default was not asked for. Left out is what other stages read as well: `max_new_tokens`, for which
 prompts must leave room, and `kl_target`, a limit of promotion.
@@ -28,10 +31,10 @@ def refuse_for_policy_gradients(config: PolicyConfig) -> None:
     _refuse(config, OF_OTHER_ALGORITHMS)
 
 
-def refuse_for_dpo(config: PolicyConfig) -> None:
-    """`UserError` for what is set and DPO has no use for."""
+def unused_by_dpo(config: PolicyConfig) -> list[str]:
+    """What is set and DPO has no use for, each with its value."""
     alarms = ("stop_on",) if set(config.stop_on) - _DPO_ALARMS else ()  # its log has no figure for the others
-    _refuse(config, (*OF_OTHER_ALGORITHMS, *OF_SAMPLING, *alarms))
+    return _changed(config, (*OF_OTHER_ALGORITHMS, *OF_SAMPLING, *alarms))
 
 
 def stops_on_judge(config: PolicyConfig) -> bool:

@@ -49,13 +49,14 @@ def test_trl_tunes_towards_the_same_reward_model_and_its_adapter_is_evaluated_an
 def test_dpo_learns_from_the_judgements_on_training_prompts_and_needs_no_reward_model(
     copied: Path, tiny_settings: list[str]
 ) -> None:
-    overrides = [*tiny_settings, *tiny.DPO]
+    overrides = [*tiny_settings, "policy.algorithm=dpo"]
     run, config, console = tiny.opened(copied, overrides)
     record = stages.policy(run, config, console)
     assert record.basis.inputs.keys() == {"round-000/prompts.jsonl", "round-000/preferences.jsonl"}
     log = tiny.rows(run.folder / "policy" / "log.jsonl")
     assert log[0]["loss"] == pytest.approx(0.693, abs=1e-3)
     assert {"accuracy", "margin"} <= record.figures.keys()
+    assert "dpo has no use for policy.group=" in tiny.printed(console)
     stages.evaluate(run, config, console)
     stages.export(run, config, console)
     card = (run.folder / "export" / "README.md").read_text()
@@ -96,7 +97,7 @@ def test_dpo_leaves_held_out_prompts_alone(
     source = copied / "prompts.jsonl"
     write_jsonl(source, [row | {"split": "held_out"} if row["id"] == known[1] else row for row in prompts])
     monkeypatch.setattr("policy.trl.train_dpo.train_dpo", train)
-    overrides = [*tiny_settings, f"collect.prompts={source}", *tiny.DPO]
+    overrides = [*tiny_settings, f"collect.prompts={source}", "policy.algorithm=dpo"]
     with pytest.raises(Begun):
         stages.policy(*tiny.opened(copied, overrides))
 
@@ -160,12 +161,12 @@ def foreign(base: SharedBase, folder: Path, rank: int = 3) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("how", [["policy.engine=native"], ["policy.engine=trl"], tiny.DPO])
+@pytest.mark.parametrize("how", ["policy.engine=native", "policy.engine=trl", "policy.algorithm=dpo"])
 def test_training_begins_at_any_adapter_of_the_base(
-    copied: Path, tiny_model: Path, tiny_settings: list[str], how: list[str]
+    copied: Path, tiny_model: Path, tiny_settings: list[str], how: str
 ) -> None:
     initial = foreign(shared_base.load(tiny_model), copied / "elsewhere")
-    overrides = [*tiny_settings, *how, f"policy.initial={initial}", "policy.learning_rate=1e-9", "policy.steps=1"]
+    overrides = [*tiny_settings, how, f"policy.initial={initial}", "policy.learning_rate=1e-9", "policy.steps=1"]
     run, config, console = tiny.opened(copied, overrides)
     record = stages.policy(run, config, console)
     assert "elsewhere" in record.basis.inputs

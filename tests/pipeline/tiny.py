@@ -22,8 +22,6 @@ TOPICS = [
     "song", "letter", "market", "bicycle", "soup", "window", "forest", "island", "clock", "pencil", "bridge",
 ]  # fmt: skip
 TRAINING = 20
-DPO = ["policy.algorithm=dpo", "policy.group=4"]
-"""Overrides of `settings`: it samples no groups, and refuses a setting that it has no use for."""
 
 
 def ask(text: str) -> list[dict[str, str]]:

@@ -109,7 +109,7 @@ def test_dpo_counts_a_prompt_that_was_added_as_held_out_and_had_labels(
     copied: Path, tiny_settings: list[str], tmp_path: Path
 ) -> None:
     rows = read_rows(Path(next(each for each in tiny_settings if each.startswith("collect.prompts=")).split("=")[1]))
-    dpo = [*tiny_settings, *tiny.DPO, f"collect.prompts={tmp_path / 'some.jsonl'}"]
+    dpo = [*tiny_settings, "policy.algorithm=dpo", f"collect.prompts={tmp_path / 'some.jsonl'}"]
     write_jsonl(tmp_path / "some.jsonl", rows[1:])  # the first was labelled, and is not in the file
     run, config, console = tiny.opened(copied, dpo)
     stages.policy(run, config, console)
