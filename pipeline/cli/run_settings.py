@@ -42,17 +42,15 @@ def settings_kept(run: "Run", config: "Config", file: Path | None, overrides: Se
     sources.save(config, run.config_file)
     try:
         yield
-    except UserError as error:
+    except (UserError, OSError) as error:  # a disk that is full, say
         kept = read_json(former)
-        if not set(_made(run)) - set(kept["made"]):
-            lost = _text(run.config_file) != kept["text"] and bool(file or overrides)
+        changed = _text(run.config_file) != kept["text"] and not set(_made(run)) - set(kept["made"])
+        if changed:
             _put_back(run.config_file, kept["text"])
-            former.unlink()
-            if lost:
-                again = "None of this command's settings were recorded: give them again with what is corrected."
-                raise UserError(f"{error}\n{again}") from error
-            raise
         former.unlink()
+        if changed and (file or overrides) and isinstance(error, UserError):
+            again = "None of this command's settings were recorded: give them again with what is corrected."
+            raise UserError(f"{error}\n{again}") from error
         raise
     former.unlink()
 

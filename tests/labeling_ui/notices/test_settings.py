@@ -34,6 +34,8 @@ def rlhf(*command: str | Path, status: int = 0) -> str:
 def test_a_run_keeps_no_address(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[NoticeSettings] = []
     monkeypatch.setattr(server, "serve", lambda *given: served.append(given[-1]))
+    run.mkdir()
+    Store(run / "labels.db").close()  # as an import leaves it
     for command in (["--config", run.with_name("mine.yaml")], []):
         rlhf("label", "--run", run, *command)
     monkeypatch.setenv("RLHF_LABEL__NOTICES__ADDRESSES", f"{SECRET} json://other.example")

@@ -47,7 +47,7 @@ def test_an_import_that_begins_a_run_refuses_it_too(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-@pytest.mark.parametrize("stage", ["reward", "policy", "evaluate", "export", "collect"])
+@pytest.mark.parametrize("stage", ["reward", "policy", "evaluate", "collect"])
 def test_every_stage_refuses_it(stage: str, run: Path, tiny_settings: list[str]) -> None:
     assert TOLD in refused(stage, "--run", run, overrides=[*tiny_settings, "model=./nofolder"])
 
