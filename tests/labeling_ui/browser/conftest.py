@@ -7,8 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,9 +22,9 @@ from labeling_ui.data_model import Judgement
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.campaign_rules.rules import CampaignRules
 from labeling_ui.store.store import Store
+from tests.labeling_ui.browser.server_process import ROOT, served
 from tests.labeling_ui.pages import add_tasks, fill_kind
 
-ROOT = Path(__file__).parents[3]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -166,13 +164,8 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]
             store.annotator("Somebody else")
             CampaignRules(store.database).assign("main", ["Somebody else"])
         store.close()
-    command = [sys.executable, "-m", "tests.labeling_ui.browser.serving", *map(str, paths.values())]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout
-            yield {name: Site(server.stdout.readline().strip(), path) for name, path in paths.items()}
-        finally:
-            server.terminate()
+    with served(*paths.values()) as addresses:
+        yield {name: Site(at, path) for at, (name, path) in zip(addresses, paths.items(), strict=True)}
 
 
 @pytest.fixture(scope="package")

@@ -1,8 +1,6 @@
 """The admin page and the sign-in pages in a browser: nothing that was typed runs, and what is offered works."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +13,8 @@ from labeling_ui.notices.keeping import PAUSES, begin, end, settle, take_due
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.store import Store
 from labeling_ui.web.admin.figures_cache import SMALL
-from tests.labeling_ui.browser.conftest import PASSWORD, PAYLOAD, ROOT, new_context
+from tests.labeling_ui.browser.conftest import PASSWORD, PAYLOAD, new_context
+from tests.labeling_ui.browser.server_process import served
 from tests.labeling_ui.pages import add_pairs
 
 SHORT = "<img src=x onerror='window.ran=1'>${window.ran=1} {{#if 1}}"
@@ -47,13 +46,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
             assert take_due(connection, ["a"], 1.9e9 + attempt * 1e6)
         settle(connection, 2, "a", None, "it answered 500")
     store.close()
-    command = [sys.executable, "-m", "tests.labeling_ui.browser.serving", str(path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout
-            yield server.stdout.readline().strip(), path
-        finally:
-            server.terminate()
+    with served(path) as (address,):
+        yield address, path
 
 
 @pytest.fixture

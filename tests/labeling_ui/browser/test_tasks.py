@@ -1,8 +1,6 @@
 """The pages of a lead in a browser: a task is found, decided, removed and restored, and everybody can use the pages."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.review.review import TaskReview
 from labeling_ui.store.review.search import Wanted
 from labeling_ui.store.store import Store
-from tests.labeling_ui.browser.conftest import MARKDOWN, PASSWORD, PAYLOAD, ROOT, new_context
+from tests.labeling_ui.browser.conftest import MARKDOWN, PASSWORD, PAYLOAD, new_context
+from tests.labeling_ui.browser.server_process import served
 from tests.labeling_ui.pages import PLAIN, add_tasks
 
 SIZES = {"desk": (1366, 768), "phone": (390, 844)}
@@ -45,13 +44,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
     review.change([pairs[2].id], "remove", root.id, PAYLOAD)
     review.change([pairs[3].id], "pause", root.id)
     store.close()
-    command = [sys.executable, "-m", "tests.labeling_ui.browser.serving", str(path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout
-            yield server.stdout.readline().strip(), path
-        finally:
-            server.terminate()
+    with served(path) as (address,):
+        yield address, path
     assert {ranks[0].campaign, rates[0].campaign} == {"ranks", "rates"}
 
 
