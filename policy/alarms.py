@@ -147,7 +147,10 @@ class Alarms:
             if len(first) < steps_of(self._config.first_steps, row):
                 first.append(float(figure))
             recent.append(float(figure))
-            del recent[: -steps_of(self._config.window, row)]
+            window = steps_of(self._config.window, row)
+            del recent[:-window]
+            if against is not None and len(recent) < window:
+                continue  # the first steps are no part of the comparison: fewer differ by chance
             value = rule.value(_mean(recent), _mean(first) if against is None else against)
             if rule.beyond(value, limit):
                 found.append(Alarm(name, value, limit, text.format(value=value, limit=limit)))

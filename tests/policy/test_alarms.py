@@ -75,6 +75,12 @@ def test_a_length_is_compared_with_the_base_where_that_is_known() -> None:
     assert alarm.text == "responses are 0.60 times as long as the base's"
 
 
+@pytest.mark.parametrize(("responses", "steps"), [(16, 10), (32, 5)])
+def test_a_length_is_compared_with_the_bases_only_over_a_whole_window(responses: int, steps: int) -> None:
+    row = CALM | {"length": 24.0, "length_ratio": 0.6, "tokens": 24 * responses}
+    assert names(AlarmConfig(), [row] * steps) == [[]] * (steps - 1) + [["length"]]
+
+
 def test_an_alarm_says_what_it_saw() -> None:
     alarms = Alarms(CONFIG)
     for row in [CALM] * 3 + [CALM | {"length": 80.0}] * 2:
