@@ -48,9 +48,10 @@ def sample_pairs(
     judges = judges_of(config, base, asked, reward, simulated)[0] if scored else {}
     seed = int(content_id("verdict", config.seed, run.round), 16) % 2**32
     adapters = {CANDIDATE: CANDIDATE, CHAMPION: CHAMPION if champion.adapter else None}
+    kept = _kept_for(folder, config, asked)
     with progress(console, "verdict", 2 * len(asked)) as advance:
         answers = {
-            who: respond(base, name, asked, config.evaluate.sampling, folder / f"{who}.jsonl", seed, advance)
+            who: respond(base, name, asked, config.evaluate.sampling, kept / f"{who}.jsonl", seed, advance)
             for who, name in adapters.items()
         }
     scores = {
@@ -69,6 +70,17 @@ def sample_pairs(
     ]
     write_jsonl(folder / PAIRS, rows)
     return {"pairs": len(rows), **settled_counts(rows)}
+
+
+def _kept_for(folder: Path, config: Config, asked: Sequence[Row]) -> Path:
+    """Where responses to these prompts are kept: those of an interrupted opening count only if all would be the same.
+
+    Once opened, a verdict stays as it was, so that the stage depends on neither prompts nor sampling.
+    """
+    sampling, prompts = config.evaluate.sampling.model_dump(mode="json"), [row["prompt"] for row in asked]
+    kept = folder / content_id(config.dtype, sampling, prompts)
+    kept.mkdir(exist_ok=True)
+    return kept
 
 
 def settled(row: Row) -> str | None:

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from foundation.files import read_json, read_rows, write_jsonl
+from foundation.files import Row, read_json, read_rows, write_jsonl
 from labeling_ui.data_model import Answer, Assignment
 from labeling_ui.store.store import Store
 from pipeline import promoting, stages
+from pipeline.evaluation import comparison
+from pipeline.evaluation.comparison import respond
 from pipeline.runs.label_store import label_store
 from pipeline.runs.manifest import Manifest
 from pipeline.verdict.ballots import candidates_of
 from pipeline.verdict.deciding import decided, open_verdict
+from pipeline.verdict.pairs import PAIRS
 from tests.pipeline import tiny
 from tests.pipeline.verdict.conftest import prompts_file
 
@@ -151,6 +154,37 @@ def test_what_it_was_opened_with_stays(tuned: Path, verdict_settings: list[str])
     stages.verdict(*tiny.opened(tuned, verdict_settings))
     found = stages.verdict(*tiny.opened(tuned, [*verdict_settings, "verdict.alpha=0.4", "verdict.margin=0.9"]))
     assert (found["alpha"], found["margin"]) == (0.05, 0.5)
+
+
+@pytest.mark.parametrize(("temperature", "another_prompt"), [("0.3", False), ("1.0", True)])
+def test_an_interrupted_opening_keeps_only_responses_to_the_same_prompts_under_the_same_sampling(
+    tuned: Path,
+    verdict_settings: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    temperature: str,
+    another_prompt: bool,
+) -> None:
+    whole = shutil.copytree(tuned, tmp_path / "whole")
+
+    def interrupted(*arguments: object) -> list[Row]:
+        if any(isinstance(each, Path) and each.name == "champion.jsonl" for each in arguments):
+            raise KeyboardInterrupt
+        return respond(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "respond", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stages.verdict(*tiny.opened(tuned, verdict_settings))
+    rows = read_rows(prompts_file(tmp_path / "prompts.jsonl", held_out=16))
+    one_more = {"prompt": tiny.ask("tell me of the sea"), "split": "held_out"}
+    write_jsonl(tmp_path / "prompts.jsonl", [*rows[:12], *([one_more] if another_prompt else []), *rows[12:]])
+    changed = [
+        *verdict_settings, f"collect.prompts={tmp_path / 'prompts.jsonl'}", f"evaluate.sampling.temperature={temperature}",
+    ]  # fmt: skip
+    for run in (tuned, whole):
+        stages.verdict(*tiny.opened(run, changed))
+    assert read_rows(tuned / "round-000" / PAIRS) == read_rows(whole / "round-000" / PAIRS)
 
 
 def test_a_policy_that_was_made_anew_has_a_verdict_of_its_own(tuned: Path, verdict_settings: list[str]) -> None:
