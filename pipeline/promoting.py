@@ -72,16 +72,24 @@ def promote_by_hand(run: Run, config: Config, console: Console, reason: str) -> 
 
 
 def roll_back(run: Run, config: Config, console: Console, to: str | None, reason: str) -> Decision:
-    """Make an earlier champion (by default the one before) the champion again; recorded with its reason."""
+    """Make an earlier champion (by default the one before) the champion again; recorded with its reason.
+
+    The one before is the one that the present champion replaced: what was taken back since is not gone back to.
+    """
     decided = past.history(run)
     if not decided:
         raise UserError(f"{run.path} has no champion but its base: there is nothing to go back from.")
     now = (decided[-1].champion, decided[-1].sha256)
     earlier = list(dict.fromkeys([(BASE, None), *((each.champion, each.sha256) for each in decided)]))
     others = [each for each in earlier if each != now]
-    chosen = [each for each in others if to is None or each[0] == to]
+    chosen = [each for each in others if each[0] == to] if to else past.before(decided)
     if not chosen:
         names = ", ".join(dict.fromkeys(name for name, _ in others)) or "none"
+        if to is None:
+            raise UserError(
+                f"the champion of {run.path} is its base: there is nothing to go back from. `--to` names another of "
+                f"its champions: {names}."
+            )
         raise UserError(f"{to} was no earlier champion of {run.path}. Earlier champions: {names}.")
     champion = past.found(run, *chosen[-1], config)
     made = _decision(run, "rolled_back", reason, by="hand", champion=champion, candidate=now)

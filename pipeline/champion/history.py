@@ -5,7 +5,7 @@ champion is. An adapter is meant by its hash: a policy that was made anew since 
 found among the outputs that its round set aside. What a candidate must show is in `promotion.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -100,6 +100,21 @@ def found(run: Run, name: str, sha256: str | None, config: Config | None = None)
     if config is not None:
         check_model(run, config, f"the champion {name}", record, other)
     return Champion(name, folder, sha256)
+
+
+def before(decided: Sequence[Decision]) -> list[tuple[str, str | None]]:
+    """Those that the champion after these decisions replaced, by name and hash, the last one last.
+
+    A promotion adds its champion, and a rollback takes away all that came after the one that it goes back to.
+    """
+    stack: list[tuple[str, str | None]] = [(BASE, None)]
+    for each in decided:
+        champion = (each.champion, each.sha256)
+        if each.action == "rolled_back" and champion in stack:
+            del stack[stack.index(champion) + 1 :]
+        elif champion != stack[-1]:
+            stack.append(champion)
+    return stack[:-1]
 
 
 def weights_of(champion: Champion) -> str | None:

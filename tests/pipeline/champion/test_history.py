@@ -7,7 +7,7 @@ import pytest
 
 from foundation.errors import UserError
 from foundation.files import sha256_of
-from pipeline.champion.history import BASE, Decision, append, current, history, now
+from pipeline.champion.history import BASE, Decision, append, before, current, history, now
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from tests.conftest import make_tiny_model
@@ -41,6 +41,34 @@ def test_the_last_decision_says_who_is_the_champion_and_the_earlier_ones_stay(ru
     append(run, back)
     assert current(run).name == BASE
     assert history(run) == [first, back]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "earlier"),
+    [
+        ("", ""),
+        ("+0", "b"),
+        ("+0 +1", "b 0"),
+        ("+0 +1 -0", "b"),
+        ("+0 +1 -b", ""),
+        ("+0 +1 -b +2", "b"),
+        ("+0 =0 +1 =1", "b 0"),
+        ("+0 -b -0", "b"),
+        ("+0 +1 -b -1 +2", "b 1"),
+        ("+0 +1 +0 -1", "b 0"),
+    ],
+)
+def test_the_champions_before_are_those_that_were_replaced_and_not_taken_back(decisions: str, earlier: str) -> None:
+    """ "+" promotes, "-" goes back, "=" keeps the champion; "b" is the base."""
+    actions = {"+": "promoted", "-": "rolled_back", "=": "kept"}
+    decided = [
+        Decision.model_construct(action=actions[each[0]], champion=each[1], sha256=each[1])
+        for each in decisions.split()
+    ]
+    named = [
+        each.model_copy(update={"champion": BASE, "sha256": None}) if each.champion == "b" else each for each in decided
+    ]
+    assert [name[0] for name, _ in before(named)] == earlier.split()
 
 
 def test_a_champion_that_was_changed_is_refused_with_both_hashes(run: Run) -> None:

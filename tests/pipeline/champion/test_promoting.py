@@ -196,6 +196,16 @@ def test_a_rollback_to_what_never_was_champion_is_refused_with_those_that_were(p
         promoting.roll_back(run, config, console, "round-007", "why")
 
 
+def test_a_second_rollback_goes_further_back_and_never_forward(path: Path, settings: list[str]) -> None:
+    run, config, console = tiny.opened(path, settings)
+    promoting.promote_by_hand(run, config, console, "it reads well")
+    promoting.roll_back(run, config, console, None, "it does not")
+    with pytest.raises(UserError, match=r"is its base: there is nothing to go back from.*champions: round-000"):
+        promoting.roll_back(run, config, console, None, "once more")
+    promoting.roll_back(run, config, console, "round-000", "it does after all")
+    assert [each.champion for each in history(run)] == ["round-000", BASE, "round-000"]
+
+
 def test_a_rollback_to_a_round_that_was_deleted_is_told_plainly(path: Path, settings: list[str]) -> None:
     run, config, console = tiny.opened(path, settings)
     promoting.promote_by_hand(run, config, console, "it reads well")

@@ -178,10 +178,9 @@ def test_an_interrupted_opening_keeps_only_responses_to_the_same_prompts_under_t
             stages.verdict(*tiny.opened(tuned, verdict_settings))
     rows = read_rows(prompts_file(tmp_path / "prompts.jsonl", held_out=16))
     one_more = {"prompt": tiny.ask("tell me of the sea"), "split": "held_out"}
-    write_jsonl(tmp_path / "prompts.jsonl", [*rows[:12], *([one_more] if another_prompt else []), *rows[12:]])
-    changed = [
-        *verdict_settings, f"collect.prompts={tmp_path / 'prompts.jsonl'}", f"evaluate.sampling.temperature={temperature}",
-    ]  # fmt: skip
+    prompts = tmp_path / "prompts.jsonl"
+    write_jsonl(prompts, [*rows[:12], *([one_more] if another_prompt else []), *rows[12:]])
+    changed = [*verdict_settings, f"collect.prompts={prompts}", f"evaluate.sampling.temperature={temperature}"]
     for run in (tuned, whole):
         stages.verdict(*tiny.opened(run, changed))
     assert read_rows(tuned / "round-000" / PAIRS) == read_rows(whole / "round-000" / PAIRS)
