@@ -5,6 +5,7 @@ bootstrap and no normal law: both give no width where all cases are alike, and c
 How often each interval covers the truth is measured by `benchmarks/coverage.py`.
 """
 
+from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -65,3 +66,12 @@ def paired_interval(differences: np.ndarray, clusters: Sequence[Hashable]) -> In
     variance = k / (k - 1) * ((sums - mean * sizes) ** 2).sum() / sizes.sum() ** 2
     half = float(stdtrit(k - 1, _UPPER) * np.sqrt(variance))
     return max(-1.0, mean - half), min(1.0, mean + half)
+
+
+def cases_needed(limit: float) -> int:
+    """The fewest cases without any difference whose `paired_interval` ends within `limit` (above 0) of zero."""
+
+    def half(cases: int) -> float:
+        return float(stdtrit(cases + 1, _UPPER) * np.sqrt(2 / ((cases + 1) * (cases + 2))))
+
+    return 1 + bisect_left(range(1, 10**12), True, key=lambda cases: half(cases) <= limit)

@@ -67,6 +67,11 @@ def learned_from(run: Run) -> list[tuple[set[str], str]]:
     return [(tuned_on(run), "the policy was tuned"), (rewarded_on(run), "the reward model was trained")]
 
 
+def measurable_keys(run: Run) -> set[str]:
+    """The keys of the held-out prompts less those that were learned from; some may be too long for the model."""
+    return held_out_keys(run).difference(*(keys for keys, _ in learned_from(run)))
+
+
 def tuned_on(run: Run) -> set[str]:
     """The keys of the prompts that policies of this round and of those before were tuned on, as far as is known."""
     found: set[str] = set()

@@ -15,8 +15,9 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Prompt
 from labeling_ui.store.store import Store
 from pipeline.champion.history import Champion, current
-from pipeline.collection.held_out import held_out_keys, learned_from
+from pipeline.collection.held_out import measurable_keys
 from pipeline.config.config import Config
+from pipeline.reporting.cautions import evaluation_of
 from pipeline.runs.content import content_of
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import all_simulated, label_store
@@ -46,6 +47,7 @@ def decide_or_tell(run: Run, config: Config, console: Console, *, simulated: boo
             new = _open(store, plan, pairs, console)
         if new:
             telling.opened(console, plan, pairs)
+            telling.promotion_needs(console, config.promotion.format, _measured(run, config))
         if simulated:
             answer_tasks(run, config, console)
         with label_store(run, config) as store:
@@ -106,8 +108,7 @@ def _pairs(run: Run, config: Config, console: Console) -> list[Row]:
     """The pairs as they were opened, or sampled now."""
     candidate, champion, reward = run.artifact("policy"), current(run, config), run.folder / "reward"
     if run.record("verdict-pairs") is None:
-        seen = set[str]().union(*(keys for keys, _ in learned_from(run)))
-        check_enough(run, config, len(held_out_keys(run) - seen))
+        check_enough(run, config, len(measurable_keys(run)))
 
     def produce(folder: Path) -> Mapping[str, Any]:
         with label_store(run, config) as store:
@@ -121,6 +122,13 @@ def _pairs(run: Run, config: Config, console: Console) -> list[Row]:
     inputs = [candidate, *([champion.adapter] if champion.adapter else [])]
     run.stage("verdict-pairs", PAIRS, inputs, config.base, produce, content=content_of(run, config))
     return read_rows(run.folder / PAIRS)
+
+
+def _measured(run: Run, config: Config) -> int:
+    """On how many prompts the policy's form is, or will be, compared with the champion's."""
+    if evaluation := evaluation_of(run):
+        return int(read_json(evaluation)["prompts"])
+    return min(config.evaluate.prompts, len(measurable_keys(run)))
 
 
 def _plan(run: Run, config: Config, store: Store, champion: Champion) -> Plan:

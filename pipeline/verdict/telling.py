@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from foundation.files import Row
+from foundation.intervals import cases_needed
 from pipeline.champion.promotion import without_judge
 from pipeline.runs.folder import Run
 from pipeline.verdict.forecast import RATES, expected_at
@@ -34,6 +35,19 @@ def opened(console: Console, plan: Plan, pairs: Sequence[Row]) -> None:
             console,
             f"verdict: if {rate:.0%} of preferences are for the candidate, about {expected.judgements:.0f} judgements; "
             f"they decide in {expected.decided:.0%} of cases.",
+        )
+
+
+def promotion_needs(console: Console, limit: float, prompts: int) -> None:
+    """Whether a win could not be followed by a promotion: on so few prompts no loss of form can be ruled out."""
+    needed = cases_needed(limit)
+    if prompts < needed:
+        _say(
+            console,
+            f"verdict: even if people prefer it, it will not be promoted unless its responses are sounder than the "
+            f"champion's: on {prompts} evaluated prompts a loss of more than {limit:g} of sound responses "
+            f"(promotion.format) cannot be ruled out where there is none, on {needed} it can. Hold out {needed} or "
+            f"more, with evaluate.prompts={needed} or more, or raise promotion.format.",
         )
 
 

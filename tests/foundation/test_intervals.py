@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from foundation.intervals import clustered_share_interval, paired_interval, share_interval
+from foundation.intervals import cases_needed, clustered_share_interval, paired_interval, share_interval
 
 SIZES, SHARES = (8, 16, 64, 256), (0.5, 0.8, 0.95)
 
@@ -54,3 +54,10 @@ def test_two_that_never_differ_may_differ_elsewhere() -> None:
     few, many = (paired_interval(np.zeros(n), range(n)) for n in (8, 256))
     assert few[0] == pytest.approx(-few[1])
     assert few[1] > 0.2 > 0.02 > many[1] > 0
+
+
+@pytest.mark.parametrize("limit", [0.5, 0.2, 0.05])
+def test_the_cases_needed_are_the_fewest_that_rule_a_difference_out(limit: float) -> None:
+    needed = cases_needed(limit)
+    assert paired_interval(np.zeros(needed), range(needed))[0] >= -limit
+    assert paired_interval(np.zeros(needed - 1), range(needed - 1))[0] < -limit

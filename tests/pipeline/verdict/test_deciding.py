@@ -150,6 +150,25 @@ def test_too_few_prompts_are_refused_before_a_model_is_loaded(tuned: Path, verdi
         stages.verdict(*tiny.opened(tuned, settings))
 
 
+def test_it_says_first_where_a_win_could_not_be_followed_by_a_promotion(
+    tuned: Path, verdict_settings: list[str], tmp_path: Path
+) -> None:
+    told = "it will not be promoted unless its responses are sounder than the champion's"
+    few = [*verdict_settings, f"collect.prompts={prompts_file(tmp_path / 'few.jsonl', held_out=10)}"]
+    for settings in (few, [*verdict_settings, "evaluate.prompts=10"]):
+        run, config, console = tiny.opened(
+            Path(shutil.copytree(tuned, tmp_path / settings[-1].partition("=")[0])), settings
+        )
+        stages.evaluate(run, config, console)
+        stages.verdict(run, config, console)
+        shown = tiny.printed(console)
+        assert f"{told}: on 10 evaluated prompts" in shown
+        assert "Hold out 14 or more" in shown
+    enough = tiny.opened(tuned, verdict_settings)
+    stages.verdict(*enough)
+    assert told not in tiny.printed(enough[2])
+
+
 def test_what_it_was_opened_with_stays(tuned: Path, verdict_settings: list[str]) -> None:
     stages.verdict(*tiny.opened(tuned, verdict_settings))
     found = stages.verdict(*tiny.opened(tuned, [*verdict_settings, "verdict.alpha=0.4", "verdict.margin=0.9"]))
