@@ -193,7 +193,7 @@ def last_figures(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     If an earlier checkpoint was kept, they are of the steps up to it, with `kept_step` and `ended_step`, and `stopped`
     (by what) if that ended the training. `judge_gain` and its interval are those of the weights that were kept, which
-    `adapter_scale` brought to `kl_kept` if they were above the target of the KL.
+    `adapter_scale` brought to `kl_kept` if they were above the target of the KL; without a judge there are none.
     """
     end, told = log[-1], {}
     if "kept_step" in end:
@@ -202,7 +202,8 @@ def last_figures(log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         log = log[: max(1, end["kept_step"])]
     moved = {name: end[name] for name in ("adapter_scale", "kl_kept") if name in end}
     judged = [end] if moved else [row for row in log if "judge_gain" in row][-1:]
-    told |= moved | {name: row[name] for row in judged for name in ("judge_gain", "judge_low", "judge_high")}
+    judgement = ("judge_gain", "judge_low", "judge_high")
+    told |= moved | {name: row[name] for row in judged for name in judgement if name in row}
     last = log[-max(1, len(log) // 10) :]
     numbers = [{name: value for name, value in row.items() if isinstance(value, int | float)} for row in last]
     shared = [name for name in numbers[0] if name != "step" and all(name in row for row in numbers)]

@@ -1,6 +1,7 @@
 """Which weights a training ends with: the last ones, unless a judge that was not tuned towards prefers earlier ones.
 
-Weights that are kept above the target of the KL are moved towards the base until they are there.
+Weights that are kept above the target of the KL are moved towards the base until they are there, with a judge or
+without one.
 
 At the start, at every checkpoint and at the end the policy answers the same prompts with the same random streams, and
 the judge scores the answers. Differences are paired by prompt, so that few prompts tell much. An earlier checkpoint is
@@ -39,11 +40,14 @@ _TRIES = 3
 
 
 class Selection:
-    """The judged checkpoints of a training in `folder`: rows of step, KL and one score for each prompt."""
+    """The judged checkpoints of a training in `folder`: rows of step, KL and one score for each prompt.
+
+    Without a judge there are none, and the weights that training ends with are kept.
+    """
 
     def __init__(
-        self, config: PolicyConfig, base: SharedBase, judge: Scorer, prompts: Sequence[Ids], folder: Path, seed: int,
-        accelerator: Accelerator,
+        self, config: PolicyConfig, base: SharedBase, judge: Scorer | None, prompts: Sequence[Ids], folder: Path,
+        seed: int, accelerator: Accelerator,
     ) -> None:  # fmt: skip
         self._config, self._base, self._judge, self._folder = config, base, judge, folder
         self._asked, self._seed, self._accelerator = list(prompts[:_PROMPTS]), seed, accelerator
@@ -54,7 +58,7 @@ class Selection:
         path = self._folder / FILE
         if path.is_file():
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            self._rows = [row for row in rows if row["step"] <= state.step]
+            self._rows = [row for row in rows if row["step"] <= state.step and "adapter_scale" not in row]
         if not self._rows:
             self.look(state)
 
@@ -63,6 +67,8 @@ class Selection:
 
         The weights that the judge likes best, within the budget of the KL, are kept.
         """
+        if self._judge is None:
+            return {}
         if self._accelerator.is_main_process:
             self._rows.append({"step": state.step, **self._judged()})
             write_jsonl(self._folder / FILE, self._rows)
@@ -98,34 +104,47 @@ class Selection:
         its interval as they are then, and the KL, or nothing.
         """
         target = self._config.kl_target if self._config.kl_coefficient else None
-        now = next(row for row in reversed(self._rows) if kept is None or row["step"] == kept)
-        scale = 1.0
-        if target and now["kl"] > _ABOVE * target and self._accelerator.is_main_process:
-            whole = state.policy.copies()
+        if not target:
+            return {}
+        now: Row = {}
+        if self._accelerator.is_main_process:
+            now = self._of_step(state.step if kept is None else kept)
+            whole, scale = state.policy.copies(), 1.0
             for _ in range(_TRIES):
+                if now["kl"] <= _ABOVE * target:
+                    break
                 scale *= math.sqrt(target / now["kl"])
                 state.policy.put(_scaled(whole, scale))
                 now = {"step": now["step"], "adapter_scale": scale, **self._judged()}
-                if now["kl"] <= _ABOVE * target:
-                    break
             state.policy.put(whole)
-            write_jsonl(self._folder / FILE, [*self._rows, now])
+            if self._rows and "adapter_scale" in now:
+                write_jsonl(self._folder / FILE, [*self._rows, now])
         (now,) = broadcast_object_list([now])
         if "adapter_scale" not in now:
             return {}
         state.policy.put(_scaled(state.policy.copies(), now["adapter_scale"]))
         return {"adapter_scale": now["adapter_scale"], "kl_kept": now["kl"], **self._gain(now)}
 
+    def _of_step(self, step: int) -> Row:
+        """The row of this step, whose weights the policy has; looked at now if it was not judged."""
+        known = (row for row in self._rows if row["step"] == step)
+        return next(known, None) or {"step": step, **self._judged()}
+
     def _judged(self) -> Row:
-        """What the policy answers is worth to the judge, and how far it is from the base."""
+        """How far what the policy answers is from the base, and what it is worth to the judge, if there is one."""
         with self._base.using(ADAPTER):
             drawn = sample(self._base, self._asked, sampling_of(self._config), seed=self._seed)
         said = [one.response_ids for one in drawn]
         kl = response_kl(self._base, ADAPTER, self._asked, said, self._config.temperature)
-        scores = checked_scores(self._judge, self._asked, said, self._base)
-        return {"kl": float(kl.mean()), "scores": [float(score) for score in scores]}
+        found: Row = {"kl": float(kl.mean())}
+        if self._judge is not None:
+            scores = checked_scores(self._judge, self._asked, said, self._base)
+            found["scores"] = [float(score) for score in scores]
+        return found
 
     def _gain(self, row: Row) -> Row:
+        if not self._rows:
+            return {}
         gain, error = _difference(row, self._rows[0])
         spread = float(torch.tensor(self._rows[0]["scores"]).std(correction=0)) or 1.0
         named = {"judge_gain": gain, "judge_low": gain - _INTERVAL * error, "judge_high": gain + _INTERVAL * error}

@@ -60,7 +60,8 @@ def train_policy(
     `config.initial`. `watched` are rows of prompts whose responses are kept at every checkpoint (`samples.py`). An
     alarm of `config.stop_on` ends the training: the adapter is then that of the checkpoint before it, or of the start,
     and the last row of the log says so (`stopped`, `kept_step`). A `judge` that was not tuned towards may end it as
-    well, or have an earlier checkpoint kept; what ends above the target of the KL is brought there (`selection.py`).
+    well, or have an earlier checkpoint kept. Whatever ended it, what is kept above the target of the KL is brought
+    there (`selection.py`).
     """
     accelerator = accelerator or Accelerator(cpu=base.device.type == "cpu")
     check_config(config, len(prompts), accelerator.num_processes)
@@ -72,9 +73,8 @@ def train_policy(
     if config.length_control == "band" and not state.base_length:
         state.base_length = base_length(config, base, prompts, seed)
     samples = SampleLog(folder, watched, sampling_of(config), seed)
-    selection = Selection(config, base, judge, prompts, folder, seed, accelerator) if judge else None
-    if selection:
-        selection.go_on(state)
+    selection = Selection(config, base, judge, prompts, folder, seed, accelerator)
+    selection.go_on(state)
     if accelerator.is_main_process:
         write_jsonl(folder / LOG, log)
         samples.go_on(state.step)
@@ -94,11 +94,10 @@ def train_policy(
         elif ended or checkpoint:
             if accelerator.is_main_process:
                 samples.add(base, ADAPTER, state.step)
-            if selection:
-                row |= selection.look(state)
-                row |= selection.choose(state, ended)
-                if ended or "stopped" in row:
-                    row |= selection.to_target(state, row.get("kept_step"))
+            row |= selection.look(state)
+            row |= selection.choose(state, ended)
+        if ended or "stopped" in row:
+            row |= selection.to_target(state, row.get("kept_step"))
         log.append(row)
         if accelerator.is_main_process:
             with (folder / LOG).open("a", encoding="utf-8") as file:

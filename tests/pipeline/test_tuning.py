@@ -252,3 +252,5 @@ def test_figures_of_a_scaled_adapter_are_those_that_it_was_scaled_to() -> None:
     moved = {"adapter_scale": 0.9, "kl_kept": 3.1, "judge_gain": 0.2, "judge_low": 0.0, "judge_high": 0.4}
     log = [{"step": 1, "kl": 4.0, **judged}, {"step": 2, "kl": 5.0, "kept_step": 1, **moved}]
     assert last_figures(log) == {"kl": 4.0, "alarms": [], "kept_step": 1, "ended_step": 2, **moved}
+    unjudged = {"adapter_scale": 0.9, "kl_kept": 3.1}
+    assert last_figures([{"step": 1, "kl": 5.0, **unjudged}]) == {"kl": 5.0, "alarms": [], **unjudged}

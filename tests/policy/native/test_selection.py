@@ -137,6 +137,15 @@ def off_target(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("policy.algorithms.kl.AdaptiveKL.coefficient", 1e-6)
 
 
+def kl_of(model: Path, folder: Path) -> float:
+    """The KL from the base of the adapter in this folder, in nats per response."""
+    base, config = load_base(model), CONFIG.model_copy(update=TUNED)
+    base.load_adapter("policy", folder)
+    with base.using("policy"):
+        said = [one.response_ids for one in sample(base, PROMPTS, sampling_of(config), seed=3)]
+    return float(response_kl(base, "policy", PROMPTS, said, config.temperature).mean())
+
+
 def test_what_ends_above_the_target_of_the_kl_is_moved_towards_the_base(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,12 +157,34 @@ def test_what_ends_above_the_target_of_the_kl_is_moved_towards_the_base(
     assert log[-1]["kl_kept"] == last["kl"] > 0.1, "it goes no further than it has to"
     assert "adapter_scale" not in log[-2]
 
-    base = load_base(tiny_model)
-    base.load_adapter("policy", tmp_path)
-    config = CONFIG.model_copy(update=TUNED)
-    with base.using("policy"):
-        said = [one.response_ids for one in sample(base, PROMPTS, sampling_of(config), seed=3)]
-    assert float(response_kl(base, "policy", PROMPTS, said, config.temperature).mean()) == pytest.approx(last["kl"])
+    assert kl_of(tiny_model, tmp_path) == pytest.approx(last["kl"])
+
+
+def test_what_ends_above_the_target_without_a_judge_is_moved_as_well(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off_target(monkeypatch)
+    last = tune(tiny_model, tmp_path, None, **HELD)[-1]
+    assert 0 < last["adapter_scale"] < 1
+    assert 0.1 < last["kl_kept"] <= 1.15 * 0.3
+    assert kl_of(tiny_model, tmp_path) == pytest.approx(last["kl_kept"])
+    assert "judge_gain" not in last
+    assert not (tmp_path / FILE).exists()
+
+
+@pytest.mark.parametrize("judge", [None, LowIds()])
+def test_the_checkpoint_that_an_alarm_leaves_above_the_target_is_moved(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: LowIds | None
+) -> None:
+    off_target(monkeypatch)
+    changes = {"checkpoint_every": 4, "alarms": AlarmConfig(kl=1.0, window=1), "stop_on": ("kl",)}
+    last = tune(tiny_model, tmp_path, judge, **(HELD | changes))[-1]
+    assert last["stopped"] == ["kl"]
+    assert last["kept_step"] > 0
+    assert 0 < last["adapter_scale"] < 1
+    assert kl_of(tiny_model, tmp_path) == pytest.approx(last["kl_kept"])
+    assert last["kl_kept"] <= 1.15 * 0.3
+    assert ("judge_gain" in last) == (judge is not None)
 
 
 def test_an_earlier_checkpoint_that_is_kept_is_moved_from_where_it_was(
@@ -162,7 +193,7 @@ def test_an_earlier_checkpoint_that_is_kept_is_moved_from_where_it_was(
     off_target(monkeypatch)
     log = tune(tiny_model, tmp_path / "judged", HighIds(), **(HELD | {"steps": 24}))
     assert log[-1]["kept_step"] == 12
-    tune(tiny_model, tmp_path / "short", None, **HELD)
+    tune(tiny_model, tmp_path / "short", None, **(HELD | {"kl_target": 50.0}))
     scale = log[-1].get("adapter_scale", 1.0)
     kept, short = (load_file(tmp_path / name / WEIGHTS) for name in ("judged", "short"))
     for name, value in short.items():
