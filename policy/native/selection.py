@@ -55,10 +55,11 @@ class Selection:
 
     def go_on(self, state: TrainState) -> None:
         """Take up what was judged up to the state's step, from where training goes on; judge the start."""
-        path = self._folder / FILE
-        if path.is_file():
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            self._rows = [row for row in rows if row["step"] <= state.step and "adapter_scale" not in row]
+        path, rows = self._folder / FILE, []
+        if self._accelerator.is_main_process and path.is_file():
+            known = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            rows = [row for row in known if row["step"] <= state.step and "adapter_scale" not in row]
+        (self._rows,) = broadcast_object_list([rows])  # a late process would see what the main one has just written
         if not self._rows:
             self.look(state)
 

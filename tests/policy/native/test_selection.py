@@ -1,7 +1,8 @@
 """A judge that was not tuned towards: it ends a training, has an earlier checkpoint kept, or only tells."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from backbone.logprobs import response_kl
 from backbone.sampling import sample
 from policy.alarms import AlarmConfig
 from policy.native.controls import sampling_of
-from policy.native.selection import FILE
+from policy.native.selection import FILE, Selection
 from policy.native.train import train_policy
+from policy.native.training_state import initial_state
 from tests.policy.tiny_run import CONFIG, Killed, LowIds, load_base
 
 TUNED = {
@@ -127,6 +129,31 @@ def test_every_judged_checkpoint_is_on_file_with_a_score_for_each_prompt(agreein
     assert [row["step"] for row in rows] == [0, 12, 24, 36]
     assert {len(row["scores"]) for row in rows} == {len(PROMPTS)}
     assert rows[0]["kl"] == 0
+
+
+@dataclass(frozen=True)
+class Process:
+    """Stands for the accelerator of one of several processes."""
+
+    is_main_process: bool
+
+
+def test_a_late_process_receives_all_that_the_main_one_sends_though_the_folder_has_it_already(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[list[Any]] = []
+    base, config = load_base(tiny_model), CONFIG.model_copy(update=TUNED)
+    state = initial_state(config, base, seed=3)
+
+    def begin(main: bool, broadcast: Callable[[list[Any]], list[Any]]) -> None:
+        monkeypatch.setattr("policy.native.selection.broadcast_object_list", broadcast)
+        process: Any = Process(main)
+        Selection(config, base, LowIds(), PROMPTS[:4], tmp_path, 3, process).go_on(state)
+
+    begin(True, lambda given: sent.append(deepcopy(given)) or given)  # type: ignore[func-returns-value]
+    assert (tmp_path / FILE).is_file()
+    begin(False, lambda _: sent.pop(0))
+    assert sent == []
 
 
 HELD = {"kl_coefficient": 0.05, "kl_target": 0.3, "stop_on": (), "steps": 12}
