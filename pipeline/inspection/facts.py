@@ -9,6 +9,7 @@ from pipeline.champion import history as past
 from pipeline.champion import promotion
 from pipeline.champion.history import Decision
 from pipeline.config.config import Config
+from pipeline.preflight.reward_gate import is_weak
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_labels, label_store
 from pipeline.runs.manifest import StageRecord
@@ -38,6 +39,8 @@ class Facts(NamedTuple):
     """The verdict on the present policy, open or decided; None if there is none."""
     decision: Decision | None
     """What was decided about the present policy, or by hand in this round."""
+    new_labels: bool
+    """Whether the round's reward model is weak, and the labels are others than those that it was trained on."""
     broken: str
     """Why the champion cannot be used, or nothing."""
 
@@ -63,6 +66,7 @@ def facts_of(run: Run, config: Config) -> Facts:
     return Facts(
         run, config, _labels(run, config), made, running=holder, unfinished=_unfinished(run),
         verdict=_verdict(run, config), decision=_decision(run, made.get("policy")), broken=broken,
+        new_labels=_new_labels(run, config),
     )  # fmt: skip
 
 
@@ -74,6 +78,21 @@ def _labels(run: Run, config: Config) -> Labels:
         lacking = store.waiting()
     simulated = counts.simulated_judgements == counts.judgements > 0
     return Labels(counts.tasks, counts.judgements, simulated, lacking)
+
+
+def _new_labels(run: Run, config: Config) -> bool:
+    manifest = run.manifest()
+    reward = manifest.stages.get("reward")
+    if reward is None or not is_weak(reward, config) or not has_labels(run, config):
+        return False
+    with label_store(run, config) as store:
+        now = store.label_set_hash()
+    learned = {
+        each.name
+        for each in (*manifest.superseded, *manifest.stages.values())
+        if each.basis.extra.get("label_set") == now and each.output_sha256 in reward.basis.inputs.values()
+    }
+    return learned != {"preferences", "other_labels"}
 
 
 def _unfinished(run: Run) -> str | None:

@@ -17,6 +17,7 @@ from pipeline.champion import history as past
 from pipeline.champion import promotion
 from pipeline.collection.prompts import HELD_OUT
 from pipeline.inspection.facts import Facts
+from pipeline.preflight.reward_gate import is_weak
 from pipeline.reporting.cautions import evaluation_of, export_of
 from pipeline.runs.folder import Run
 from policy.training_log import LOG
@@ -121,10 +122,10 @@ def _training(facts: Facts) -> Step | None:
     if facts.config.learned_reward and reward is None:
         return Step("judged", "a reward model", "you", facts.command("reward"))
     if "policy" not in facts.made:
-        weak = reward is not None and reward.figures.get("gate") == "weak"
-        if reward and weak and not facts.config.policy.accept_weak_reward:
+        if reward and is_weak(reward, facts.config):
             return _weak(facts, str(reward.figures.get("gate_reason", "it is no better than its controls")))
-        return Step("rewarded" if reward else "nothing", "a policy", "you", facts.command("policy"))
+        state = "rewarded" if reward else "judged" if facts.labels.judgements else "nothing"
+        return Step(state, "a policy", "you", facts.command("policy"))
     if evaluation_of(facts.run) is None:
         return Step("tuned", "a comparison with the base", "you", facts.command("evaluate"))
     return None
@@ -134,6 +135,8 @@ def _weak(facts: Facts, reason: str) -> Step:
     accept = f"or accept it: `{facts.command('policy', '--accept-weak-reward')}`"
     if facts.labels.open:
         return Step("reward weak", f"more judgements: {reason}", f"annotators, {accept}", facts.command("label"))
+    if facts.new_labels:
+        return Step("judged", "a reward model of the labels that came since", f"you, {accept}", facts.command("reward"))
     more = f"collect.candidates={2 * facts.config.collect.candidates}"
     return Step("reward weak", f"more judgements: {reason}", f"you, {accept}", facts.command("collect", "--set", more))
 

@@ -22,6 +22,7 @@ from pipeline.inspection.facts import facts_of
 from pipeline.inspection.status import Step, next_step
 from pipeline.runs.folder import Run
 from pipeline.runs.lock import RunLock
+from reward_model.rewards.registry import RewardSpec
 from tests.pipeline import tiny
 from tests.pipeline.champion.verdicts import GENEROUS, decide
 
@@ -120,6 +121,41 @@ def test_reward_weak(done: Run, config: Config) -> None:
     assert found.next == f"rlhf collect --set collect.candidates=6 --run {done.path}"
     assert "length alone is right as often" in found.waits_for
     assert f"rlhf policy --accept-weak-reward --run {done.path}" in found.who
+
+
+def weak(run: Run) -> None:
+    """Let the round's reward model be weak, and leave the round without a policy."""
+    without(run, "export", "evaluate", "policy")
+    manifest = run.manifest()
+    reward = manifest.stages["reward"]
+    manifest.stages["reward"] = reward.model_copy(update={"figures": reward.figures | {"gate": "weak"}})
+    manifest.write(run.manifest_path)
+
+
+def with_policy(config: Config, **changes: object) -> Config:
+    return config.model_copy(update={"policy": config.policy.model_copy(update=changes)})
+
+
+def test_labels_that_came_after_a_weak_reward_lead_to_another_one(done: Run, config: Config) -> None:
+    weak(done)
+    asking = with_policy(config, accept_weak_reward=False)
+    assert step(done, asking).state == "reward weak"
+    store = Store(done.database)
+    first = next(store.judgements())
+    shown = store.assignment(first.task_id, first.annotator_id)
+    store.record(shown.judgement(Answer("both_bad"), key="new", action="edit"))
+    store.close()
+    assert step(done, asking)[::3] == ("judged", f"rlhf reward --run {done.path}")
+
+
+def test_a_weak_reward_is_no_obstacle_where_the_policy_does_not_learn_from_it(done: Run, config: Config) -> None:
+    weak(done)
+    asking = with_policy(config, accept_weak_reward=False)
+    programmed = asking.model_copy(update={"rewards": (RewardSpec(name="length", target=3, unit="tokens"),)})
+    for each in (programmed, with_policy(asking, algorithm="dpo")):
+        assert step(done, each)[::3] == ("rewarded", f"rlhf policy --run {done.path}")
+    without(done, "reward")
+    assert step(done, programmed)[::3] == ("judged", f"rlhf policy --run {done.path}"), "nothing is not the word"
 
 
 def test_an_accepted_reward_goes_on_to_the_policy_and_it_to_its_evaluation(done: Run, config: Config) -> None:
