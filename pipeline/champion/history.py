@@ -55,6 +55,14 @@ class Decision(BaseModel):
     basis: dict[str, Any] = {}
     """What else decided: hashes and limits. With the same, the same candidate is not decided on again."""
 
+    def restores(self, sha256: str | None) -> bool:
+        """Whether the adapter with this hash became champion again by it."""
+        return self.action == "rolled_back" and sha256 is not None and self.sha256 == sha256
+
+    def is_about(self, sha256: str | None) -> bool:
+        """Whether it decides about the adapter with this hash: as a candidate, or as a champion of before."""
+        return sha256 is not None and (self.candidate_sha256 == sha256 or self.restores(sha256))
+
 
 def history(run: Run) -> list[Decision]:
     """Every decision so far, the oldest first; `UserError` if champion.json is damaged."""

@@ -74,7 +74,7 @@ def lineage_of(run: Run, policy: StageRecord) -> dict[str, Any]:
         "decisions": [
             each.model_dump(mode="json", include={"at", "action", "champion", "reason", "by"})
             for each in history(run)
-            if each.candidate_sha256 == policy.output_sha256
+            if each.is_about(policy.output_sha256)
         ],
     }
 

@@ -118,4 +118,4 @@ def _decision(run: Run, policy: StageRecord | None) -> Decision | None:
     if decided and decided[-1].by == "hand" and decided[-1].round == run.round:
         return decided[-1]
     sha256 = policy and policy.output_sha256
-    return next((each for each in reversed(decided) if each.candidate_sha256 == sha256), None)
+    return next((each for each in reversed(decided) if each.is_about(sha256)), None)

@@ -143,9 +143,9 @@ def _weak(facts: Facts, reason: str) -> Step:
 
 def _judging(facts: Facts) -> Step | None:
     verdict, decision = facts.verdict, facts.decision
-    if decision is not None or not facts.people or not facts.config.verdict.enabled:
+    if decision is not None:
         return None
-    if verdict is None and too_few_prompts(facts):
+    if verdict is None and not (facts.people and facts.config.verdict.enabled and not too_few_prompts(facts)):
         return None
     if verdict is None:
         return Step("evaluated", "a comparison with the champion, blind", "you", facts.command("verdict"))
@@ -163,6 +163,8 @@ def _finished(facts: Facts) -> Step:
     decision = facts.decision
     states = {"promoted": "promoted", "kept": "lost", "rolled_back": "rolled back"}
     state = states[decision.action] if decision else "tuned"
+    if decision and decision.restores(facts.made["policy"].output_sha256):
+        state = "promoted"
     if state in ("tuned", "promoted") and export_of(facts.run) is None:
         return Step(state, "the adapter as a PEFT folder", "you", facts.command("export"))
     start = f"the next round, from {past.current(facts.run).name if decision else 'the last policy'}"

@@ -78,8 +78,8 @@ def of_reward(figures: Row) -> list[str]:
 def of_decision(run: Run) -> list[str]:
     """Whether the round's policy was kept back, or taken back, as the champion."""
     tuned = run.record("policy")
-    own = [each for each in history(run) if tuned and each.candidate_sha256 == tuned.output_sha256]
-    if not own or own[-1].action == "promoted":
+    own = [each for each in history(run) if tuned and each.is_about(tuned.output_sha256)]
+    if not own or not tuned or own[-1].action == "promoted" or own[-1].restores(tuned.output_sha256):
         return []
     kept = own[-1].action == "kept"
     why = "It was not promoted" if kept else f"It was taken back, and {own[-1].champion} is the champion"

@@ -30,7 +30,7 @@ from pipeline.reporting.data import (
     SampledPrompt,
     StageRow,
 )
-from pipeline.reporting.shipping import decision_about, shipping_of, told_of, verdict_figures
+from pipeline.reporting.shipping import decided_in_a_word, shipping_of, told_of, verdict_figures
 from pipeline.runs.folder import Run
 from policy.alarms import RULES, alarm_spans
 from policy.model_card import load_snippet
@@ -160,7 +160,6 @@ def _round(run: Run) -> RoundFigures:
     )
     if evaluation_of(run) is None:  # what there is may be another policy's
         evaluated = {}
-    decision = decision_about(run)
     memory = [row["peak_memory_gb"] for row in _training(run) if row.get("peak_memory_gb") is not None]
     return RoundFigures(
         round=run.round,
@@ -176,7 +175,7 @@ def _round(run: Run) -> RoundFigures:
         win_rate_high=evaluated.get("high"),
         mean_kl=evaluated.get("mean_kl"),
         verdict=verdict_figures(run),
-        decision=decision.action.replace("_", " ") if decision else "",
+        decision=decided_in_a_word(run),
         seconds=sum(record.seconds for record in stages.values()) if stages else None,
         memory=max(memory, default=None),
     )

@@ -50,20 +50,32 @@ def verdict_figures(run: Run) -> VerdictFigures | None:
 def decision_about(run: Run) -> Decision | None:
     """The last decision about the round's present policy."""
     tuned = run.record("policy")
-    about = [each for each in history(run) if tuned and each.candidate_sha256 == tuned.output_sha256]
+    about = [each for each in history(run) if tuned and each.is_about(tuned.output_sha256)]
     return about[-1] if about else None
+
+
+def decided_in_a_word(run: Run) -> str:
+    """What was decided last about the round's present policy; nothing before anything was."""
+    tuned, decision = run.record("policy"), decision_about(run)
+    if decision is None or tuned is None:
+        return ""
+    return "restored" if decision.restores(tuned.output_sha256) else decision.action.replace("_", " ")
 
 
 def told_of(decision: Decision) -> str:
     """A decision as a line of the history."""
-    done = {"promoted": "became champion", "kept": "was not promoted", "rolled_back": "was taken back"}[decision.action]
+    again = f"was taken back, and {_called(decision.champion)} is the champion again"
+    done = {"promoted": "became champion", "kept": "was not promoted", "rolled_back": again}[decision.action]
     return f"{decision.at[:10]}: {_called(decision.candidate or BASE)} {done}: {decision.reason}."
 
 
 def _sentence(
     run: Run, verdict: VerdictFigures | None, decision: Decision | None, waiting: Row | None
 ) -> tuple[Any, str]:
-    if decision is not None and decision.action == "rolled_back":
+    word = decided_in_a_word(run)
+    if decision is not None and word == "restored":
+        return "ship", f"it was made champion again by hand: {decision.reason}."
+    if decision is not None and word == "rolled back":
         return "do not ship", f"it was taken back: {decision.reason}."
     if decision is not None and decision.action == "kept":
         return "do not ship", f"{decision.reason}."

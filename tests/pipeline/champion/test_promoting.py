@@ -14,8 +14,13 @@ from foundation.errors import UserError
 from foundation.files import read_json, sha256_of
 from pipeline import promoting, stages
 from pipeline.champion.history import BASE, current, history
+from pipeline.champion.lineage import lineage_of
 from pipeline.champion.start import begins_with
 from pipeline.cli.commands import app
+from pipeline.inspection.facts import facts_of
+from pipeline.inspection.status import next_step
+from pipeline.reporting import cautions
+from pipeline.reporting.shipping import shipping_of, told_of
 from pipeline.runs.folder import Run
 from tests.pipeline import tiny
 from tests.pipeline.champion.verdicts import GENEROUS, decide
@@ -194,6 +199,28 @@ def test_a_rollback_to_what_never_was_champion_is_refused_with_those_that_were(p
     promoting.promote_by_hand(run, config, console, "it reads well")
     with pytest.raises(UserError, match=r"round-007 was no earlier champion .* Earlier champions: base"):
         promoting.roll_back(run, config, console, "round-007", "why")
+
+
+def test_a_champion_that_was_restored_is_not_said_to_be_taken_back(path: Path, settings: list[str]) -> None:
+    run, config, console = tiny.opened(path, settings)
+    promoting.promote_by_hand(run, config, console, "it reads well")
+    promoting.roll_back(run, config, console, None, "it does not")
+    assert "taken back" in cautions.of_decision(run)[0]
+    promoting.roll_back(run, config, console, "round-000", "it does after all")
+    assert cautions.of_decision(run) == []
+    shipping, tuned = shipping_of(run, config), run.record("policy")
+    assert shipping
+    assert tuned
+    assert (shipping.outcome, shipping.sentence) == ("ship", "it was made champion again by hand: it does after all.")
+    assert next_step(facts_of(run, config)).state == "promoted"
+    assert [each["action"] for each in lineage_of(run, tuned)["decisions"]] == [
+        "promoted",
+        "rolled_back",
+        "rolled_back",
+    ]
+    assert told_of(history(run)[-1]).endswith(
+        "the base was taken back, and the policy of round 0 is the champion again: it does after all."
+    )
 
 
 def test_a_second_rollback_goes_further_back_and_never_forward(path: Path, settings: list[str]) -> None:

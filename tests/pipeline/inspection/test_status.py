@@ -228,6 +228,15 @@ def test_won_and_lost_and_undecided(done: Run, config: Config) -> None:
         assert step(done, config)[::3] == (state, command)
 
 
+def test_a_verdict_that_was_asked_for_counts_where_the_loop_would_ask_nobody(done: Run, config: Config) -> None:
+    off = config.model_copy(update={"verdict": config.verdict.model_copy(update={"enabled": False})})
+    programmed = config.model_copy(update={"rewards": (RewardSpec(name="length", target=3, unit="tokens"),)})
+    decide(done)
+    assert step(done, off).state == "won"
+    done.database.unlink()
+    assert step(done, programmed).state == "won"
+
+
 Opened = tuple[Run, Config]
 
 
