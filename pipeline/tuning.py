@@ -27,6 +27,7 @@ from pipeline.profiling import profiled
 from pipeline.runs.folder import Run
 from pipeline.terminal.training_board import watch
 from policy.config import check_config
+from policy.finished import finished_log
 from policy.native.train import train_policy
 from reward_model.held_out_judge import load_held_out_judge
 
@@ -99,11 +100,13 @@ def tune(
     initial: Path | None,
     profile: bool = False,
 ) -> dict[str, Any]:
-    """Train the adapter into `folder`; returns the figures of the last steps.
+    """Train the adapter into `folder`, unless a killed call came to its end; returns the figures of the last steps.
 
     `learned` is what carries people's judgements: the reward folder, for DPO preferences.jsonl, or None if every reward
     is programmatic. `initial` is an adapter to start from.
     """
+    if (log := finished_log(folder)) is not None:
+        return last_figures(log)
     if initial is not None:
         read_adapter(initial)  # fails before a model is loaded
     trainer = _dpo if config.offline else _trl if config.policy.engine == "trl" else _native

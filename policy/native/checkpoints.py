@@ -14,11 +14,10 @@ from foundation.files import publish_folder
 from policy.algorithms.advantages import RunningMean
 from policy.algorithms.kl import AdaptiveKL
 from policy.algorithms.length import LengthBand
+from policy.finished import CHECKPOINTS
 from policy.native.master_weights import Copies
 from policy.native.training_state import Row, TrainState
 from policy.training_log import LOG
-
-CHECKPOINTS = "checkpoints"
 
 
 def save_checkpoint(folder: Path, state: TrainState) -> None:

@@ -24,7 +24,7 @@ from backbone.tokens import Ids
 from foundation.files import write_jsonl
 from policy.alarms import JUDGE
 from policy.config import PolicyConfig
-from policy.native.checkpoints import CHECKPOINTS
+from policy.finished import CHECKPOINTS
 from policy.native.controls import sampling_of
 from policy.native.master_weights import Copies
 from policy.native.training_state import ADAPTER, Row, TrainState
@@ -74,7 +74,6 @@ class Selection:
             self._rows.append({"step": state.step, **self._judged()})
             write_jsonl(self._folder / FILE, self._rows)
             if self._best() is self._rows[-1]:
-                (self._folder / CHECKPOINTS).mkdir(exist_ok=True)
                 torch.save(state.policy.copies(), self._folder / CHECKPOINTS / _BEST)
         (self._rows,) = broadcast_object_list([self._rows])  # all processes go by what one has seen
         return self._gain(self._rows[-1])

@@ -7,7 +7,6 @@ summed over processes. A killed run continues from its last checkpoint to the sa
 
 import json
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,8 +27,9 @@ from policy.algorithms.losses import explained_variance, value_loss
 from policy.algorithms.registry import Algorithm, Experience
 from policy.algorithms.token_rewards import token_rewards
 from policy.config import PolicyConfig, algorithm_of, check_config
+from policy.finished import CHECKPOINTS, finish
 from policy.metrics import machine_metrics, repetition, score_spread, timed
-from policy.native.checkpoints import CHECKPOINTS, restore_checkpoint, restore_weights, save_checkpoint
+from policy.native.checkpoints import restore_checkpoint, restore_weights, save_checkpoint
 from policy.native.controls import base_length, begin_controls, follow, sampling_of
 from policy.native.rollout import Rollout, gather_rollouts, roll_out
 from policy.native.selection import Selection
@@ -76,6 +76,7 @@ def train_policy(
     selection = Selection(config, base, judge, prompts, folder, seed, accelerator)
     selection.go_on(state)
     if accelerator.is_main_process:
+        (folder / CHECKPOINTS).mkdir(exist_ok=True)
         write_jsonl(folder / LOG, log)
         samples.go_on(state.step)
         if not state.step:
@@ -110,7 +111,7 @@ def train_policy(
             save_checkpoint(folder, state)
     if accelerator.is_main_process:
         base.save_adapter(ADAPTER, folder, state.policy.master)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        finish(folder)
     accelerator.wait_for_everyone()
     return log
 

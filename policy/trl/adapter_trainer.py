@@ -30,6 +30,7 @@ from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_jsonl
 from policy.alarms import Alarms
 from policy.config import PolicyConfig
+from policy.finished import CHECKPOINTS, finish
 from policy.initial_adapter import add_initial_adapter
 from policy.metrics import machine_metrics
 from policy.scorer_protocol import Mixture, Scorer
@@ -37,7 +38,6 @@ from policy.training_log import LOG
 from policy.trl.controls import Controls
 
 ADAPTER = "default"  # the name under which TRL looks for the adapter of a PEFT model
-CHECKPOINTS = "checkpoints"
 Row = dict[str, Any]
 ToRow = Callable[[Mapping[str, float]], Row]
 
@@ -221,7 +221,7 @@ def train_and_save(trainer: Any, base: SharedBase, folder: Path, watch: LogAndCh
             base.save_adapter(ADAPTER, folder, start if "stopped" in watch.rows[-1] else whole)
             if kept:
                 shutil.copyfile(kept / WEIGHTS, folder / WEIGHTS)
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+            finish(folder)
     trainer.accelerator.wait_for_everyone()
     return watch.rows
 

@@ -10,7 +10,7 @@ from backbone.adapter_folder import WEIGHTS
 from backbone.adapters import SharedBase
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_jsonl
-from pipeline import stages
+from pipeline import stages, tuning
 from pipeline.evaluation import judges
 from pipeline.exporting.adapter import how_tuned
 from pipeline.policy_scorers import programmed_judge
@@ -61,6 +61,32 @@ def test_dpo_learns_from_the_judgements_on_training_prompts_and_needs_no_reward_
     stages.export(run, config, console)
     card = (run.folder / "export" / "README.md").read_text()
     assert "tuned by direct preference optimisation on pairwise judgements" in card
+
+
+@pytest.mark.parametrize("trainer", ["native", "trl"])
+def test_a_training_that_was_over_when_its_process_was_killed_is_not_done_again(
+    copied: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch, trainer: str
+) -> None:
+    overrides = [*tiny_settings, f"policy.engine={trainer}", "policy.lora_rank=3"]
+    train = getattr(tuning, f"_{trainer}")
+
+    def killed(*given: object) -> None:
+        train(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, f"_{trainer}", killed)
+    with pytest.raises(KeyboardInterrupt):
+        stages.policy(*tiny.opened(copied, overrides))
+    partial = copied / "round-000" / ".policy.partial"
+    made, log = (partial / WEIGHTS).read_bytes(), tiny.rows(partial / "log.jsonl")
+    (partial / ".checkpoints.gone").mkdir()  # as if the kill had come while they were removed
+    monkeypatch.setattr(tuning, f"_{trainer}", pytest.fail)
+    run, config, console = tiny.opened(copied, overrides)
+    record = stages.policy(run, config, console)
+    policy = run.folder / "policy"
+    assert ((policy / WEIGHTS).read_bytes(), tiny.rows(policy / "log.jsonl")) == (made, log)
+    assert record.figures["score"] == pytest.approx(log[-1]["score"])
+    assert not (policy / ".checkpoints.gone").exists()
 
 
 def test_a_weak_reward_model_stops_before_tuning_unless_that_is_accepted(
