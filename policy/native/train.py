@@ -109,6 +109,7 @@ def train_policy(
             break
         if checkpoint and not ended and accelerator.is_main_process:
             save_checkpoint(folder, state)
+    accelerator.wait_for_everyone()  # others may be reading the checkpoint that is kept
     if accelerator.is_main_process:
         base.save_adapter(ADAPTER, folder, state.policy.master)
         finish(folder)

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from backbone.adapter_folder import WEIGHTS
 from backbone.logprobs import response_kl
 from backbone.sampling import sample
 from policy.alarms import AlarmConfig
+from policy.native import train
 from policy.native.controls import sampling_of
 from policy.native.selection import FILE, Selection
 from policy.native.train import train_policy
@@ -154,6 +156,21 @@ def test_a_late_process_receives_all_that_the_main_one_sends_though_the_folder_h
     assert (tmp_path / FILE).is_file()
     begin(False, lambda _: sent.pop(0))
     assert sent == []
+
+
+def test_checkpoints_go_only_when_every_process_has_read_what_it_keeps(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def told(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given, **named: seen.append(name) or function(*given, **named)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(Accelerator, "wait_for_everyone", told("wait", Accelerator.wait_for_everyone))
+    monkeypatch.setattr(train, "restore_weights", told("read", train.restore_weights))
+    monkeypatch.setattr(train, "finish", told("remove", train.finish))
+    tune(tiny_model, tmp_path, None, alarms=AlarmConfig(kl=1e-9, window=1), stop_on=("kl",), checkpoint_every=1)
+    assert seen[-4:] == ["read", "wait", "remove", "wait"]
 
 
 HELD = {"kl_coefficient": 0.05, "kl_target": 0.3, "stop_on": (), "steps": 12}
