@@ -182,6 +182,7 @@ def _write(run: Run, found: Row) -> Row:
         told = ("outcome", "by", "judgements", "prompts", "win_rate", "interval", "e_value")
         return {name: found[name] for name in told}
 
-    run.stage("verdict", VERDICT, [run.folder / PAIRS], {}, produce)
+    asked = {name: found[name] for name in ("campaign", "candidate", "champion")}  # others may answer the same
+    run.stage("verdict", VERDICT, [run.folder / PAIRS], {}, produce, extra=asked)
     made: Row = read_json(run.folder / VERDICT)
     return made

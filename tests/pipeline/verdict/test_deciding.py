@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import UserError
-from foundation.files import Row, read_json, read_rows, write_jsonl
+from foundation.files import Row, read_json, read_rows, sha256_of, write_jsonl
 from labeling_ui.data_model import Answer, Assignment
 from labeling_ui.store.store import Store
 from pipeline import promoting, stages
@@ -218,6 +218,21 @@ def test_a_policy_that_was_made_anew_has_a_verdict_of_its_own(tuned: Path, verdi
     with label_store(run, config) as store:
         assert store.waiting(first) == 0
         assert store.waiting(found["campaign"]) > 0
+
+
+def test_a_policy_that_was_made_anew_and_answers_the_same_has_a_verdict_written_of_its_own(
+    tuned: Path, verdict_settings: list[str]
+) -> None:
+    run, config, console = tiny.opened(tuned, verdict_settings)
+    first = stages.verdict(run, config, console, simulated=True)
+    (run.folder / "policy" / "README.md").write_text("made at another time")
+    manifest = run.manifest()
+    anew = manifest.stages["policy"].model_copy(update={"output_sha256": sha256_of(run.folder / "policy")})
+    manifest.stages["policy"] = anew
+    manifest.write(run.manifest_path)
+    second = stages.verdict(run, config, console, simulated=True)
+    assert first["campaign"] != second["campaign"]
+    assert decided(run) == second == read_json(run.folder / "verdict.json")
 
 
 def test_prompts_of_a_verdict_never_become_training_prompts(tuned: Path, verdict_settings: list[str]) -> None:
