@@ -78,7 +78,7 @@ def train_policy(
     if accelerator.is_main_process:
         (folder / CHECKPOINTS).mkdir(exist_ok=True)
         write_jsonl(folder / LOG, log)
-        samples.go_on(state.step)
+        samples.go_on(state.step or -1)  # those of the start are drawn anew
         if not state.step:
             samples.add(base, ADAPTER, 0)
     for row in log:

@@ -44,6 +44,16 @@ def hacked(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[R
     return tune(tiny_model, tmp_path_factory.mktemp("hacked"), Shorter(), **HACK)
 
 
+def test_samples_of_the_start_are_kept_once_after_a_kill_before_the_first_checkpoint(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        tune(tiny_model, tmp_path, Killed(2), steps=4)
+    tune(tiny_model, tmp_path, LowIds(), steps=4)
+    rows = [json.loads(line) for line in (tmp_path / SAMPLES).read_text().splitlines()]
+    assert [(row["step"], row["prompt_id"]) for row in rows] == [(0, "p0"), (0, "p1"), (4, "p0"), (4, "p1")]
+
+
 def test_alarms_that_stop_nothing_are_only_told(hacked: list[Row]) -> None:
     assert len(hacked) == 16
     assert hacked[-1]["alarms"] == ["length"]
