@@ -66,7 +66,8 @@ class Selection:
     def look(self, state: TrainState) -> Row:
         """Judge the policy as it is; returns `judge_gain` over the start, in standard deviations, and its interval.
 
-        The weights that the judge likes best, within the budget of the KL, are kept.
+        The weights that the judge likes best, within the budget of the KL, are kept. Of a single prompt there is no
+        interval, and nothing is returned.
         """
         if self._judge is None:
             return {}
@@ -146,6 +147,8 @@ class Selection:
         if not self._rows:
             return {}
         gain, error = _difference(row, self._rows[0])
+        if not math.isfinite(error):
+            return {}
         spread = float(torch.tensor(self._rows[0]["scores"]).std(correction=0)) or 1.0
         named = {"judge_gain": gain, "judge_low": gain - _INTERVAL * error, "judge_high": gain + _INTERVAL * error}
         return {name: value / spread for name, value in named.items()}

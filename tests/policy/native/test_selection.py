@@ -173,6 +173,13 @@ def test_checkpoints_go_only_when_every_process_has_read_what_it_keeps(
     assert seen[-4:] == ["read", "wait", "remove", "wait"]
 
 
+def test_one_prompt_tells_no_gain(tiny_model: Path, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update=TUNED | {"steps": 2, "prompts_per_step": 1})
+    log = train_policy(config, load_base(tiny_model), LowIds(), PROMPTS[:1], tmp_path, seed=3, judge=LowIds())
+    assert "Infinity" not in json.dumps(log)
+    assert "judge_gain" not in log[-1], "its error is not known"
+
+
 HELD = {"kl_coefficient": 0.05, "kl_target": 0.3, "stop_on": (), "steps": 12}
 
 
