@@ -44,8 +44,8 @@ def begin_controls(
 ) -> None:  # fmt: skip
     """Begin the controls that have not begun, on the scale of this step's rewards without a KL penalty.
 
-    rewards, advantages, mask: (n, T). Where the KL is a term of the loss, it is weighed against the advantages, which
-    an algorithm may have scaled; in the reward, against the rewards. If rewards do not differ, there is no scale yet.
+    rewards, advantages, mask: (n, T). Where the KL is a term of the loss, it is weighed against the advantages as they
+    are there, scaled or whitened; in the reward, against the rewards. If rewards do not differ, there is no scale yet.
     """
     gains, lengths = rewards.sum(1), mask.sum(1)
     spread = score_spread(gains.tolist(), config.group)

@@ -153,7 +153,8 @@ def train_step(
     )
     if not state.controlled(config):
         unpenalised = advantages_of(config, algorithm, gains, whole.mask, expected, state.baseline)
-        begin_controls(config, algorithm, state, gains, unpenalised, whole.mask)
+        weighed = whiten(unpenalised, whole.mask) if algorithm.whiten else unpenalised
+        begin_controls(config, algorithm, state, gains, weighed, whole.mask)
     beta = state.kl_coefficient(config)
     rewards = gains - beta * kl * whole.mask if algorithm.kl_in == "reward" else gains
     raw = advantages_of(config, algorithm, rewards, whole.mask, expected, state.baseline)

@@ -54,6 +54,23 @@ def test_samples_of_the_start_are_kept_once_after_a_kill_before_the_first_checkp
     assert [(row["step"], row["prompt_id"]) for row in rows] == [(0, "p0"), (0, "p1"), (4, "p0"), (4, "p1")]
 
 
+class InOtherUnits(LowIds):
+    """The same score, times a thousand."""
+
+    def score(self, prompt_ids: Sequence[Sequence[int]], response_ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        return 1000 * super().score(prompt_ids, response_ids)
+
+
+def test_a_kl_that_is_weighed_against_whitened_advantages_begins_on_their_scale(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    changes = {"algorithm": "dr_grpo", "whiten_advantages": True, "kl_target": 3.0, "steps": 1}
+    (one,) = tune(tiny_model, tmp_path / "one", LowIds(), **changes)
+    (other,) = tune(tiny_model, tmp_path / "other", InOtherUnits(), **changes)
+    assert other["kl_coefficient"] == pytest.approx(one["kl_coefficient"], rel=1e-3)
+    assert other["advantage_std"] == pytest.approx(1000 * one["advantage_std"], rel=1e-3), "before whitening"
+
+
 def test_alarms_that_stop_nothing_are_only_told(hacked: list[Row]) -> None:
     assert len(hacked) == 16
     assert hacked[-1]["alarms"] == ["length"]
