@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from foundation.errors import UserError
-from foundation.files import sha256_of
+from foundation.files import Row, sha256_of
 from labeling_ui.store.store import Store
 from pipeline.champion.history import WEIGHTS
 from pipeline.champion.lineage import lineage_of, policies_of, recorded
@@ -22,6 +22,7 @@ from pipeline.champion.promotion import WHO
 from pipeline.config.config import Config
 from pipeline.inspection.facts import facts_of
 from pipeline.inspection.status import next_step
+from pipeline.reporting.shipping import how_far
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_labels, label_store
 
@@ -37,6 +38,8 @@ def trace(run: Run, config: Config, adapter: str) -> Lineage:
     found = _of_round(run, adapter) or _of_folder(run, Path(adapter))
     if found is None and (number := _number(adapter)) is not None and number <= run.latest_round():
         now = run.at(number)
+        if not now.folder.is_dir():
+            raise UserError(f"{now.folder} is gone: what came from there cannot be traced.")
         step = next_step(facts_of(now, config)).next if number == run.latest_round() else None
         raise UserError(
             f"{now.folder} has no policy yet, so nothing leads back from it.{f' Next: {step}' if step else ''}"
@@ -50,13 +53,13 @@ def trace(run: Run, config: Config, adapter: str) -> Lineage:
     matches = _matches(run, config)
     own = matches.get(found["adapter"]["sha256"])
     lost = [f"{sha256[:12]} ({path})" for sha256, (path, match) in matches.items() if match is False]
-    return found | {"labels_match": own and own[1], "no_longer_match": lost}
+    return found | {"labels_match": own and own[1], "no_longer_match": lost, "open_verdict": _open(run, config, found)}
 
 
 def carried(folder: Path) -> Lineage | None:
     """What an exported adapter says of itself, wherever it is, if its weights are those that it speaks of."""
     found = recorded(folder)
-    return found and found | {"labels_match": None, "no_longer_match": []}
+    return found and found | {"labels_match": None, "no_longer_match": [], "open_verdict": None}
 
 
 def run_around(adapter: Path) -> Path | None:
@@ -86,6 +89,15 @@ def _of_round(run: Run, name: str) -> Lineage | None:
     number = _number(name)
     policy = None if number is None else run.at(number).record("policy")
     return None if number is None or policy is None else lineage_of(run.at(number), policy)
+
+
+def _open(run: Run, config: Config, found: Lineage) -> Row | None:
+    """How the open verdict on this adapter stands, if there is one."""
+    from pipeline.verdict.deciding import open_verdict
+
+    at = run.at(found["round"])
+    waiting = open_verdict(at, config) if at.folder.is_dir() and has_labels(run, config) else None
+    return waiting if waiting and waiting["candidate"]["sha256"] == found["adapter"]["sha256"] else None
 
 
 def _number(name: str) -> int | None:
@@ -138,6 +150,9 @@ def _lines(lineage: Lineage) -> Iterator[tuple[str, str]]:
                 f"{rate}, {verdict['judgements']} judgements; {verdict['sha256']}"
             ),
         )
+    elif waiting := lineage["open_verdict"]:
+        who = f"by {WHO.get(waiting['by'], 'nobody')}"
+        yield "verdict", f"{how_far(waiting)}; against {waiting['champion']['name']}, {who} so far"
     else:
         yield "verdict", "none: nobody has judged it"
     yield "began with", lineage["began_with"] or "a new adapter"

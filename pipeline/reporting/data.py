@@ -208,12 +208,14 @@ class SampledPrompt(Settings):
 class ReportData(Settings):
     """Everything that the report shows; a section whose value is `None` or empty is shown as not run yet.
 
-    `told`: sentences to be read before the figures. `training`: one mapping per policy step with `step` and any of the
-    columns that docs/metrics.md names for log.jsonl. `decisions`: who became champion, and why, the oldest first.
+    `path`: the run's folder as a command names it. `told`: sentences to be read before the figures. `training`: one
+    mapping per policy step with `step` and any of the columns that docs/metrics.md names for log.jsonl. `open_verdict`:
+    how a verdict stands that people have begun to judge. `decisions`: who became champion, and why, the oldest first.
     `samples`: what the policy wrote while it was tuned. `settings`: the configuration, as YAML.
     """
 
     run: str
+    path: str = "runs/NAME"
     model: str = ""
     created_at: str = ""
     rounds: tuple[RoundFigures, ...] = ()
@@ -225,6 +227,7 @@ class ReportData(Settings):
     told: tuple[str, ...] = ()
     shipping: Shipping | None = None
     verdict: VerdictFigures | None = None
+    open_verdict: str = ""
     decisions: tuple[str, ...] = ()
     samples: tuple[SampledPrompt, ...] = ()
     settings: str = ""

@@ -1,5 +1,6 @@
 """The figures of a run, read from manifests, logs and labels, for the report, summary.json and the terminal."""
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ from pipeline.reporting.data import (
     SampledPrompt,
     StageRow,
 )
-from pipeline.reporting.shipping import decided_in_a_word, shipping_of, told_of, verdict_figures
+from pipeline.reporting.shipping import decided_in_a_word, how_far, shipping_of, told_of, verdict_figures
 from pipeline.runs.folder import Run
 from policy.alarms import RULES, alarm_spans
 from policy.model_card import load_snippet
@@ -124,6 +125,7 @@ def report_data(
     exported, training, tuned = export_of(run), _training(run), run.record("policy")
     return ReportData(
         run=run.name,
+        path=shlex.quote(str(run.path)),
         model=DEMO_MODEL if is_demo(config.model) else config.model,
         created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rounds=tuple(_round(run.at(number)) for number in run.rounds()),
@@ -139,6 +141,7 @@ def report_data(
         told=tuple(told),
         shipping=shipping_of(run, config, waiting),
         verdict=verdict_figures(run),
+        open_verdict=how_far(waiting) if waiting and waiting["judgements"] else "",
         decisions=tuple(told_of(each) for each in history(run)),
         samples=_samples(run),
         settings=run.config_file.read_text(encoding="utf-8") if run.config_file.is_file() else "",

@@ -69,6 +69,11 @@ def told_of(decision: Decision) -> str:
     return f"{decision.at[:10]}: {_called(decision.candidate or BASE)} {done}: {decision.reason}."
 
 
+def how_far(waiting: Row) -> str:
+    """How an open verdict stands."""
+    return f"open: {waiting['judgements']} judgements, and about {waiting['expected_more'] or 0} more"
+
+
 def _sentence(
     run: Run, verdict: VerdictFigures | None, decision: Decision | None, waiting: Row | None
 ) -> tuple[Any, str]:
@@ -95,8 +100,7 @@ def _sentence(
     if waiting is not None:
         return (
             "not decided",
-            f"the comparison with {_called(waiting['champion']['name'])} is open: {waiting['judgements']} judgements, "
-            f"and about {waiting['expected_more'] or 0} more until it decides.",
+            f"the comparison with {_called(waiting['champion']['name'])} is {how_far(waiting)} until it decides.",
         )
     return "not decided", f"nobody has compared it with {_opponent(run)}: `rlhf verdict --run {run.path}` asks people."
 

@@ -126,6 +126,13 @@ def test_an_adapter_without_labels_matches_nothing(path: Path, tiny_settings: li
         trace(run, config, "round-001")
 
 
+def test_a_round_that_was_deleted_is_said_to_be_gone(path: Path) -> None:
+    (path / "round-002").mkdir()
+    told = " ".join(typed("round-001", "--run", path, status=2).split())
+    assert "round-001 is gone: what came from there cannot be traced" in told
+    assert "no policy yet" not in told
+
+
 def test_a_round_without_a_policy_says_so_and_what_comes_next(path: Path) -> None:
     (path / "round-001").mkdir()
     told = " ".join(typed("round-001", "--run", path, status=2).split())

@@ -164,9 +164,9 @@ def test_a_verdict_by_a_programmed_preference_is_announced_even_with_human_label
 
 
 def test_an_empty_run_says_what_has_not_run_yet() -> None:
-    text = Page(render(ReportData(run="new"))).text
+    text = Page(render(ReportData(run="new", path="'my runs/new'"))).text
     for verb in ("label", "reward", "policy", "evaluate", "export"):
-        assert f"make {verb}" in text
+        assert f"rlhf {verb} --run 'my runs/new' to fill" in text
     assert len(re.findall("not run yet", text)) >= 5
 
 
