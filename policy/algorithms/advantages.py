@@ -102,18 +102,11 @@ def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) ->
     """Scaled to variance 1 over the tokens of the mask, and with `shift_mean` to mean 0: (n, T); 0 elsewhere.
 
     Ziegler et al. 2019, section 2.2. As in its code, 1e-8 is added to the variance: equal values become 0, not noise.
+    The mean and the spread of a batch contain each response itself, so a gradient of whitened advantages is biased, less
+    so in larger batches.
     """
     count = mask.sum()
     mean = (values * mask).sum() / count
     variance = ((values - mean).square() * mask).sum() / count
     whitened = (values - mean) * (variance + 1e-8).rsqrt()
     return (whitened if shift_mean else whitened + mean) * mask
-
-
-def reinforce_plus_plus_advantages(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
-    """REINFORCE++: the return from each token on, whitened over all tokens of the batch: (n, T). Hu 2025, section 3.
-
-    The mean and the spread of the batch contain the response itself, so the gradient is biased, less so in larger
-    batches.
-    """
-    return whiten(discounted_returns(rewards, discount), mask)

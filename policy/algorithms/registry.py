@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from policy.algorithms.advantages import (
     RunningMean,
+    discounted_returns,
     generalized_advantages,
     group_advantages,
     reinforce_advantages,
-    reinforce_plus_plus_advantages,
     rloo_advantages,
 )
 from policy.algorithms.kl import KLEstimator, KLPlace
@@ -89,9 +89,9 @@ ALGORITHMS: dict[str, Algorithm] = {
         kl_in="loss",
         kl_estimator="k2",
     ),
-    # Hu 2025.
+    # Hu 2025, section 3.
     "reinforce_plus_plus": Algorithm(
-        lambda batch: reinforce_plus_plus_advantages(batch.rewards, batch.mask, batch.discount), clipped=True
+        lambda batch: discounted_returns(batch.rewards, batch.discount) * batch.mask, clipped=True, whiten=True
     ),
     # Schulman et al. 2017, with the whitening of Ziegler et al. 2019.
     "ppo": Algorithm(lambda batch: _gae(batch, batch.gae_lambda), clipped=True, needs_values=True, whiten=True),

@@ -7,7 +7,6 @@ from policy.algorithms.advantages import (
     generalized_advantages,
     group_advantages,
     leave_one_out,
-    reinforce_plus_plus_advantages,
     temporal_difference_errors,
     whiten,
 )
@@ -96,9 +95,11 @@ def test_grpo_and_dr_grpo_give_every_token_the_place_in_its_group() -> None:
 
 def test_reinforce_plus_plus_by_hand() -> None:
     rewards, mask = torch.tensor([[0.0, 2.0], [8.0, 0.0]]), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
-    # Returns 1, 2 and 8 over the tokens: mean 11/3, variance 86/9.
-    expected = (torch.tensor([[1.0, 2.0], [8.0, 0.0]]) - 11 / 3) / (86 / 9) ** 0.5 * mask
-    torch.testing.assert_close(reinforce_plus_plus_advantages(rewards, mask, 0.5), expected)
+    returns = torch.tensor([[1.0, 2.0], [8.0, 0.0]])
+    found = ALGORITHMS["reinforce_plus_plus"].advantages(Experience(rewards, mask, discount=0.5))
+    torch.testing.assert_close(found, returns, msg="whitening comes after it, and can be turned off")
+    # Over the tokens, their mean is 11/3 and their variance 86/9.
+    torch.testing.assert_close(whiten(found, mask), (returns - 11 / 3) / (86 / 9) ** 0.5 * mask)
 
 
 def test_group_advantages_by_hand() -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from policy.algorithms.advantages import RunningMean, reinforce_plus_plus_advantages, whiten
+from policy.algorithms.advantages import RunningMean, discounted_returns, whiten
 from policy.algorithms.losses import aggregate, clipped_surrogate, truncated_importance_weights
 from policy.algorithms.registry import ALGORITHMS, Experience
 from policy.textbook.enumeration import policy_gradient
@@ -181,7 +181,7 @@ def test_the_bias_of_reinforce_plus_plus_falls_with_the_batch() -> None:
             # Whitening looks at a whole batch: each draw, `batch` rows, is one.
             drawn = rows.view(-1, batch)
             mask = model.mask[drawn]
-            each = torch.vmap(lambda paid, there: reinforce_plus_plus_advantages(paid, there, 1.0))
+            each = torch.vmap(lambda paid, there: whiten(discounted_returns(paid, 1.0), there))
             return -(each(rewards[drawn], mask) * logprobs.view_as(mask)).sum() / batch
 
         bends.append(1 - cosine(model.expected(loss, batch), model.exact()))

@@ -97,6 +97,7 @@ def test_a_new_algorithm_is_one_entry(tiny_model: Path, tmp_path: Path, monkeypa
         ({"algorithm": "dr_grpo", "aggregation": "token_mean"}, {"aggregation": "token_mean"}),
         ({"algorithm": "ppo"}, {"whiten": True, "needs_values": True}),
         ({"algorithm": "ppo", "whiten_advantages": False}, {"whiten": False}),
+        ({"algorithm": "reinforce_plus_plus"}, {"whiten": True}),
         ({"algorithm": "reinforce", "baseline": "value"}, {"needs_values": True}),
         ({"algorithm": "rloo", "baseline": "value"}, {"needs_values": False}),
     ],
