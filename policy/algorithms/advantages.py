@@ -102,8 +102,8 @@ def whiten(values: torch.Tensor, mask: torch.Tensor, shift_mean: bool = True) ->
     """Scaled to variance 1 over the tokens of the mask, and with `shift_mean` to mean 0: (n, T); 0 elsewhere.
 
     Ziegler et al. 2019, section 2.2. As in its code, 1e-8 is added to the variance: equal values become 0, not noise.
-    The mean and the spread of a batch contain each response itself, so a gradient of whitened advantages is biased, less
-    so in larger batches.
+    The mean and the spread of a batch contain each response itself, so a gradient of whitened advantages is biased,
+    less so in larger batches.
     """
     count = mask.sum()
     mean = (values * mask).sum() / count
