@@ -1,8 +1,8 @@
 """Fresh responses of the current policy, for annotators who type prompts: written in a process of its own.
 
 The process starts with the first prompt and runs at low priority, so that judgements are taken as fast as ever. It
-holds the base and the newest policy adapter, and changes the adapter when a round has made a newer one. Left out on
-purpose: who may ask, and who waits for whom (`labeling_ui/web/live_prompts.py`).
+holds the base and the newest policy adapter, and changes the adapter when a round has made a newer one, or made its own
+anew. Left out on purpose: who may ask, and who waits for whom (`labeling_ui/web/live_prompts.py`).
 """
 
 import os
@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from backbone.loading.saved_weights import WEIGHTS
 from backbone.loading.settings import Quantization
 from backbone.sampling_config import SamplingConfig
 from backbone.templates.plain_text import TemplateChoice
@@ -156,15 +157,16 @@ def _serve(connection: Connection, model: _Model) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the server, which then closes the connection
     os.nice(_NICE)
     base: SharedBase | None = None
-    loaded: Path | None = None
+    loaded: tuple[object, ...] = ()
     try:
         while True:
             asked = connection.recv()
             if asked == _STOP:  # it came after the last token
                 continue
             try:
-                if base is None or loaded != asked.adapter:
-                    base, loaded = _load(model, asked.adapter), asked.adapter
+                newest = _state(asked.adapter)
+                if base is None or loaded != newest:
+                    base, loaded = _load(model, asked.adapter), newest
                 _write(connection, base, asked, model.sampling)
             except (UserError, MemoryError) as error:
                 connection.send(("error", str(error) or "there is not enough memory for the model."))
@@ -174,6 +176,14 @@ def _serve(connection: Connection, model: _Model) -> None:
                 connection.send(("done", None))
     except (EOFError, OSError):
         return
+
+
+def _state(adapter: Path | None) -> tuple[object, ...]:
+    """What tells an adapter from others, also from one that was made anew in the same round: where, and which file."""
+    if adapter is None or not (adapter / WEIGHTS).is_file():
+        return (adapter,)
+    stat = (adapter / WEIGHTS).stat()
+    return adapter, stat.st_mtime_ns, stat.st_ino
 
 
 def _load(model: _Model, adapter: Path | None) -> "SharedBase":

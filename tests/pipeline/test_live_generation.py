@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_a_newer_adapter_is_taken_at_the_next_prompt(
     newest.path = adapter
     assert list(policy(ASKED, 5))[-1] == expected(tiny_model, adapter, 5) != expected(tiny_model, None, 5)
     assert policy.source["adapter"] == f"{adapter.parent.name}/policy"
+
+
+def test_an_adapter_that_was_made_anew_in_the_same_round_is_taken_at_the_next_prompt(
+    policy: LivePolicy, newest: Newest, tiny_model: Path, adapter: Path
+) -> None:
+    newest.path = adapter
+    before = list(policy(ASKED, 5))[-1]
+    shutil.move(adapter, adapter.with_name("superseded"))
+    base = load(tiny_model)
+    add_random_adapter(base, "policy", seed=2)
+    base.save_adapter("policy", adapter)
+    assert list(policy(ASKED, 5))[-1] == expected(tiny_model, adapter, 5) != before
 
 
 def test_one_who_goes_away_stops_the_writing_and_the_next_is_answered(
