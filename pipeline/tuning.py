@@ -117,7 +117,7 @@ def _native(task: _Task) -> Sequence[Row]:
     config = task.config
     tracker = None if config.policy.tracker == "none" else config.policy.tracker
     accelerator = Accelerator(cpu=config.device == "cpu", log_with=tracker)
-    check_config(config.policy, len(task.prompts()), accelerator.num_processes)
+    check_config(config.tuning, len(task.prompts()), accelerator.num_processes)
     base = _base(config, accelerator)
     rows = task.fitting_prompts(base)
     scorer = policy_scorer(config.rewards, base, rows, task.learned)
@@ -141,7 +141,7 @@ def _trl(task: _Task) -> Sequence[Row]:
 
     config = task.config
     state = process_state(choose_device(config.device))
-    check_config(config.policy, len(task.prompts()), state.num_processes)
+    check_config(config.tuning, len(task.prompts()), state.num_processes)
     check_trl(config.policy)
     config.check_vllm()
     base = _base_for_trl(config, state)

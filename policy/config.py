@@ -189,6 +189,14 @@ def _mistakes(config: PolicyConfig, prompts: int, processes: int) -> Iterator[st
             f"(policy.prompts_per_step={config.prompts_per_step} times policy.group={config.group}). "
             "Use a divisor of them."
         )
+    held = {"kl_target": "null"} if config.kl_target is not None and config.kl_coefficient else {}
+    held |= {"length_control": "none"} if config.length_control != "none" else {}
+    for name, off in held.items() if n == 1 else ():
+        yield (
+            f"policy.{name}={getattr(config, name)} is held on the scale of what the rewards of a step differ by, and "
+            "policy.prompts_per_step=1 and policy.group=1 make only one. Raise one of these, or set "
+            f"policy.{name}={off}."
+        )
     if algorithm.kl_in == "loss" and algorithm.kl_estimator == "k1" and config.kl_coefficient:
         yield (
             "policy.kl_estimator=k1 in the loss has an expected gradient of zero and does not restrain the policy. "

@@ -128,7 +128,7 @@ def fitting_prompts(
 def check_later_stages(run: Run, config: Config, base: "SharedBase", console: Console) -> None:
     """Refuse prompts, before anything is sampled, that are too few or too long to tune or to evaluate on."""
     fitting_prompts(run, config, base, console, HELD_OUT, config.evaluate.sampling.max_new_tokens)
-    check_config(config.policy, len(_fitting(run, config, base, TRAIN, config.policy.max_new_tokens)[1]))
+    check_config(config.tuning, len(_fitting(run, config, base, TRAIN, config.policy.max_new_tokens)[1]))
 
 
 def asked_prompts(

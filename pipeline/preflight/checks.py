@@ -167,7 +167,7 @@ def _check_prompts(
 def _check_policy(config: Config, prompts: int, found: Findings) -> None:
     """What the policy stage refuses of its settings, with so many prompts that it can tune on."""
     with found.gathering():
-        check_config(config.policy, prompts)
+        check_config(config.tuning, prompts)
     # TRL takes seconds to import, which others need not wait.
     if config.offline:
         from policy.trl.train_dpo import check_dpo

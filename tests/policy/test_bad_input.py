@@ -39,6 +39,7 @@ def refused(config: PolicyConfig, base: SharedBase, folder: Path, message: str, 
 
 # Settings: known without any model.
 
+SINGLE = {"algorithm": "reinforce", "prompts_per_step": 1, "group": 1}
 SETTINGS = [
     ({"algorithm": "rloo", "group": 1}, r"policy.algorithm=rloo compares .* needs policy.group of at least 2; it is 1"),
     ({"algorithm": "grpo", "group": 1}, r"policy.algorithm=grpo .* Raise it, or use policy.algorithm=reinforce"),
@@ -46,6 +47,8 @@ SETTINGS = [
     ({"minibatches": 3}, r"policy.minibatches=3 does not divide the 16 responses .* Use a divisor"),
     ({"minibatches": 32}, "does not divide the 16 responses"),
     ({"prompts_per_step": 13}, r"prompts_per_step=13, but there are only 12 prompts.* Add prompts or lower it"),
+    (SINGLE | {"kl_target": 3.0}, r"policy.kl_target=3.0 is held .* Raise .* or set policy.kl_target=null\."),
+    (SINGLE | {"length_control": "band"}, r"policy.length_control=band is held .* or set policy.length_control=none\."),
     ({"kl_in": "loss", "kl_estimator": "k1"}, r"expected gradient of zero .* Use policy.kl_estimator=k2"),
     ({"initial": Path("/nowhere/at-all")}, "policy.initial: there is no folder /nowhere/at-all"),
 ]
@@ -55,6 +58,11 @@ SETTINGS = [
 def test_settings_that_cannot_work_are_refused_without_a_model(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_config(changed(**settings), len(PROMPTS))
+
+
+def test_single_responses_are_learned_from_where_nothing_is_held() -> None:
+    check_config(changed(**SINGLE), len(PROMPTS))
+    check_config(changed(**SINGLE, kl_target=3.0, kl_coefficient=0.0), len(PROMPTS))
 
 
 @pytest.mark.parametrize(("settings", "message"), SETTINGS[:1] + SETTINGS[3:4])
