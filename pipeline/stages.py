@@ -256,7 +256,7 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
     """export/: the adapter as an ordinary PEFT folder, with a card that says what it was made from and how it fares."""
     adapter, evaluation, verdict = run.artifact("policy"), cautions.evaluation_of(run), verdict_of(run)
     told = cautions.of_round(run, began_with(run, config))
-    decided = {"decided": said} if (said := cautions.of_decision(run)) else {}
+    said = cautions.told_and_decided(run, told)
 
     def produce(folder: Path) -> dict[str, object]:
         from pipeline.exporting.adapter import export_with_card
@@ -266,7 +266,7 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
 
     record = run.stage(
         "export", "export", [adapter, *(each for each in (evaluation, verdict) if each)],
-        config.with_model(config.export.of_adapter), produce, content=content_of(run, config), extra=decided,
+        config.with_model(config.export.of_adapter), produce, content=content_of(run, config), extra=said,
     )  # fmt: skip
     _caution(console, "export", told)
     if not evaluation:

@@ -71,12 +71,17 @@ def lineage_of(run: Run, policy: StageRecord) -> dict[str, Any]:
         "versions": policy.versions,
         "evaluation": evaluated and _told(evaluated),
         "verdict": _verdict(run, policy),
-        "decisions": [
-            each.model_dump(mode="json", include={"at", "action", "champion", "reason", "by"})
-            for each in history(run)
-            if each.is_about(policy.output_sha256)
-        ],
+        "decisions": decided_on(run, policy),
     }
+
+
+def decided_on(run: Run, policy: StageRecord) -> list[dict[str, Any]]:
+    """What was decided about a policy so far, as its lineage says it."""
+    return [
+        each.model_dump(mode="json", include={"at", "action", "champion", "reason", "by"})
+        for each in history(run)
+        if each.is_about(policy.output_sha256)
+    ]
 
 
 def policies_of(run: Run) -> Iterator[tuple[Run, StageRecord]]:

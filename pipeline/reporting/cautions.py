@@ -3,12 +3,14 @@
 The terminal, the report and the model card say the same. Alarms, which watch the training, are in `policy/alarms.py`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from backbone.loading.saved_weights import changes_nothing, same_weights
 from foundation.files import Row, read_json, read_rows
 from pipeline.champion.history import history
-from pipeline.champion.lineage import sources_of
+from pipeline.champion.lineage import decided_on, sources_of
 from pipeline.runs.folder import Run
 from pipeline.runs.manifest import StageRecord
 from policy.alarms import JUDGE
@@ -102,6 +104,14 @@ def of_round(run: Run, initial: Path | None) -> list[str]:
         *of_policy(run, initial),
         *of_evaluation(run),
     ]
+
+
+def told_and_decided(run: Run, told: Sequence[str]) -> dict[str, list[Any]]:
+    """What a card and a lineage say beside their figures, wherever the run lies: an export depends on it."""
+    tuned = run.record("policy")
+    decided = decided_on(run, tuned) if tuned else []
+    sentences = [each.replace(str(run.path), "RUN") for each in told]
+    return {name: said for name, said in (("told", sentences), ("decided", decided)) if said}
 
 
 def evaluation_of(run: Run) -> Path | None:

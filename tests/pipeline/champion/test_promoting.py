@@ -167,9 +167,30 @@ def test_the_card_and_the_report_say_the_verdict_and_why_a_candidate_was_kept(pa
     promoting.promote_by_hand(run, config, console, "it reads well")
     stages.export(run, config, console)
     assert "It was not promoted" not in card.read_text()
+    assert read_json(card.with_name("lineage.json"))["decisions"][-1]["reason"] == "it reads well"
+    before = sha256_of(card.parent)
+    stages.export(run, config, console)
+    assert sha256_of(card.parent) == before
 
 
 # --- by hand ---
+
+
+def test_an_export_is_made_anew_after_a_promotion_by_hand_and_where_what_is_told_changed(
+    path: Path, settings: list[str]
+) -> None:
+    run, config, console = tiny.opened(path, settings)
+    exported = run.folder / "export"
+    promoting.promote_by_hand(run, config, console, "it reads well")
+    stages.export(run, config, console)
+    assert read_json(exported / "lineage.json")["decisions"][-1]["reason"] == "it reads well"
+    manifest = run.manifest()
+    reward = manifest.stages["reward"]
+    weak = reward.figures | {"gate": "weak", "gate_reason": "Length alone is right as often."}
+    manifest.stages["reward"] = reward.model_copy(update={"figures": weak})
+    manifest.write(run.manifest_path)
+    stages.export(run, config, console)
+    assert "Length alone is right as often." in (exported / "README.md").read_text()
 
 
 def test_a_promotion_by_hand_needs_no_verdict_and_is_recorded_as_such(path: Path, settings: list[str]) -> None:
