@@ -142,7 +142,7 @@ def _trl(task: _Task) -> Sequence[Row]:
     config = task.config
     state = process_state(choose_device(config.device))
     check_config(config.tuning, len(task.prompts()), state.num_processes)
-    check_trl(config.policy)
+    check_trl(config.policy, state.num_processes)
     config.check_vllm()
     base = _base_for_trl(config, state)
     rows = task.fitting_prompts(base)

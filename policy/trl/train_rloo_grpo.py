@@ -74,7 +74,7 @@ def train_with_trl(
     """
     count = process_state(base.device).num_processes
     check_config(config, len(prompts), count)
-    check_trl(config)
+    check_trl(config, count)
     check_room(base, prompts, config.max_new_tokens)
     add_trained_adapter(config, base, seed, initial)
     size, steps = micro_batches(config, config.prompts_per_step * config.group // count // config.minibatches)
@@ -109,8 +109,8 @@ def train_with_trl(
         return train_and_save(trainer, base, folder, watch)
 
 
-def check_trl(config: PolicyConfig) -> None:
-    """Refuse, before any model is loaded, what TRL's trainers cannot do."""
+def check_trl(config: PolicyConfig, processes: int = 1) -> None:
+    """Refuse, before any model is loaded, what TRL's trainers cannot do; `check_config` has refused the rest."""
     if config.algorithm not in ALGORITHMS:
         raise UserError(
             f"policy.engine=trl runs {', '.join(ALGORITHMS)}; policy.algorithm is {config.algorithm}. Choose one of "
@@ -124,6 +124,12 @@ def check_trl(config: PolicyConfig) -> None:
         raise UserError("policy.vllm needs vLLM, which is not installed: pip install 'trl[vllm]'.")
     if config.group < 2:
         raise UserError(f"policy.engine=trl needs policy.group of at least 2; it is {config.group}.")
+    share = config.prompts_per_step * config.group // processes
+    if processes > 1 and share % config.minibatches:
+        raise UserError(
+            f"policy.minibatches={config.minibatches} does not divide the {share} responses of a step that each of "
+            f"{processes} processes has under policy.engine=trl: set it to a divisor of {share}."
+        )
     refuse_for_policy_gradients(config)
     rloo = config.algorithm == "rloo"
     wrong = {

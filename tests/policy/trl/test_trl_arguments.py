@@ -70,6 +70,19 @@ def test_what_trl_cannot_do_is_refused_before_anything_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("prompts", "group", "minibatches", "share"), [(6, 2, 4, 6), (2, 2, 4, 2), (2, 3, 2, 3)])
+def test_minibatches_that_do_not_divide_the_share_of_a_process_are_refused(
+    prompts: int, group: int, minibatches: int, share: int
+) -> None:
+    config = changed(prompts_per_step=prompts, group=group, minibatches=minibatches)
+    check_trl(config)
+    with pytest.raises(
+        UserError, match=rf"minibatches={minibatches} does not divide the {share} responses .* of 2 proc"
+    ):
+        check_trl(config, processes=2)
+    check_trl(config.model_copy(update={"minibatches": share}), processes=2)
+
+
 def test_defaults_that_have_no_effect_are_not_refused() -> None:
     check_trl(PolicyConfig(engine="trl"))
     assert unused_by_dpo(PolicyConfig(algorithm="dpo")) == []
