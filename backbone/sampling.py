@@ -15,7 +15,7 @@ import torch
 from backbone.adapters import SharedBase
 from backbone.decoding import decoder_for
 from backbone.sampling_config import SamplingConfig
-from backbone.token_draws import draw, uniforms
+from backbone.token_draws import check_drawn, draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError
 
@@ -129,6 +129,7 @@ def draw_in_steps(
         tokens, logprobs = draw(logits, draws, config.temperature, config.top_p, config.top_k)
         going = [index for index, place in enumerate(active) if rows[place].finish_reason != "stop"]
         chosen, told = tokens.tolist(), logprobs.tolist()
+        check_drawn(told)
         for index in going:
             row = rows[active[index]]
             row.tokens.append(chosen[index])

@@ -4,6 +4,8 @@ A token is drawn by inverting the cumulative distribution, which is exact and fa
 """
 
 import hashlib
+import math
+from collections.abc import Sequence
 
 import torch
 
@@ -27,7 +29,8 @@ def draw(
 
     logits: (batch, vocabulary) fp32; uniform: (batch,) in [0, 1). Returns tokens (batch,) int64 and their
     log-probabilities (batch,) under the distribution that was drawn from: of the `top_k` likeliest tokens, the smallest
-    set whose share of their mass reaches `top_p`.
+    set whose share of their mass reaches `top_p`. If a row's logits are not finite, neither is its log-probability
+    (`check_drawn`).
     """
     if temperature == 0:
         tokens = logits.argmax(-1)
@@ -37,18 +40,25 @@ def draw(
         return _draw_truncated(logits, uniform, top_p, top_k)
     masses = torch.softmax(logits, -1)  # on a CPU far faster than `torch.exp`
     tokens, total = _invert(masses, uniform)
-    if not bool(total.isfinite().all()):
+    return tokens, masses.gather(-1, tokens[:, None]).squeeze(-1).log() - total.log()
+
+
+def check_drawn(logprobs: Sequence[float]) -> None:
+    """`UserError` if a log-probability that `draw` returned is not finite.
+
+    On the numbers, which the caller has fetched from the device already: to ask there would wait once more per token.
+    """
+    if not all(map(math.isfinite, logprobs)):
         raise UserError(
             "the model's logits are not finite: its weights are damaged, or its training diverged. Use other "
             "weights, or train with a lower learning rate."
         )
-    return tokens, masses.gather(-1, tokens[:, None]).squeeze(-1).log() - total.log()
 
 
 def _invert(masses: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The first entry at which the running sum of a row exceeds the share `uniform` of its total; and the total.
 
-    First the block, by the sums of blocks, then the entry within it.
+    First the block, by the sums of blocks, then the entry within it. Any entry, if the total is not finite.
     """
     batch, size = masses.shape
     if size % _BLOCK:
@@ -58,7 +68,7 @@ def _invert(masses: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, 
     total = sums.sum(-1)
     block, rest = _first_beyond(sums, uniform.to(masses.dtype) * total)
     within = blocks.gather(1, block[:, None, None].expand(-1, 1, _BLOCK)).squeeze(1)
-    return block * _BLOCK + _first_beyond(within, rest)[0], total
+    return (block * _BLOCK + _first_beyond(within, rest)[0]).clamp(max=size - 1), total
 
 
 def _first_beyond(masses: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

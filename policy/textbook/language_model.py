@@ -17,7 +17,7 @@ import torch
 
 from backbone.adapters import SharedBase
 from backbone.sampling_config import SamplingConfig
-from backbone.token_draws import draw, uniforms
+from backbone.token_draws import check_drawn, draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from policy.textbook.environment import TextGenerationEnv
@@ -53,6 +53,7 @@ def act(
         ids = torch.tensor([_ids(seen)], device=base.device)
         logits = base.lm_head(base.hidden_states(ids, torch.ones_like(ids))[:, -1]).float()
         token, logprob = draw(logits, stream[[len(tokens)]].to(base.device), sampling.temperature, sampling.top_p)
+        check_drawn([float(logprob)])
         seen, reward, over, _, info = env.step(int(token))
         tokens.append(int(token))
         logprobs.append(float(logprob))

@@ -12,7 +12,7 @@ import gymnasium
 import torch
 from pydantic import Field
 
-from backbone.token_draws import draw
+from backbone.token_draws import check_drawn, draw
 from foundation.settings import Settings
 from policy.algorithms.advantages import RunningMean, discounted_returns, generalized_advantages, reinforce_advantages
 from policy.algorithms.losses import aggregate, clipped_surrogate, entropy, surrogate, value_loss
@@ -147,7 +147,8 @@ def collect(
         allowed = torch.tensor(envs.unwrapped.action_masks())  # type: ignore[attr-defined]
         logits = policy(tokens, written).masked_fill(~allowed, -torch.inf)
         uniform = torch.rand(envs.num_envs, generator=generator)
-        actions, _ = draw(logits, uniform, 0.0 if greedy else 1.0, 1.0)
+        actions, drawn = draw(logits, uniform, 0.0 if greedy else 1.0, 1.0)
+        check_drawn(drawn.tolist())
         logprobs = torch.log_softmax(logits, -1).gather(-1, actions[:, None]).squeeze(-1)
         seen, rewards, terminated, truncated, _ = envs.step(actions.numpy())
         mask = going.float()

@@ -108,6 +108,25 @@ def test_a_token_without_probability_is_never_drawn(uniform: float, top_p: float
     assert logprobs.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "drawing", [{}, {"temperature": 0.0}, {"top_p": 0.9}, {"top_k": 5}, {"top_k": 5, "top_p": 0.9}]
+)
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_refused_however_is_drawn(
+    base: SharedBase, monkeypatch: pytest.MonkeyPatch, drawing: dict[str, float], bad: float
+) -> None:
+    head = base.lm_head
+
+    def spoiled(states: torch.Tensor) -> torch.Tensor:
+        logits = head(states)
+        logits[1, 7] = bad
+        return logits
+
+    monkeypatch.setattr(base, "lm_head", spoiled)
+    with pytest.raises(UserError, match="the model's logits are not finite"):
+        sample(base, PROMPTS, SamplingConfig(**{"max_new_tokens": 4, **drawing}))
+
+
 def test_the_ends_of_the_unit_interval_are_the_first_and_the_last_token() -> None:
     logits = torch.zeros(2, 4)
     tokens, _ = draw(logits, torch.tensor([0.0, ALMOST_ONE], dtype=torch.float64), 1.0, 1.0)
