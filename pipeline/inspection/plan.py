@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from foundation.errors import UserError
-from foundation.files import Row, read_json, read_rows
-from pipeline.collection.prompts import HELD_OUT
+from foundation.files import Row, read_json
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.verdict.forecast import RATES, expected_at
+from pipeline.verdict.pairs import known_prompts
 from reward_model.reward_folder import FIGURES
 
 _TIMES = (1, 2, 4, 8)
@@ -82,9 +82,8 @@ def show(found: Row, console: Console, *, as_json: bool = False) -> None:
 
 
 def _verdict(run: Run, config: Config) -> dict[str, Any]:
-    rows = read_rows(run.folder / "prompts.jsonl") if (run.folder / "prompts.jsonl").is_file() else []
     settings = config.verdict
-    prompts = min(settings.prompts, sum(row["split"] == HELD_OUT for row in rows))
+    prompts = min(settings.prompts, known_prompts(run, config))
     expected = []
     for rate in RATES if settings.enabled and prompts else ():
         each = expected_at(rate, prompts, settings.judges, settings.alpha, settings.margin)

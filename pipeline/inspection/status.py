@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from foundation.files import Row, read_rows
+from foundation.files import Row
 from pipeline.acquisition import keeping
 from pipeline.champion import history as past
 from pipeline.champion import promotion
-from pipeline.collection.prompts import HELD_OUT
 from pipeline.inspection.facts import Facts
 from pipeline.preflight.reward_gate import is_weak
 from pipeline.reporting.cautions import evaluation_of, export_of
@@ -177,12 +176,10 @@ def _next_round(facts: Facts) -> str:
 
 def too_few_prompts(facts: Facts) -> bool:
     """Whether the held-out prompts could never decide a verdict."""
-    from pipeline.verdict.pairs import TooFewPrompts, check_enough
+    from pipeline.verdict.pairs import TooFewPrompts, check_enough, known_prompts
 
-    prompts = facts.run.folder / "prompts.jsonl"
-    held_out = sum(row["split"] == HELD_OUT for row in read_rows(prompts)) if prompts.is_file() else 0
     try:
-        check_enough(facts.run, facts.config, held_out)
+        check_enough(facts.run, facts.config, known_prompts(facts.run, facts.config))
     except TooFewPrompts:
         return True
     return False

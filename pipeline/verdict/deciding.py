@@ -15,7 +15,6 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Prompt
 from labeling_ui.store.store import Store
 from pipeline.champion.history import Champion, current
-from pipeline.collection.held_out import measurable_keys
 from pipeline.config.config import Config
 from pipeline.reporting.cautions import evaluation_of
 from pipeline.runs.content import content_of
@@ -25,7 +24,7 @@ from pipeline.simulation.annotators import answer_tasks, check_overlap
 from pipeline.verdict import telling
 from pipeline.verdict.ballots import candidates_of, read_ballots, task_of
 from pipeline.verdict.endpoint import judged_by_endpoint
-from pipeline.verdict.pairs import PAIRS, TooFewPrompts, check_enough, sample_pairs, settled
+from pipeline.verdict.pairs import PAIRS, TooFewPrompts, check_enough, known_prompts, sample_pairs, settled
 from pipeline.verdict.standing import Plan, standing
 
 VERDICT = "verdict.json"
@@ -108,7 +107,7 @@ def _pairs(run: Run, config: Config, console: Console) -> list[Row]:
     """The pairs as they were opened, or sampled now."""
     candidate, champion, reward = run.artifact("policy"), current(run, config), run.folder / "reward"
     if run.record("verdict-pairs") is None:
-        check_enough(run, config, len(measurable_keys(run)))
+        check_enough(run, config, known_prompts(run, config))
 
     def produce(folder: Path) -> Mapping[str, Any]:
         with label_store(run, config) as store:
@@ -128,7 +127,7 @@ def _measured(run: Run, config: Config) -> int:
     """On how many prompts the policy's form is, or will be, compared with the champion's."""
     if evaluation := evaluation_of(run):
         return int(read_json(evaluation)["prompts"])
-    return min(config.evaluate.prompts, len(measurable_keys(run)))
+    return min(config.evaluate.prompts, known_prompts(run, config))
 
 
 def _plan(run: Run, config: Config, store: Store, champion: Champion) -> Plan:

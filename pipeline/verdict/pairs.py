@@ -14,7 +14,9 @@ from rich.console import Console
 from foundation.errors import UserError
 from foundation.files import Row, content_id, write_jsonl
 from pipeline.champion.history import Champion
+from pipeline.collection.held_out import measurable_keys
 from pipeline.config.config import Config
+from pipeline.reporting.cautions import evaluation_of
 from pipeline.runs.folder import Run
 from pipeline.terminal.progress import progress
 from pipeline.verdict.betting import prompts_needed
@@ -103,9 +105,30 @@ class TooFewPrompts(UserError):
     """No votes on so few prompts could decide."""
 
 
+def known_prompts(run: Run, config: Config) -> int:
+    """How many prompts can be compared on, as far as is known without a model: held out, and never learned from.
+
+    What is too long is known where the present policy was evaluated on every prompt that is short enough.
+    """
+    there, evaluated, prompts = len(measurable_keys(run)), run.record("evaluate"), run.record("prompts")
+    if evaluation_of(run) is None or evaluated is None or prompts is None:
+        return there
+    now = (prompts.output_sha256, config.collect.max_prompt_tokens, config.evaluate.sampling.max_new_tokens)
+    used = evaluated.basis.config
+    before = evaluated.basis.inputs.get(f"{run.folder.name}/{prompts.output}")
+    same = now == (before, used["max_prompt_tokens"], used["sampling"]["max_new_tokens"])
+    fitting = int(evaluated.figures["n"])
+    return min(there, fitting) if same and fitting < used["prompts"] else there
+
+
 def check_enough(run: Run, config: Config, prompts: int) -> None:
     """`TooFewPrompts` if not even a win on every one of these would decide."""
-    needed = prompts_needed(config.verdict.alpha)
+    needed, most = prompts_needed(config.verdict.alpha), config.verdict.prompts
+    if most < needed:
+        raise TooFewPrompts(
+            f"a verdict could never decide on {most} prompts: so many wins in a row may still be chance "
+            f"(verdict.alpha={config.verdict.alpha:g}). Set verdict.prompts to {needed} or more."
+        )
     if prompts < needed:
         raise TooFewPrompts(
             f"a verdict could never decide on {prompts} held-out prompts: so many wins in a row may still be chance "
