@@ -203,7 +203,7 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
     settings = config.with_prompts(config.policy)
     del settings["accept_weak_reward"]  # whether it is made, not how
     if not config.policy.stop_on:
-        del settings["alarms"]  # they tell, and change nothing
+        settings["alarms"] = {"kl": config.policy.alarms.kl}  # a budget; the others tell, and change nothing
     if config.rewards != LEARNED_ONLY and not config.offline:
         settings["rewards"] = config.rewards_as_json
 

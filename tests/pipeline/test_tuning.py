@@ -89,6 +89,15 @@ def test_a_training_that_was_over_when_its_process_was_killed_is_not_done_again(
     assert not (policy / ".checkpoints.gone").exists()
 
 
+def test_alarms_that_stop_nothing_change_no_policy_but_the_budget_of_the_kl_does(
+    copied: Path, tiny_settings: list[str]
+) -> None:
+    overrides = [*tiny_settings, "policy.stop_on=[]", "policy.steps=1"]
+    assert not stages.policy(*tiny.opened(copied, overrides)).skipped
+    assert stages.policy(*tiny.opened(copied, [*overrides, "policy.alarms.length=3"])).skipped
+    assert not stages.policy(*tiny.opened(copied, [*overrides, "policy.alarms.kl=1"])).skipped
+
+
 def test_a_weak_reward_model_stops_before_tuning_unless_that_is_accepted(
     copied: Path, tiny_settings: list[str]
 ) -> None:
