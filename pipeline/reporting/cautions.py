@@ -201,7 +201,9 @@ def _exploits(run: Run, found: Row) -> list[str]:
     if isinstance(target, int | float) and found["mean_kl"] > _BEYOND * target:
         signs.append(f"its KL of {found['mean_kl']:.1f} nats is beyond the target of {target:g}")
     if tuned and tuned.figures.get("judge_high", 0.0) < 0:
-        signs.append("a judge from labels that the reward model never saw likes them less than the base's")
+        signs.append(
+            "a judge from labels that the reward model never saw likes them less than those that training began with"
+        )
     if not signs:
         return []
     return [

@@ -29,7 +29,7 @@ def told(target: float | None = 3.0, judge_high: float = 0.1, **changes: float) 
         ({"words": 70.0}, "1.75 times as long"),
         ({"alike": 0.8}, "distinct-2 is 0.80 of the base's"),
         ({"kl": 10.2}, "KL of 10.2 nats is beyond the target of 3"),
-        ({"judge_high": -0.01}, "a judge from labels that the reward model never saw likes them less"),
+        ({"judge_high": -0.01}, "never saw likes them less than those that training began with"),
     ],
 )
 def test_a_gain_with_a_sign_of_an_exploit_is_called_one(changes: dict[str, float], sign: str) -> None:
