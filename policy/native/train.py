@@ -21,7 +21,7 @@ from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.files import write_jsonl
 from policy.alarms import Alarms, tracker_metrics
-from policy.algorithms.advantages import RunningMean, whiten
+from policy.algorithms.advantages import RunningMean, discounted_returns, whiten
 from policy.algorithms.kl import kl_estimate
 from policy.algorithms.losses import explained_variance, value_loss
 from policy.algorithms.registry import Algorithm, Experience
@@ -167,7 +167,8 @@ def train_step(
         with timed(rollout.seconds, "value"):
             state.value.fit(values, _at(returns, *mine), step=state.step, seed=seed, accelerator=accelerator)
         figures["value_loss"] = float(value_loss(expected, returns, whole.mask, int(whole.mask.sum())))
-        figures["explained_variance"] = explained_variance(expected, returns, whole.mask)
+        paid = discounted_returns(rewards, config.discount)  # what is fitted contains the values themselves
+        figures["explained_variance"] = explained_variance(expected, paid, whole.mask)
     figures |= _of_step(config, whole, raw)
     if state.kl:
         figures["kl_coefficient"] = beta

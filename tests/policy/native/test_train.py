@@ -126,6 +126,24 @@ def test_a_run_with_everything_killed_amid_an_update_goes_on_to_the_same_bits(ti
     assert _bits(tmp_path / "killed") == _bits(tmp_path / "whole")
 
 
+def test_the_explained_variance_is_that_of_the_returns_whatever_lambda_is(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def explained(values: torch.Tensor, returns: torch.Tensor, mask: torch.Tensor) -> float:
+        seen.append((values, returns, mask.bool()))
+        return 0.0
+
+    monkeypatch.setattr("policy.native.train.explained_variance", explained)
+    changes = {"algorithm": "ppo", "gae_lambda": 0.0, "kl_coefficient": 0.0, "steps": 2}
+    run(tiny_model, tmp_path, CONFIG.model_copy(update=changes))
+    values, returns, mask = seen[-1]
+    assert values.any()
+    for row, there in zip(returns, mask, strict=True):  # the score comes at the end, and nothing is discounted
+        assert len(row[there].unique()) == 1
+
+
 def test_micro_batches_add_up_to_the_whole_batch(tiny_model: Path, tmp_path: Path) -> None:
     weights = []
     for size in (1, 5, 16):
