@@ -43,9 +43,9 @@ def check_judged(run: Run, counts: Counts) -> None:
     """Refuse a run without judgements, and say how to get some."""
     if not counts.judgements:
         raise UserError(
-            f"the run {run.path} has no judgements yet. Get some: `rlhf collect --run {run.path}` and "
-            f"`rlhf label --run {run.path}` ask people, `rlhf import --format FORMAT FILE --run {run.path}` brings "
-            f"existing ones, `rlhf label --simulate --run {run.path}` tries the loop out."
+            f"the run {run.path} has no judgements yet. Get some: `rlhf collect --run {run.argument}` and "
+            f"`rlhf label --run {run.argument}` ask people, `rlhf import --format FORMAT FILE --run {run.argument}` "
+            f"brings existing ones, `rlhf label --simulate --run {run.argument}` tries the loop out."
         )
 
 

@@ -39,7 +39,9 @@ def promote(run: Run, config: Config, console: Console) -> Decision | None:
         return None
     evaluation = evaluation_of(run)
     if evaluation is None:
-        raise UserError(f"KL and length of this policy are not measured: run `rlhf evaluate --run {run.path}` first.")
+        raise UserError(
+            f"KL and length of this policy are not measured: run `rlhf evaluate --run {run.argument}` first."
+        )
     limits = promotion.limits(config)
     basis = {"evaluation": sha256_of(evaluation), "limits": limits}
     before = _standing(run, sha256_of(verdict_file), basis)
@@ -133,7 +135,7 @@ def _decided_by_hand(run: Run) -> bool:
 def _candidate(run: Run) -> Champion:
     folder, record = run.artifact("policy"), run.record("policy")
     if record is None:
-        raise UserError(f"{folder} was not made by this run: `rlhf policy --run {run.path}` makes one.")
+        raise UserError(f"{folder} was not made by this run: `rlhf policy --run {run.argument}` makes one.")
     return Champion(run.folder.name, folder, record.output_sha256)
 
 

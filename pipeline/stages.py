@@ -46,7 +46,7 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
 
     if simulated:
         check_overlap(config.label.overlap, config.label.max_overlap)
-    label_it = f"`rlhf label --run {run.path}`"
+    label_it = f"`rlhf label --run {run.argument}`"
     people = simulated or config.learned_reward or config.offline or has_judgements(run, config)
     latest = run.latest_round()
     for number in range(latest, max(rounds, latest + 1)):
@@ -270,7 +270,7 @@ def export(run: Run, config: Config, console: Console) -> StageRecord:
     )  # fmt: skip
     _caution(console, "export", told)
     if not evaluation:
-        console.print(f"export: `rlhf evaluate --run {run.path}` compares it with its base.", soft_wrap=True)
+        console.print(f"export: `rlhf evaluate --run {run.argument}` compares it with its base.", soft_wrap=True)
     return record
 
 

@@ -96,7 +96,7 @@ def found(run: Run, name: str, sha256: str | None, config: Config | None = None)
         return Champion(BASE, None, None)
     at = run.at(int(name.removeprefix("round-")))
     record = _made(at, sha256)
-    other = f"Put it back, or choose another champion: `rlhf rollback --run {run.path} --to ROUND --reason ...`."
+    other = f"Put it back, or choose another champion: `rlhf rollback --run {run.argument} --to ROUND --reason ...`."
     if record is None or not (at.folder / record.output).is_dir():
         raise UserError(f"the champion is {name}, but {at.folder / 'policy'} is gone (sha256 {sha256}). {other}")
     folder = at.folder / record.output

@@ -46,7 +46,7 @@ def against(verdict: Figures, champion: Champion, run: Run) -> list[str]:
     if opponent["sha256"] != champion.sha256:
         return [
             f"it was compared with {opponent['name']}, and the champion is {champion.name} now: open a new comparison "
-            f"by `rlhf verdict --run {run.path}`"
+            f"by `rlhf verdict --run {run.argument}`"
         ]
     if verdict["outcome"] == BETTER:
         return []

@@ -46,6 +46,6 @@ def _there(run: Run, adapter: Path | None) -> Path | None:
         raise UserError(
             f"{run.folder.name} starts from {adapter}, which is gone. Put the folder back from a copy, or move "
             f"{run.folder} away and choose what the next round starts from: "
-            f"`rlhf rollback --reason ... --run {run.path}`."
+            f"`rlhf rollback --reason ... --run {run.argument}`."
         )
     return adapter

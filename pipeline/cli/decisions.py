@@ -1,5 +1,6 @@
 """The commands that decide about a run's policies: parsing, and nothing else."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -33,7 +34,7 @@ def promote(
     if force != bool(reason and reason.strip()):
         raise UserError(
             "a promotion by hand needs a reason, and no other takes one: "
-            f'`rlhf promote --force --reason "..." --run {run}`'
+            f'`rlhf promote --force --reason "..." --run {shlex.quote(str(run))}`'
         )
     with open_run(run, config, set_, ends="promote") as opened:
         from pipeline import promoting
@@ -54,7 +55,9 @@ def rollback(
 ) -> None:
     """Make an earlier champion the champion again."""
     if not reason or not reason.strip():
-        raise UserError(f'say why the champion is taken back: `rlhf rollback --reason "..." --run {run}`')
+        raise UserError(
+            f'say why the champion is taken back: `rlhf rollback --reason "..." --run {shlex.quote(str(run))}`'
+        )
     with open_run(run, config, set_, ends="rollback") as opened:
         from pipeline import promoting
 

@@ -1,5 +1,6 @@
 """`rlhf export`: parsing, and nothing else."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,7 +49,7 @@ def export(
     if to == "hub" and not repo:
         raise UserError("say where on the hub: --repo OWNER/NAME.")
     if to in ("merged", "gguf", "ollama") and not out and not dry_run:
-        raise UserError(f"say where to write it: `rlhf export --to {to} --out FOLDER --run {run}`.")
+        raise UserError(f"say where to write it: `rlhf export --to {to} --out FOLDER --run {shlex.quote(str(run))}`.")
     if to == "hub" and out:
         raise UserError("--out is a folder of this machine; leave it out with --to hub.")
     if to != "hub" and (repo or part or public or names_checked):

@@ -1,5 +1,6 @@
 """`rlhf labels ...`: parsing, and telling what was done. Copies, checks and exports are the label store's."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -61,7 +62,10 @@ def export(
     from labeling_ui.people.audit import COMMAND_LINE, note
 
     if (file is None) == (push_to_hub is None):
-        raise UserError(f"say where to: a file, as in `rlhf labels export FILE --run {run}`, or --push-to-hub NAME.")
+        raise UserError(
+            f"say where to: a file, as in `rlhf labels export FILE --run {shlex.quote(str(run))}`, or --push-to-hub "
+            "NAME."
+        )
     with open_store(run, config, set_) as (store, _):
         rows = registry.rows(store, kind, campaign)
         if next(iter(rows), None) is None:

@@ -171,7 +171,7 @@ def _reward(run: Run, out: Path, base: str, license: str) -> None:
     if used and (made is None or made.output_sha256 != used):
         raise UserError(
             f"the adapter was not tuned towards the reward model in {reward}, which was made later, but towards one "
-            f"with the sha256 {used}. Leave out --part reward, or tune anew: `rlhf policy --run {run.path}`."
+            f"with the sha256 {used}. Leave out --part reward, or tune anew: `rlhf policy --run {run.argument}`."
         )
     out.mkdir(parents=True)
     for name in (*_REWARD, *_TOKENIZER, ASPECTS):

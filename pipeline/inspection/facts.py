@@ -52,7 +52,7 @@ class Facts(NamedTuple):
     def command(self, name: str, *options: str, simulate: bool = False) -> str:
         """The command line that works on this run; with `simulate`, as its judgements came about so far."""
         more = ("--simulate",) if simulate and self.labels.simulated else ()
-        return " ".join(("rlhf", name, *options, "--run", str(self.run.path), *more))
+        return " ".join(("rlhf", name, *options, "--run", self.run.argument, *more))
 
 
 def facts_of(run: Run, config: Config) -> Facts:
@@ -117,5 +117,5 @@ def _decision(run: Run, policy: StageRecord | None) -> Decision | None:
     decided = past.history(run)
     if decided and decided[-1].by == "hand" and decided[-1].round == run.round:
         return decided[-1]
-    sha256 = policy and policy.output_sha256
+    sha256 = policy.output_sha256 if policy else None
     return next((each for each in reversed(decided) if each.is_about(sha256)), None)

@@ -28,7 +28,7 @@ def plan(run: Run, config: Config, accuracy: float | None = None) -> Row:
 
     made = run.record("reward")
     if made is None:
-        raise UserError(f"{run.folder} has no reward model to plan by: rlhf reward --run {run.path}")
+        raise UserError(f"{run.folder} has no reward model to plan by: rlhf reward --run {run.argument}")
     found = made.figures
     known = read_json(run.folder / "reward" / FIGURES).get("learning_curve")
     if not known:

@@ -110,7 +110,7 @@ def told_and_decided(run: Run, told: Sequence[str]) -> dict[str, list[Any]]:
     """What a card and a lineage say beside their figures, wherever the run lies: an export depends on it."""
     tuned = run.record("policy")
     decided = decided_on(run, tuned) if tuned else []
-    sentences = [each.replace(str(run.path), "RUN") for each in told]
+    sentences = [each.replace(f"--run {run.argument}", "--run RUN") for each in told]
     return {name: said for name, said in (("told", sentences), ("decided", decided)) if said}
 
 
@@ -130,7 +130,7 @@ def of_export(run: Run) -> list[str]:
     """Whether export/ holds another policy than the one that everything else is about."""
     if not (run.folder / "export").is_dir() or export_of(run) or run.record("policy") is None:
         return []
-    return [f"The adapter in export/ is another policy's: this one is in policy/. `rlhf export --run {run.path}`."]
+    return [f"The adapter in export/ is another policy's: this one is in policy/. `rlhf export --run {run.argument}`."]
 
 
 def _is_of_policy(run: Run, stage: str) -> bool:
@@ -183,7 +183,8 @@ def _kept(run: Run, figures: Row) -> list[str]:
     adapter = f"is that of step {kept}, the last checkpoint" if kept else "is as it began, for no checkpoint was before"
     return [
         f"Training was stopped at step {ended} by the alarm {' and '.join(stopped)}. The adapter {adapter}. Read "
-        f"`rlhf samples --run {run.path}` to see what the reward paid for; policy.stop_on names the alarms that stop."
+        f"`rlhf samples --run {run.argument}` to see what the reward paid for; policy.stop_on names the alarms that "
+        "stop."
     ]
 
 

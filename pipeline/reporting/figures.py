@@ -1,6 +1,5 @@
 """The figures of a run, read from manifests, logs and labels, for the report, summary.json and the terminal."""
 
-import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,7 +102,7 @@ def reward_line(run: Run, figures: dict[str, Any]) -> str:
     judge, more = "", ""
     if "doubled" in figures:
         about, low, high = figures["doubled"]
-        plan = f"`rlhf plan --run {run.path}`"
+        plan = f"`rlhf plan --run {run.argument}`"
         more = f" Twice the labels would make it about {about:.0%} ({low:.0%} to {high:.0%}): {plan}."
     if "judge_accuracy" in figures:
         used = "" if figures["judge_accuracy_low"] > 0.5 else ": not used"
@@ -125,7 +124,7 @@ def report_data(
     exported, training, tuned = export_of(run), _training(run), run.record("policy")
     return ReportData(
         run=run.name,
-        path=shlex.quote(str(run.path)),
+        path=run.argument,
         model=DEMO_MODEL if is_demo(config.model) else config.model,
         created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rounds=tuple(_round(run.at(number)) for number in run.rounds()),

@@ -96,13 +96,16 @@ def _sentence(
         preferred = "preferred it" if decision is not None else "were asked about it"
         return "do not ship", f"no person has judged it. Simulated annotators {preferred} ({verdict.said})."
     if verdict is not None:
-        return "not decided", f"people have judged it; `rlhf promote --run {run.path}` decides."
+        return "not decided", f"people have judged it; `rlhf promote --run {run.argument}` decides."
     if waiting is not None:
         return (
             "not decided",
             f"the comparison with {_called(waiting['champion']['name'])} is {how_far(waiting)} until it decides.",
         )
-    return "not decided", f"nobody has compared it with {_opponent(run)}: `rlhf verdict --run {run.path}` asks people."
+    return (
+        "not decided",
+        f"nobody has compared it with {_opponent(run)}: `rlhf verdict --run {run.argument}` asks people.",
+    )
 
 
 def _evidence(run: Run, config: Config, verdict: VerdictFigures | None) -> Iterator[Evidence]:

@@ -7,6 +7,7 @@
 Where things lie, and nothing else: how a stage makes its output is in `make_output.py`.
 """
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,11 @@ class Run:
     def name(self) -> str:
         """The run's name: that of its folder."""
         return self.path.resolve().name
+
+    @property
+    def argument(self) -> str:
+        """The run's folder as it is typed in a command."""
+        return shlex.quote(str(self.path))
 
     @property
     def database(self) -> Path:
@@ -113,7 +119,7 @@ class Run:
         """What an earlier stage of this round wrote; `UserError` says which stage to run first if it has not."""
         path = self.folder / name
         if not path.exists():
-            raise UserError(f"{path} is missing: run `rlhf {name} --run {self.path}` first.")
+            raise UserError(f"{path} is missing: run `rlhf {name} --run {self.argument}` first.")
         return path
 
     def stage(

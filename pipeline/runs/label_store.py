@@ -33,8 +33,8 @@ def check_labels(run: Run, config: Config) -> None:
     if not has_labels(run, config):
         raise UserError(
             f"the run {run.path} has no label store yet ({run.database}): nothing to label, and nothing that was "
-            f"labelled. Name another --run, or get some: `rlhf collect --run {run.path}` samples responses to judge, "
-            f"`rlhf import --format FORMAT FILE --run {run.path}` brings some, or judgements."
+            f"labelled. Name another --run, or get some: `rlhf collect --run {run.argument}` samples responses to "
+            f"judge, `rlhf import --format FORMAT FILE --run {run.argument}` brings some, or judgements."
         )
 
 

@@ -6,6 +6,7 @@ The labeling server and imports take no lock; the database has its own transacti
 
 import fcntl
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,4 +72,4 @@ class RunLock:
 
 
 def _command() -> str:
-    return " ".join(["rlhf", *sys.argv[1:]])[: RunLock.REMEMBERED]
+    return shlex.join(["rlhf", *sys.argv[1:]])[: RunLock.REMEMBERED]

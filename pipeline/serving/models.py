@@ -32,7 +32,7 @@ def models_of(run: Run, config: Config) -> Folders:
     rounds = {name: folder for name, folder in made.items() if folder.is_dir()}
     if not rounds:
         raise UserError(
-            f"the run {run.path} has no adapter yet. Make one by `rlhf policy --run {run.path}`, or serve a model "
+            f"the run {run.path} has no adapter yet. Make one by `rlhf policy --run {run.argument}`, or serve a model "
             "without one: `rlhf serve --base MODEL`."
         )
     return {BASE: None, CHAMPION: current(run, config).adapter, **rounds}

@@ -46,7 +46,7 @@ def serve(run: Run, config: Config, console: Console, *, named: bool = False, ad
             if elsewhere:
                 print(f"From other machines: {elsewhere}, {elsewhere}/v1", flush=True)
             if not keys(store.database):
-                print(f"Nobody has a key yet: `rlhf keys add NAME --run {run.path}` makes one.", flush=True)
+                print(f"Nobody has a key yet: `rlhf keys add NAME --run {run.argument}` makes one.", flush=True)
             invite_admin(Accounts(store.database), address)
             options = uvicorn.Config(
                 app, http=TimedProtocol, log_level="warning", timeout_graceful_shutdown=2, server_header=False

@@ -3,6 +3,7 @@
 Prompts and responses are untrusted: nothing of them is markup, and what would control the terminal is shown as "?".
 """
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,9 @@ def sample_lines(folder: Path, step: int | None) -> Iterator[str]:
     """The lines to print of a round's folder, for one checkpoint's step or for all; `UserError` if there are none."""
     path = next((path for path in _places(folder) if path.is_file()), None)
     if path is None:
-        raise UserError(f"{folder} has no samples of a policy: `rlhf policy --run {folder.parent}` writes them.")
+        raise UserError(
+            f"{folder} has no samples of a policy: `rlhf policy --run {shlex.quote(str(folder.parent))}` writes them."
+        )
     rows = read_rows(path)
     steps = sorted({row["step"] for row in rows})
     if step is not None and step not in steps:

@@ -58,7 +58,7 @@ def waits(console: Console, run: Run, found: Row) -> None:
         for each in found["by_annotator"]:
             name = each["program"] or each["annotator"]
             _say(console, f"verdict:   {name}: {each['judgements']} judgements")
-    _say(console, f"The verdict waits for about {found['expected_more']} judgements: rlhf label --run {run.path}")
+    _say(console, f"The verdict waits for about {found['expected_more']} judgements: rlhf label --run {run.argument}")
 
 
 def decided(console: Console, run: Run, found: Row) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from foundation.errors import UserError
 from foundation.files import write_json
 from labeling_ui.data_model import Answer
 from labeling_ui.store.store import Store
@@ -85,6 +87,22 @@ def test_nothing(config: Config, tmp_path: Path) -> None:
     found = step(Run(tmp_path / "run"), config)
     assert (found.state, found.next) == ("nothing", f"rlhf collect --run {tmp_path / 'run'}")
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_commands_can_be_typed_where_names_have_spaces(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "my run")
+    run.path.mkdir()
+    assert shlex.split(step(run, config).next) == ["rlhf", "collect", "--run", str(run.path)]
+    with pytest.raises(UserError) as refused:
+        run.artifact("policy")
+    assert f"`rlhf policy --run '{run.path}'`" in str(refused.value)
+    typed = ["rlhf", "loop", "--run", "my run", "--set", 'rewards=[{"name": "length"}]']
+    monkeypatch.setattr(sys, "argv", typed)
+    with run.lock():
+        held = run.lock.last()
+    assert shlex.split(held.removeprefix('"').rpartition('"')[0]) == typed
 
 
 def test_collected(collected: Run, config: Config) -> None:
