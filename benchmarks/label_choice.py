@@ -152,13 +152,14 @@ def table(figures: Figures) -> str:
         cells = []
         for size in sizes:
             values, chance = np.array(by_size[size]), np.array(figures[RANDOM][size])
-            mean, half = _interval(100 * (values - chance))
+            mean, half = interval(100 * (values - chance))
             cells.append(f"{100 * values.mean():.1f}%" if way == RANDOM else f"{mean:+.1f} ± {half:.1f}")
         lines.append(f"| {way} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Mean and half width of its 95% interval by Student's t; NaN of a single value."""
     from scipy.stats import t
 
     if len(values) < 2:
@@ -204,7 +205,7 @@ def draw(results: Mapping[str, Figures], path: Path) -> None:
 
 def _line(axis: Any, by_size: Mapping[str, Sequence[float]], label: str, colour: str) -> None:
     sizes = [int(size) for size in by_size]
-    found = [_interval(100 * np.array(values)) for values in by_size.values()]
+    found = [interval(100 * np.array(values)) for values in by_size.values()]
     means, halves = np.array(found).T
     axis.plot(sizes, means, color=colour, label=label, marker="o", markersize=3)
     if label == RANDOM:
