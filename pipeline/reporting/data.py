@@ -111,6 +111,20 @@ class EvaluationFigures(Settings):
     shown: int = 8
 
 
+class Tried(Settings):
+    """A policy of the round that was evaluated as the `present` one was, named by what it was tuned with.
+
+    KL in nats per response; words and distinct-2 as ratios to the base's.
+    """
+
+    name: str
+    rate: Rate
+    present: bool
+    mean_kl: float | None = None
+    words_ratio: float | None = None
+    distinct2_ratio: float | None = None
+
+
 class VerdictFigures(Settings):
     """Candidate against champion, blind: who judged, what they said, and the win rate with its confidence sequence.
 
@@ -224,6 +238,7 @@ class ReportData(Settings):
     training: tuple[Mapping[str, float | None], ...] = ()
     alarms: tuple[AlarmFigures, ...] = ()
     evaluation: EvaluationFigures | None = None
+    tried: tuple[Tried, ...] = ()
     told: tuple[str, ...] = ()
     shipping: Shipping | None = None
     verdict: VerdictFigures | None = None

@@ -31,6 +31,7 @@ from pipeline.reporting.data import (
     StageRow,
 )
 from pipeline.reporting.shipping import decided_in_a_word, how_far, shipping_of, told_of, verdict_figures
+from pipeline.reporting.tried import tried_in
 from pipeline.runs.folder import Run
 from policy.alarms import RULES, alarm_spans
 from policy.model_card import load_snippet
@@ -137,6 +138,7 @@ def report_data(
             if name in RULES
         ),
         evaluation=_evaluation(run),
+        tried=tried_in(run),
         told=tuple(told),
         shipping=shipping_of(run, config, waiting),
         verdict=verdict_figures(run),
