@@ -37,7 +37,8 @@ def verdict_figures(run: Run) -> VerdictFigures | None:
     low, high = found["interval"]
     names = ("by", "judgements", "prompts", "wins", "ties", "both_bad", "losses", "win_rate")
     judges = tuple(
-        Rate(name=name, value=each["win_rate"], low=each["interval"][0], high=each["interval"][1], n=found["prompts"],
+        Rate(name=name, value=each["win_rate"], low=each["interval"][0], high=each["interval"][1],
+             n=each.get("prompts", 0),  # earlier verdicts do not say
              simulated=name.startswith("simulated"))
         for name, each in found.get("judges", {}).items()
     )  # fmt: skip
@@ -115,7 +116,8 @@ def _evidence(run: Run, config: Config, verdict: VerdictFigures | None) -> Itera
         )
         for judge in verdict.judges:
             rate = _rate(judge.value, judge.low, judge.high)
-            yield Evidence(name=f"By the {judge.name}", said=f"on the same pairs, {rate}")
+            of = f"{judge.n} of the same pairs" if judge.n else "the same pairs"
+            yield Evidence(name=f"By the {judge.name}", said=f"on {of}, {rate}")
     path = evaluation_of(run)
     if path is not None:
         yield from _of_evaluation(run, read_json(path), config)

@@ -115,6 +115,7 @@ def _judge(name: str, bets: Sequence[Bet]) -> Row:
     return {
         "win_rate": rate["win_rate"],
         "interval": [rate["low"], rate["high"]],
+        "prompts": rate["n"],
         "agreement": _rate(agreed.tolist(), "share") | {"prompts": len(agreed)} if len(agreed) else None,
     }
 

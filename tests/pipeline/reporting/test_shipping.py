@@ -207,3 +207,11 @@ def test_report_and_status_say_who_voted(run: Run, config: Config, by: str, word
     assert "by people, " not in page
     line = described(facts_of(run, config)._replace(made={}))["verdict"]
     assert line.endswith("by nobody" if by == "nobody" else words.rstrip(", "))
+
+
+def test_a_judge_beside_the_people_says_how_many_pairs_it_judged(run: Run, config: Config) -> None:
+    judged = {"win_rate": 0.8, "interval": [0.3, 1.0], "agreement": None}
+    decide(run, judges={"model at URL": judged | {"prompts": 5}, "earlier judge": judged})
+    evidence = said(run, config)[2]
+    assert "By the model at URL: on 5 of the same pairs, 80% (95% interval 30% to 100%)" in evidence
+    assert "By the earlier judge: on the same pairs, 80%" in evidence

@@ -145,4 +145,4 @@ def test_it_stands_beside_the_people_and_changes_nothing(tuned: Path, verdict_se
     assert found["outcome"] == "better"
     beside = found["judges"][f"judge at {address}"]
     assert (beside["win_rate"], beside["agreement"]["share"]) == (0.5, 0.5)
-    assert beside["agreement"]["prompts"] == found["wins"]
+    assert beside["agreement"]["prompts"] == beside["prompts"] == found["wins"]
