@@ -62,10 +62,16 @@ def beyond(limits: Figures, evaluation: Figures, capability: Figures) -> list[st
     """Which limits it goes beyond, each with its figure."""
     found = []
     if limits["kl"] is not None and evaluation["mean_kl"] > limits["kl"]:
-        found.append(f"its KL of {evaluation['mean_kl']:.1f} nats per response is beyond {limits['kl']:.1f}")
+        found.append(
+            f"its KL of {evaluation['mean_kl']:.1f} nats per response{spread(evaluation, 'kl')} is beyond "
+            f"{limits['kl']:.1f}"
+        )
     (low, high), ratio = limits["length"], length_ratio(evaluation)
     if not low <= ratio <= high:
-        found.append(f"its responses are {ratio:.2f} times as long as the base's, beyond {low:g} to {high:g}")
+        found.append(
+            f"its responses are {ratio:.2f} times as long as the base's{spread(evaluation, 'length')}, beyond "
+            f"{low:g} to {high:g}"
+        )
     for name, said in (("likelihood", "nats per token on general text"), ("format", "of sound responses")):
         if capability[name]["low"] < -limits[name]:
             found.append(
@@ -78,7 +84,8 @@ def kept_to(verdict: Figures, evaluation: Figures, capability: Figures) -> str:
     """Why a candidate is promoted, in one sentence."""
     return (
         f"{_who(verdict)} preferred it to {verdict['champion']['name']} ({_rate(verdict)}); KL "
-        f"{evaluation['mean_kl']:.1f} nats per response, length {length_ratio(evaluation):.2f} times the base's, "
+        f"{evaluation['mean_kl']:.1f} nats per response{spread(evaluation, 'kl')}, length "
+        f"{length_ratio(evaluation):.2f} times the base's{spread(evaluation, 'length')}, "
         f"likelihood of general text {_difference(capability['likelihood'])} nats per token, sound responses "
         f"{_difference(capability['format'])}"
     )
@@ -88,6 +95,14 @@ def length_ratio(evaluation: Figures) -> float:
     """Words per sampled response, as a ratio to the base's."""
     words = {who: found["words"] for who, found in evaluation["sampled"]["measures"].items()}
     return float(words["policy"] / max(words["base"], 1e-9))
+
+
+def spread(evaluation: Figures, name: str) -> str:
+    """In words, the 95% interval over prompts of the mean KL ("kl") or the ratio of lengths ("length"), where it is
+    known: evaluations of earlier versions, and those on one prompt, have none. Limits are held by the means.
+    """
+    interval = evaluation["sampled"].get(f"{name}_interval")
+    return f" (95% interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
 
 
 def without_judge(verdict: Figures) -> str:

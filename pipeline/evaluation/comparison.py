@@ -18,7 +18,7 @@ from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from foundation.files import Row, read_jsonl, write_jsonl
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.evaluation.statistics import measures, win_rate
+from pipeline.evaluation.statistics import mean_interval, measures, ratio_interval, win_rate
 from pipeline.sampling.drawing import Draw, draw_here
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import best_of_n
@@ -56,15 +56,18 @@ def evaluate(
         scores = {
             judge: {who: score(prompts, rows) for who, rows in answers.items()} for judge, score in judges.items()
         }
-        compared[mode] = {
-            "win_rates": {judge: win_rate(found["policy"], found["base"]) for judge, found in scores.items()},
-            "measures": {who: measures(rows) for who, rows in answers.items()},
-            "pairs": _pairs(prompts, answers, scores),
-        }
+        kl: list[float] = []
         if mode == "sampled":
             asked = [base.renderer.prompt_ids(row["prompt"]) for row in prompts]
             said = [row["ids"] for row in answers["policy"]]
-            compared[mode]["kl"] = float(response_kl(base, adapter, asked, said, sampling.temperature or 1.0).mean())
+            kl = response_kl(base, adapter, asked, said, sampling.temperature or 1.0).tolist()
+        compared[mode] = {
+            "win_rates": {judge: win_rate(found["policy"], found["base"]) for judge, found in scores.items()},
+            "measures": {who: measures(rows) for who, rows in answers.items()},
+            "pairs": _pairs(prompts, answers, scores, kl),
+        }
+        if mode == "sampled":
+            compared[mode] |= {"kl": float(np.mean(kl)), **_intervals(kl, answers)}
             if config.best_of_n > 1:
                 assert scorer is not None, "best-of-n needs a scorer to choose by"
                 best = best_responses(base, scorer, prompts, config, folder / "best-of-n-sampled.jsonl", seed, advance)
@@ -160,10 +163,26 @@ def _against_best(
     }
 
 
+def _intervals(kl: Sequence[float], answers: Mapping[str, Sequence[Row]]) -> dict[str, list[float]]:
+    """95% intervals over prompts of the mean KL and of the ratio of words; none where there is nothing to go by."""
+    words = {who: np.array([len(row["response"].split()) for row in rows]) for who, rows in answers.items()}
+    found = {
+        "kl_interval": mean_interval(np.array(kl)),
+        "length_interval": ratio_interval(words["policy"], words["base"]),
+    }
+    return {name: list(interval) for name, interval in found.items() if np.isfinite(interval).all()}
+
+
 def _pairs(
-    prompts: Sequence[Row], answers: Mapping[str, Sequence[Row]], scores: Mapping[str, Mapping[str, Sequence[float]]]
+    prompts: Sequence[Row],
+    answers: Mapping[str, Sequence[Row]],
+    scores: Mapping[str, Mapping[str, Sequence[float]]],
+    kl: Sequence[float],
 ) -> list[Row]:
-    """Every prompt with both answers and their scores, the policy's greatest gain (by the first judge) first."""
+    """Every prompt with both answers and their scores, the policy's greatest gain (by the first judge) first.
+
+    With the `kl` of the policy's response where it was estimated.
+    """
     first = next(iter(scores.values()))
     gain = np.subtract(first["policy"], first["base"])
     return [
@@ -172,6 +191,7 @@ def _pairs(
             "base": answers["base"][i]["response"],
             "policy": answers["policy"][i]["response"],
             "scores": {judge: {who: float(found[who][i]) for who in found} for judge, found in scores.items()},
+            **({"kl": kl[i]} if kl else {}),
         }
         for i in np.argsort(-gain, kind="stable").tolist()
     ]

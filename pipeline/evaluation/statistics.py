@@ -29,6 +29,20 @@ def mean_interval(values: np.ndarray) -> Interval:
     return float(values.mean()) - half, float(values.mean()) + half
 
 
+def ratio_interval(numerators: np.ndarray, denominators: np.ndarray) -> Interval:
+    """95% interval of the ratio of the means of two quantities (n,) that were measured on the same n cases.
+
+    By Student's law on what is left of each pair at that ratio (the delta method): unbounded for a single case, or
+    where the denominators are all zero.
+    """
+    mean = float(denominators.mean())
+    if len(numerators) < 2 or not mean:
+        return -np.inf, np.inf
+    ratio = float(numerators.mean()) / mean
+    low, high = mean_interval((numerators - ratio * denominators) / mean)
+    return ratio + low, ratio + high
+
+
 def measures(rows: Sequence[Row]) -> dict[str, float]:
     """Length in words, share that ended by itself, and distinct-n (Li et al. 2016): different n-grams / n-grams."""
     texts = [row["response"].split() for row in rows]

@@ -10,7 +10,7 @@ from typing import Any
 from foundation.files import Row, read_json
 from pipeline.champion.history import BASE, Decision, history
 from pipeline.champion.lineage import sources_of
-from pipeline.champion.promotion import WHO, length_ratio, limits, verdict_of
+from pipeline.champion.promotion import WHO, length_ratio, limits, spread, verdict_of
 from pipeline.config.config import Config
 from pipeline.reporting.cautions import evaluation_of
 from pipeline.reporting.data import Evidence, Rate, Shipping, VerdictFigures
@@ -164,8 +164,10 @@ def _of_evaluation(run: Run, evaluation: Row, config: Config) -> Iterator[Eviden
     limit, kl = limits(config)["kl"], evaluation["mean_kl"]
     within = f"; the limit is {limit:.1f}" if limit else ""
     below = "; below zero by chance: a small value, estimated from samples" if kl < 0 else ""
-    yield Evidence(name="KL", said=f"{kl:.2f} nats per response from the base{within}{below}")
-    yield Evidence(name="Length", said=f"{length_ratio(evaluation):.2f} times the words of the base")
+    yield Evidence(name="KL", said=f"{kl:.2f} nats per response from the base{spread(evaluation, 'kl')}{within}{below}")
+    yield Evidence(
+        name="Length", said=f"{length_ratio(evaluation):.2f} times the words of the base{spread(evaluation, 'length')}"
+    )
     yield Evidence(name="Variety", said=f"distinct-2 is {evaluation['distinct2_ratio']:.2f} times the base's")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from backbone.logprobs import response_kl
 from backbone.sampling_config import SamplingConfig
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluation.comparison import evaluate
-from pipeline.evaluation.statistics import distinct, measures, win_rate
+from pipeline.evaluation.statistics import distinct, measures, ratio_interval, win_rate
 from pipeline.sampling import drawing as module
 from tests.pipeline.tiny import TOPICS, ask
 
@@ -93,6 +94,15 @@ def test_measures_are_those_of_the_texts() -> None:
     }  # fmt: skip
 
 
+def test_the_interval_of_a_ratio_is_that_of_what_is_left_at_the_ratio() -> None:
+    # The ratio is 2, and -1 and 1 are left: their mean has a standard error of 1, and Student's t is 12.706.
+    low, high = ratio_interval(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    assert (low, high) == pytest.approx((2 - 12.706, 2 + 12.706), abs=1e-3)
+    assert ratio_interval(np.array([2.0, 6.0, 4.0]), np.array([1.0, 3.0, 2.0])) == pytest.approx((2.0, 2.0))
+    assert ratio_interval(np.array([2.0]), np.array([1.0])) == (-np.inf, np.inf)
+    assert ratio_interval(np.array([2.0, 1.0]), np.zeros(2)) == (-np.inf, np.inf)
+
+
 @torch.no_grad()
 def log_probability(base: SharedBase, adapter: str | None, prompt: list[int], response: list[int], t: float) -> float:
     """log pi(response | prompt), token by token from full logits of one unpadded row."""
@@ -122,6 +132,20 @@ def test_kl_is_the_mean_log_ratio_of_whole_responses(base: SharedBase) -> None:
 
 
 # --- the comparison ---
+
+
+def test_kl_and_length_have_an_interval_over_prompts(base: SharedBase, tmp_path: Path) -> None:
+    found = compare(base, "other", tmp_path)["sampled"]
+    kl = [pair["kl"] for pair in found["pairs"]]
+    half = 2.776 * np.std(kl, ddof=1) / math.sqrt(5)
+    assert found["kl"] == pytest.approx(np.mean(kl))
+    assert found["kl_interval"] == pytest.approx([found["kl"] - half, found["kl"] + half], rel=1e-3)
+    ratio = found["measures"]["policy"]["words"] / found["measures"]["base"]["words"]
+    low, high = found["length_interval"]
+    assert (low + high) / 2 == pytest.approx(ratio)
+    (tmp_path / "one").mkdir()
+    alone = evaluate(CONFIG, base, "other", PROMPTS[:1], {"size": by_size}, tmp_path / "one", seed=4, advance=print)
+    assert not {"kl_interval", "length_interval"} & alone["sampled"].keys(), "one prompt tells nothing of others"
 
 
 def test_an_adapter_that_changes_nothing_ties_everywhere(base: SharedBase, tmp_path: Path) -> None:

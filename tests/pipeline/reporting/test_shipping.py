@@ -147,6 +147,17 @@ def test_a_kl_below_zero_is_explained(run: Run, config: Config) -> None:
     assert "-0.02 nats per response from the base; the limit is 6.0; below zero by chance" in said(run, config)[2]
 
 
+def test_kl_and_length_are_shown_with_their_intervals(
+    run: Run, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, intervals = evaluated(3.0), {"kl_interval": [2.0, 4.0], "length_interval": [0.2, 0.3]}
+    monkeypatch.setitem(globals(), "evaluated", lambda kl: found | {"sampled": found["sampled"] | intervals})
+    judge(run, 3.0)
+    evidence = said(run, config)[2]
+    assert "3.00 nats per response from the base (95% interval 2.00 to 4.00); the limit is 6.0" in evidence
+    assert "0.25 times the words of the base (95% interval 0.20 to 0.30)" in evidence
+
+
 def test_an_open_comparison_says_how_far_it_is(run: Run, config: Config) -> None:
     waiting = {"champion": {"name": BASE}, "judgements": 12, "expected_more": 30}
     found = shipping_of(run, config, waiting)
