@@ -25,6 +25,7 @@ from pipeline.preflight.at_start import base_that_lasts, foreseen, refuse_ahead,
 from pipeline.preflight.reward_gate import refuse_weak
 from pipeline.promoting import promote
 from pipeline.reporting import cautions, figures
+from pipeline.reporting.reward import reward_line
 from pipeline.runs.content import content_of
 from pipeline.runs.folder import Run
 from pipeline.runs.label_settings import apply_label_settings, open_campaign
@@ -185,7 +186,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
 
     settings = config.with_model(config.reward)
     record = run.stage("reward", "reward", inputs, settings, produce, extra=left_out, content=content_of(run, config))
-    console.print(figures.reward_line(run, record.figures))
+    console.print(reward_line(run, record.figures))
     _caution(console, "reward", cautions.of_reward(record.figures))
     return record
 

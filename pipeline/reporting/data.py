@@ -61,7 +61,10 @@ class LabelFigures(Settings):
 
 
 class RewardFigures(Settings):
-    """The reward model and two baselines on held-out pairs; `reliability`: bins `(confidence, share right, pairs)`."""
+    """The reward model and two baselines on held-out pairs; `reliability`: bins `(confidence, share right, pairs)`.
+
+    `head_accuracy` is that of a head on the frozen base, on `head_n` labels, each judged by a fit on other prompts.
+    """
 
     accuracy: float
     accuracy_low: float
@@ -75,6 +78,10 @@ class RewardFigures(Settings):
     temperature: float | None = None
     error_most_uncertain: float | None = None
     error_least_uncertain: float | None = None
+    head_accuracy: float | None = None
+    head_low: float | None = None
+    head_high: float | None = None
+    head_n: int | None = None
     reliability: tuple[tuple[float, float, int], ...] = ()
     reliability_after: tuple[tuple[float, float, int], ...] = ()
 

@@ -25,11 +25,11 @@ from pipeline.reporting.data import (
     Measure,
     Rate,
     ReportData,
-    RewardFigures,
     RoundFigures,
     SampledPrompt,
     StageRow,
 )
+from pipeline.reporting.reward import reward_figures
 from pipeline.reporting.shipping import decided_in_a_word, how_far, shipping_of, told_of, verdict_figures
 from pipeline.reporting.tried import tried_in
 from pipeline.runs.folder import Run
@@ -98,23 +98,6 @@ def snippet(run: Run, config: Config) -> str:
     return f"\n{_load_snippet(exported, config)}\n" if exported else ""
 
 
-def reward_line(run: Run, figures: dict[str, Any]) -> str:
-    """The reward model's accuracy beside its baselines, in one line; how good a held-out judge there is, if any."""
-    judge, more = "", ""
-    if "doubled" in figures:
-        about, low, high = figures["doubled"]
-        plan = f"`rlhf plan --run {run.argument}`"
-        more = f" Twice the labels would make it about {about:.0%} ({low:.0%} to {high:.0%}): {plan}."
-    if "judge_accuracy" in figures:
-        used = "" if figures["judge_accuracy_low"] > 0.5 else ": not used"
-        judge = f" Held-out judge: {figures['judge_accuracy']:.1%} right on {figures['judge_n']} other pairs{used}."
-    return (
-        f"reward: {figures['accuracy']:.1%} right on {figures['n']} held-out pairs (95% interval "
-        f"{figures['accuracy_low']:.1%} to {figures['accuracy_high']:.1%}); longer wins {figures['longer_wins']:.1%}, "
-        f"bag of words {figures['bag_of_words']:.1%}.{judge}{more}"
-    )
-
-
 def report_data(
     run: Run, config: Config, store: Store, told: Sequence[str] = (), waiting: Row | None = None
 ) -> ReportData:
@@ -130,7 +113,7 @@ def report_data(
         created_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         rounds=tuple(_round(run.at(number)) for number in run.rounds()),
         labels=_labels(run, store),
-        reward=_reward(run),
+        reward=reward_figures(run),
         training=tuple(_numbers(row) for row in training),
         alarms=tuple(
             AlarmFigures(name=name, first=first, last=last, figure=RULES[name].figure, advice=RULES[name].advice)
@@ -217,21 +200,6 @@ def _labels(run: Run, store: Store) -> LabelFigures | None:
         further=max(0, sum(each.judgements for each in people) - counts.judgements),
         label_set_hash=store.label_set_hash(),
     )  # fmt: skip
-
-
-def _reward(run: Run) -> RewardFigures | None:
-    record = run.record("reward")
-    if record is None:
-        return None
-    saved = read_json(run.folder / "reward" / "reward.json")
-    names = ("accuracy", "accuracy_low", "accuracy_high", "n", "longer_wins", "bag_of_words", "ece")
-    later = ("length_controlled_accuracy", "ece_after", "temperature", "error_most_uncertain", "error_least_uncertain")
-    bins = ("reliability", "reliability_after")
-    return RewardFigures(
-        **{name: record.figures[name] for name in names},
-        **{name: record.figures.get(name) for name in later},  # what older reward models lack
-        **{name: tuple(tuple(each) for each in saved.get(name, ())) for name in bins},
-    )
 
 
 def _training(run: Run) -> list[Row]:

@@ -7,11 +7,13 @@ a linear head on the frozen base's states, fitted on the other prompts, is what 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from backbone.adapters import SharedBase
+from foundation.intervals import clustered_share_interval
 from reward_model.bag_of_words import BagOfWords
 from reward_model.evaluation.accuracy import credit
 from reward_model.evaluation.baselines import cross_validated, longer_wins
@@ -21,7 +23,6 @@ from reward_model.labels.rendering import rendered
 
 _CHANCE = 0.0025  # of a pass by scores that know nothing, in each of the two questions
 _FOLDS = 5
-_MOST = 1000  # pairs of which the base's states are computed, those of the first prompts
 _PRIOR = 1e-2  # N(0, 10^2) on the coefficients of the controls: finite where they decide every pair
 _PENALTIES = np.logspace(-2, 4, 13)
 _HOPELESS = 0.5
@@ -76,25 +77,28 @@ def weigh(scores: np.ndarray, lengths: np.ndarray, words: np.ndarray, prompts: S
 
 
 def gate(
-    base: SharedBase, longest: int, learned: Sequence[Pair], held_out: Sequence[Pair], scores: np.ndarray,
-    words: BagOfWords,
-) -> dict[str, str]:  # fmt: skip
+    held_out: Sequence[Pair], scores: np.ndarray, words: BagOfWords, pairs: Sequence[Pair], frozen: np.ndarray
+) -> dict[str, Any]:
     """`gate`, "passed" or "weak", and `gate_reason`, of a model with these `scores` (pairs,) of the held-out pairs.
 
-    `learned` are the pairs that it and the bag of `words` were trained on.
+    Neither it nor the bag of `words` was trained on those. `pairs` are labels that either was trained on or not, with
+    the differences of their `frozen` states (pairs, d): what a head on them knows, fitted on other prompts for each
+    pair, is in the figures `head_accuracy`, `head_low`, `head_high` (95%), `head_n`, `head_length` and `head_words`.
     """
-    prompts = [pair.prompt_key for pair in held_out]
-    trained = weigh(scores, longer_wins(held_out), words.differences(held_out), prompts)
+    trained = weigh(scores, longer_wins(held_out), words.differences(held_out), _prompts(held_out))
+    differences = cross_fitted_head(frozen, pairs)
+    head = weigh(differences, longer_wins(pairs), cross_validated(pairs), _prompts(pairs))
+    low, high = clustered_share_interval(credit(differences), _prompts(pairs))
+    figures = {
+        "head_accuracy": head.accuracy, "head_low": low, "head_high": high, "head_n": head.n,
+        "head_length": head.length, "head_words": head.words,
+    }  # fmt: skip
     if trained.passed:
-        return {"gate": "passed", "gate_reason": _told("the reward model", trained)}
-    pairs = of_first_prompts([*held_out, *learned], _MOST)
-    frozen = weigh(
-        cross_fitted_head(frozen_differences(base, pairs, longest), pairs), longer_wins(pairs), cross_validated(pairs),
-        [pair.prompt_key for pair in pairs],
-    )  # fmt: skip
-    if frozen.passed:
-        return {"gate": "passed", "gate_reason": _told("a head on the base that was fitted on other prompts", frozen)}
-    return {"gate": "weak", "gate_reason": f"{_told('the reward model', trained)} {_remedy(trained, frozen)}"}
+        return {"gate": "passed", "gate_reason": _told("the reward model", trained), **figures}
+    if head.passed:
+        reason = _told("a head on the base that was fitted on other prompts", head)
+        return {"gate": "passed", "gate_reason": reason, **figures}
+    return {"gate": "weak", "gate_reason": f"{_told('the reward model', trained)} {_remedy(trained, head)}", **figures}
 
 
 def cross_fitted_head(features: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
@@ -140,6 +144,10 @@ def frozen_differences(base: SharedBase, pairs: Sequence[Pair], longest: int) ->
     return np.asarray(states[::2] - states[1::2])
 
 
+def _prompts(pairs: Sequence[Pair]) -> list[str]:
+    return [pair.prompt_key for pair in pairs]
+
+
 def _preferred(x: np.ndarray, steps: int = 25) -> np.ndarray:
     """The probability of each preference by logistic regression on x (pairs, k) alone: (pairs,)."""
     b = np.zeros(x.shape[1])
@@ -164,9 +172,9 @@ def _told(who: str, found: Evidence) -> str:
     )
 
 
-def _remedy(trained: Evidence, frozen: Evidence) -> str:
-    if frozen.statistic > _HOPELESS:
-        more = frozen.n * ((frozen.needed / frozen.statistic) ** 2 - 1)
+def _remedy(trained: Evidence, head: Evidence) -> str:
+    if head.statistic > _HOPELESS:
+        more = head.n * ((head.needed / head.statistic) ** 2 - 1)
         return f"If further labels are like these, about {_rounded(more)} more judged pairs would show a difference."
     return (
         "More labels like these would not help: see whether annotators agree, whether the guidelines say what is "

@@ -132,7 +132,7 @@ def train_reward(
     halves = half_labels(frozen, [pair.prompt_key for pair in (*judging, *learned)])
     result = {
         **held_out_figures(scorer, labels.test, measured, words),
-        **gate(scorer.base, longest, labels.pairs, labels.test, measured.differences, words),
+        **gate(labels.test, measured.differences, words, [*judging, *learned], frozen),
         **fit_held_out_judge(judging, learned, frozen, folder),
         **labels.counts(),
         "cut_pairs": fitted.cut,

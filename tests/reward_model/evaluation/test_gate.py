@@ -7,6 +7,7 @@ import torch
 from backbone.adapters import SharedBase
 from benchmarks.bounds import evidence, pairs_of
 from reward_model.bag_of_words import BagOfWords
+from reward_model.evaluation.accuracy import credit
 from reward_model.evaluation.gate import cross_fitted_head, frozen_differences, gate, weigh
 from reward_model.labels.records import Pair
 
@@ -63,10 +64,19 @@ def test_the_gate_says_what_was_seen_and_what_would_help(base: SharedBase) -> No
     pairs = [Pair(({"role": "user", "content": f"cat {i}"},), f"the cat sat {i}", f"a dog ran {i}") for i in range(12)]
     learned, held_out = pairs[:8], pairs[8:]
     words = BagOfWords.fit(learned)
-    said = gate(base, 64, learned, held_out, np.zeros(4), words)
+    said = gate(held_out, np.zeros(4), words, pairs, frozen_differences(base, pairs, 64))
     assert said["gate"] == "weak"
     assert said["gate_reason"].startswith("On 4 pairs, the reward model is right in 50.0%, length alone in ")
     assert "more judged pairs" in said["gate_reason"] or "annotators agree" in said["gate_reason"]
+
+
+def test_what_a_head_knows_is_measured_on_all_labels_however_good_the_model_is() -> None:
+    draw, pairs = np.random.default_rng(0), pairs_of(60)
+    features = draw.normal(size=(60, 5)) + np.array([1.0, 0, 0, 0, 0])
+    found = gate(pairs[:6], np.ones(6), BagOfWords.fit(pairs[6:]), pairs, features)
+    assert found["head_n"] == 60
+    assert found["head_accuracy"] == credit(cross_fitted_head(features, pairs)).mean() > 0.7
+    assert 0.5 < found["head_low"] < found["head_accuracy"] < found["head_high"] < 1
 
 
 def test_the_states_are_those_of_the_base_without_adapters(base: SharedBase) -> None:
