@@ -36,7 +36,7 @@ class RewardConfig(Settings):
         description="which layers carry the adapter; all-linear: those of the language model but its head and routers",
     )
     lora_layers: float = Field(
-        1.0, gt=0, le=1, description="share of the model's blocks, the last ones, that carry the adapter"
+        0.5, gt=0, le=1, description="share of the model's blocks, the last ones, that carry the adapter"
     )
     held_out: float = Field(0.15, gt=0, lt=1, description="share of the prompts kept for measuring accuracy")
     margin: bool = Field(True, description="ask for a larger score difference where the preference was stronger")

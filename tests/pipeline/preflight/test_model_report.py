@@ -22,7 +22,7 @@ def test_the_report_on_a_model_that_every_stage_can_use(tiny_model: Path) -> Non
     assert found["ends_turns"] == ["<|im_end|>"]
     assert found["padding"] == "<|endoftext|>"
     assert found["context"] == 256
-    assert found["lora_layers"] == {"policy": 14, "reward": 14}
+    assert found["lora_layers"] == {"policy": 14, "reward": 7}
     assert found["reward_class"] == "LlamaForSequenceClassification"
     assert max(found["differences"].values()) < 1e-4
     assert found["memory"].keys() == {"collect", "reward", "policy", "evaluate"}

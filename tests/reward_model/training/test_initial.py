@@ -76,7 +76,7 @@ def of_a_wider_base(folder: Path) -> None:
 
 
 def of_other_layers(folder: Path) -> None:
-    save_file({name.replace("layers.0", "layers.7"): value for name, value in load_file(folder / WEIGHTS).items()},
+    save_file({name.replace("layers.1", "layers.7"): value for name, value in load_file(folder / WEIGHTS).items()},
               folder / WEIGHTS)  # fmt: skip
 
 

@@ -47,15 +47,15 @@ def test_a_planted_preference_is_learned(trained):
     assert not (folder / "checkpoints").exists()
 
 
-def test_an_adapter_on_the_last_blocks_learns_too_and_its_folder_scores_the_same(trained, tiny_model, tmp_path):
-    half = CONFIG.model_copy(update={"lora_layers": 0.5, "epochs": 4})
-    figures = train_reward(half, str(tiny_model), planted(120), tmp_path, **CPU)
+def test_an_adapter_on_every_block_learns_too_and_its_folder_scores_the_same(trained, tiny_model, tmp_path):
+    every = CONFIG.model_copy(update={"lora_layers": 1.0, "epochs": 4})
+    figures = train_reward(every, str(tiny_model), planted(120), tmp_path, **CPU)
     assert figures["accuracy_low"] > 0.6
-    weights, whole = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path, trained[0]))
-    blocks, of_whole = (
-        {name.split(".layers.")[1][0] for name in each if ".layers." in name} for each in (weights, whole)
+    weights, last = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path, trained[0]))
+    blocks, of_last = (
+        {name.split(".layers.")[1][0] for name in each if ".layers." in name} for each in (weights, last)
     )
-    assert (blocks, of_whole) == ({"1"}, {"0", "1"})
+    assert (blocks, of_last) == ({"0", "1"}, {"1"})
     ids = [[5, 6, 7, 8], [9, 10, 11]]
     model = AutoModelForSequenceClassification.from_pretrained(
         tiny_model, num_labels=1, pad_token_id=0, dtype="float32"
