@@ -14,7 +14,10 @@ from reward_model.rewards.interface import Given, Kind, Reward, column
 from reward_model.rewards.sandbox.runner import Limits, run_tests
 from reward_model.rewards.texts import Text, text_of
 
-_BLOCK = re.compile(r"^```(?:python|py|)[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(
+    r"^(?P<fence>`{3,})[ \t]*(?P<label>[^\s`]*)[^`\n]*\n(?P<code>.*?)^(?P=fence)`*[ \t\r]*$", re.DOTALL | re.MULTILINE
+)
+_PYTHON = frozenset({"python", "python3", "py"})
 
 
 class PassedTests(Kind):
@@ -59,5 +62,10 @@ class PassedTests(Kind):
 
 
 def code_of(text: str) -> str:
-    """The fenced blocks of Python in a response, one after the other; without any, all of it."""
-    return "\n".join(_BLOCK.findall(text)) or text
+    """The fenced blocks of a response that are labelled as Python, one after the other.
+
+    Without any, those without a label, which are often what a program prints; without these, all of it.
+    """
+    blocks = [(found["label"].lower(), found["code"]) for found in _BLOCK.finditer(text)]
+    labelled = [code for label, code in blocks if label in _PYTHON]
+    return "\n".join(labelled or [code for label, code in blocks if not label]) or text

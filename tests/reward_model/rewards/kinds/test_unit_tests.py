@@ -21,6 +21,18 @@ def test_each_row_can_have_its_own_tests() -> None:
         reward(prompts=["p"] * 2, completions=responses, tests=[["assert x == 1"], None])
 
 
-def test_code_is_taken_out_of_its_fences() -> None:
-    assert code_of("Here:\n```python\nx = 1\n```\nand\n```\ny = 2\n```\n```sh\nls\n```") == "x = 1\n\ny = 2\n"
-    assert code_of("x = 1") == "x = 1"
+@pytest.mark.parametrize(
+    ("response", "code"),
+    [
+        ("Here:\n```python\nx = 1\n```\nand\n```py\ny = 2\n```\n```sh\nls\n```", "x = 1\n\ny = 2\n"),
+        ("```bash\npip install x\n```\nThen:\n```python\nx = 1\n```", "x = 1\n"),
+        ("```python\nx = 1\n```\nIt prints:\n```\n1 apple\n```", "x = 1\n"),
+        ("```bash\nls\n```\n```\nx = 1\n```", "x = 1\n"),
+        ("```Python\nx = 1\n```\n```python3 title=a.py\ny = 2\n```", "x = 1\n\ny = 2\n"),
+        ("```python\r\nx = 1\r\n```\r\n", "x = 1\r\n"),
+        ('````python\nx = """\n```\n"""\n````', 'x = """\n```\n"""\n'),
+        ("x = 1", "x = 1"),
+    ],
+)
+def test_code_is_taken_out_of_its_fences(response: str, code: str) -> None:
+    assert code_of(response) == code
