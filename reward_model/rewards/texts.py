@@ -7,9 +7,9 @@ import regex
 
 Text = str | Sequence[Any]
 
-# Scripts that are written without spaces: each of their characters counts as a word.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}"
-_WORD = regex.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’][^\W{_UNSPACED}]+)*", regex.V1)
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+"""Scripts that are written without spaces, as it stands in a character class; the long mark of kana is of no script."""
+_WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[^\W{UNSPACED}]+(?:['’][^\W{UNSPACED}]+)*", regex.V1)
 _LETTER = regex.compile(r"\p{L}")
 _MARKED = 1 / 3
 

@@ -14,7 +14,7 @@ import regex
 from pydantic import Field
 
 from reward_model.rewards.interface import Given, Kind, Reward, column
-from reward_model.rewards.texts import Text, mostly, text_of
+from reward_model.rewards.texts import UNSPACED, Text, mostly, text_of
 
 _HAN, _NOT_LATIN = r"\p{Han}", r"[\p{L}--\p{Latin}]"
 _REMEDY = 'Give every prompt "references": a list of texts, or choose a reward that compares with none.'
@@ -131,9 +131,7 @@ class AnyScript:
     """A tokenizer for rouge-score, whose own drops all but a-z and 0-9: each character of a script without spaces is a
     token, as in sacrebleu's zh, and each run of other letters and digits."""
 
-    _TOKEN = regex.compile(
-        r"[\p{Han}\p{Hiragana}\p{Katakana}]|[[\p{L}\p{M}\p{N}]--[\p{Han}\p{Hiragana}\p{Katakana}]]+", regex.V1
-    )
+    _TOKEN = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{UNSPACED}]]+", regex.V1)
 
     def tokenize(self, text: str) -> list[str]:
         """The tokens of `text`, lower-case."""

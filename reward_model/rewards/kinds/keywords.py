@@ -9,7 +9,7 @@ import regex
 from pydantic import Field
 
 from reward_model.rewards.interface import Given, Kind, Reward, column
-from reward_model.rewards.texts import Text, text_of
+from reward_model.rewards.texts import UNSPACED, Text, text_of
 
 
 class Keywords(Kind):
@@ -51,14 +51,14 @@ def _pattern(phrase: str) -> "regex.Pattern[str]":
     folded = r"\s+".join(regex.escape(word) for word in _folded(phrase).split())
     # Next to a character of a script without spaces there is no word boundary to ask for.
     start, end = (
-        (r"(?<![^\W\p{Han}])" if _spaced(folded[:1]) else ""),
-        (r"(?![^\W\p{Han}])" if _spaced(folded[-1:]) else ""),
+        (rf"(?<![^\W{UNSPACED}])" if _spaced(folded[:1]) else ""),
+        (rf"(?![^\W{UNSPACED}])" if _spaced(folded[-1:]) else ""),
     )
     return regex.compile(start + folded + end, regex.V1)
 
 
 def _spaced(character: str) -> bool:
-    return bool(regex.match(r"[\w--\p{Han}]", character, regex.V1))
+    return bool(regex.match(rf"[^\W{UNSPACED}]", character, regex.V1))
 
 
 def _folded(text: str) -> str:

@@ -10,6 +10,7 @@ def test_each_character_of_a_script_without_spaces_is_a_word() -> None:
     assert words("I don't say 你好吗 to Кошка, 2 times") == [
         "I", "don't", "say", "你", "好", "吗", "to", "Кошка", "2", "times",
     ]  # fmt: skip
+    assert words("コーヒー ที่นี่ ok") == ["コ", "ー", "ヒ", "ー", "ที่", "นี่", "ok"]
 
 
 @given(st.text())

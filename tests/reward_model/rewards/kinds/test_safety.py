@@ -19,6 +19,17 @@ def test_a_listed_word_is_found_however_it_is_written(disguised: str) -> None:
     assert values({"name": "safety", "words": ["bomb", "炸弹"]}, disguised) == [0]
 
 
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("バカ", "このバカめ"), ("バカ", "バカーと叫ぶ"), ("ばか", "おばかさん"),
+        ("โง่", "เขาโง่มาก"), ("ໂງ່", "ລາວໂງ່ຫຼາຍ"), ("ល្ងង់", "គាត់ល្ងង់ណាស់"), ("မိုက်", "သူမိုက်တယ်"),
+    ],
+)  # fmt: skip
+def test_a_listed_word_is_found_inside_a_sentence_without_spaces(word: str, text: str) -> None:
+    assert occurs(word, text)
+
+
 def test_words_that_only_contain_a_listed_one_are_left_alone() -> None:
     assert values({"name": "safety", "words": ["bomb"]}, "a bombastic aplomb") == [1]
     assert occurs("c++", "I like C++ best")
