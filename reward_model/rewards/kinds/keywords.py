@@ -30,6 +30,7 @@ class Keywords(Kind):
             if not self.words:
                 remedy = "Give each row a list of them, or the reward `words` for all rows."
                 rows = column("keywords", len(completions), columns, "keywords", remedy)
+            rows = [(row,) if isinstance(row, str) else row for row in rows]
             found = [
                 [occurs(keyword, text_of(completion)) for keyword in row]
                 for row, completion in zip(rows, completions, strict=True)

@@ -21,5 +21,6 @@ def test_keywords_are_whole_words_in_any_case() -> None:
 
 def test_each_row_can_have_its_own_keywords() -> None:
     assert values({"name": "keywords"}, "tea", "tea", keywords=[["tea"], ["milk"]]) == [1, 0]
+    assert values({"name": "keywords"}, "tea with sugar", "tea", keywords=["tea", "warm milk"]) == [1, 0]
     with pytest.raises(UserError, match="needs keywords, and row 2 has none"):
         values({"name": "keywords"}, "tea", "tea", keywords=[["tea"], []])
