@@ -7,28 +7,27 @@ layout (`importers/answers_and_ratings.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from foundation.errors import UserError
-from foundation.files import Row, read_jsonl
+from foundation.files import Row
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import AIDS, Action, Annotator, Answer, Candidate, Judgement, Prompt, Task, View
 from labeling_ui.exchange.exports.answers import LAYOUT
+from labeling_ui.exchange.importers.answers_and_ratings import is_exported
 from labeling_ui.exchange.importers.judged_items import Refusal
+from labeling_ui.exchange.importers.rows import open_source
 from labeling_ui.store.answer_log import check_entry
 from labeling_ui.store.store import Entry, Store, Version
 
 
 def is_answer_file(path: str | Path) -> bool:
-    """Whether the file's first row is one of an answers export."""
-    try:
-        with Path(path).open("rb") as file:
-            return b'"answers":' in file.read(64).partition(b",")[0]
-    except OSError:
-        return False
+    """Whether the first row is one of an answers export, however the file is stored; `UserError` if it is damaged."""
+    return any(is_exported(row) for _, row in islice(open_source(path).read(), 1))
 
 
 def take_answer_file(store: Store, path: str | Path) -> tuple[int, int, list[Refusal]]:
@@ -37,21 +36,25 @@ def take_answer_file(store: Store, path: str | Path) -> tuple[int, int, list[Ref
     A row that is malformed or impossible, or a file of a newer layout, raises `UserError` and stores nothing.
     """
     lines: list[int] = []
-    outcomes = store.take_log(_entries(Path(path), lines))
+    outcomes = store.take_log(_entries(path, lines))
     both = zip(lines, outcomes, strict=True)
     refused = [Refusal(line, said) for line, said in both if said not in ("taken", "repeated")]
     return outcomes.count("taken"), outcomes.count("repeated"), refused
 
 
-def _entries(path: Path, lines: list[int]) -> Iterator[Entry]:
-    for line, row in read_jsonl(path):
+def _entries(path: str | Path, lines: list[int]) -> Iterator[Entry]:
+    for line, row in open_source(path).read():
         lines.append(line)
         where = f"{path}, line {line}"
-        if row.get("answers") not in range(1, LAYOUT + 1):
-            raise UserError(_other_layout(where, row.get("answers")))
+        if not is_exported(row):
+            raise UserError(
+                f"{where}: it is no row of an answers export, as the rows before it are. Nothing was imported."
+            )
+        if row["answers"] > LAYOUT:
+            raise UserError(_newer_layout(where, row["answers"]))
         try:
             entry = _entry(row)
-        except (KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, IndexError, ValidationError) as error:
             missing = f"the field {error} is missing" if isinstance(error, KeyError) else f"it cannot be read ({error})"
             raise UserError(f"{where}: {missing}. Export the answers again. Nothing was imported.") from error
         try:
@@ -61,13 +64,11 @@ def _entries(path: Path, lines: list[int]) -> Iterator[Entry]:
         yield entry
 
 
-def _other_layout(where: str, layout: object) -> str:
-    if isinstance(layout, int) and layout > LAYOUT:
-        return (
-            f"{where}: these answers are in layout {layout}, written by a newer rlhf-pipeline; this one knows up to "
-            f"{LAYOUT}. Upgrade rlhf-pipeline. Nothing was imported."
-        )
-    return f"{where}: it is no row of an answers export, as the rows before it are. Nothing was imported."
+def _newer_layout(where: str, layout: int) -> str:
+    return (
+        f"{where}: these answers are in layout {layout}, written by a newer rlhf-pipeline; this one knows up to "
+        f"{LAYOUT}. Upgrade rlhf-pipeline. Nothing was imported."
+    )
 
 
 def _entry(row: Row) -> Entry:

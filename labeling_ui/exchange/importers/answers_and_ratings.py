@@ -22,6 +22,8 @@ from labeling_ui.exchange.importers.values import given, listed, whole
 
 def answers(row: Row, layout: Layout) -> Parsed:
     """One annotator's answer, or the known answer of a gold item."""
+    if is_exported(row):
+        raise Refused("it is a row of an answers export among others: import the export as a file of its own")
     row = mapped(row, layout.wishes.columns)
     responses = listed(row, "responses")
     if not responses or not all(isinstance(response, str) for response in responses):
@@ -56,6 +58,11 @@ def ratings(row: Row, layout: Layout) -> Parsed:
     vote = Vote(layout.person(row.get("annotator")), answer, row.get("simulated") is True, scale)
     prompt = prompt_of(given(row, "prompt"))
     return [Item(prompt, (reply_of(given(row, "response"), prompt),), (vote,))]
+
+
+def is_exported(row: object) -> bool:
+    """Whether it is a row of an answers export, of whatever layout, and not an answer written by hand."""
+    return isinstance(row, dict) and type(row.get("answers")) is int and row["answers"] > 0
 
 
 def _answer(said: Row, count: int) -> Answer:

@@ -1,7 +1,8 @@
 """Everything that was said goes from one store to another: the same label set, and the same training rows."""
 
+import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Assignment
 from labeling_ui.exchange.answer_file import is_answer_file, take_answer_file
 from labeling_ui.exchange.exports.registry import KINDS, export, rows
+from labeling_ui.exchange.imports import import_file
 from labeling_ui.store.review.review import TaskReview
 from labeling_ui.store.store import Store
 from tests.labeling_ui.exporting import every_kind
 from tests.labeling_ui.filling import fill, fill_with
 
+BY_HAND = {"prompt": "q", "responses": ["a", "b"], "answer": {"verdict": "tie"}}
 RATING = Campaign(
     name="rated", kind="rating", scale=5, aspects=("clear", "kind"), overlap=2, repeat_share=0.2, not_applicable=True
 )
@@ -158,6 +161,42 @@ def test_a_row_says_all_that_was_said_and_no_name_of_a_person(full: Store) -> No
     assert {row["settings"]["scale"] for row in found if row["campaign"] == "rated"} == {5, 9}
 
 
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("x.jsonl.gz", lambda path, rows: path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))),
+        ("x.json", lambda path, rows: path.write_text(json.dumps(rows, indent=2))),
+        (
+            "sorted.jsonl",
+            lambda path, rows: path.write_text("\n".join(json.dumps(row, sort_keys=True) for row in rows)),
+        ),
+    ],
+)
+def test_an_export_is_the_same_however_it_is_stored(
+    full: Store, tmp_path: Path, name: str, write: Callable[[Path, list[Row]], Any]
+) -> None:
+    found = export(full, "answers")
+    write(tmp_path / name, found)
+    assert is_answer_file(tmp_path / name)
+    copy, plain = Store(tmp_path / "copy.db"), Store(tmp_path / "plain.db")
+    assert take_answer_file(copy, tmp_path / name) == (len(found), 0, [])
+    write_jsonl(tmp_path / "plain.jsonl", found)
+    take_answer_file(plain, tmp_path / "plain.jsonl")
+    assert export(copy, "answers") == export(plain, "answers")
+    copy.close()
+    plain.close()
+
+
+def test_rows_of_an_export_among_others_are_refused(full: Store, tmp_path: Path) -> None:
+    file, other = tmp_path / "mixed.jsonl", Store(tmp_path / "other.db")
+    write_jsonl(file, [BY_HAND, *export(full, "answers")[:1]])
+    assert not is_answer_file(file)
+    report = import_file(other, "answers", file)
+    assert report.taken == 1
+    assert "import the export as a file of its own" in report.refused[0].reason
+    other.close()
+
+
 def test_one_campaign_can_be_moved_alone_and_beside_others(full: Store, tmp_path: Path) -> None:
     file = tmp_path / "rated.jsonl"
     write_jsonl(file, rows(full, "answers", "rated"))
@@ -177,7 +216,7 @@ def broken(row: dict[str, Any], name: str) -> dict[str, Any]:
         "no settings": {key: value for key, value in row.items() if key != "settings"},
         "an impossible answer": {**row, "answer": {"verdict": "rated", "ratings": {"clear": [6]}}},
         "no such place": {**row, "answer": {"verdict": "preferred", "winner": 7}},
-        "by hand": {"prompt": "q", "responses": ["a", "b"], "answer": {"verdict": "tie"}},
+        "by hand": BY_HAND,
         "no time": {**row, "at": ""},
     }[name]
 
