@@ -15,6 +15,8 @@ Exactly one column, or list, decides. A published set that has several is read b
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from foundation.errors import UserError
@@ -47,7 +49,9 @@ def columns(row: Row, layout: Layout) -> Parsed:
         )
     names = [named.get(place, (place,))[0] for place in places] or [str(place) for place in range(len(said))]
     rationale = row.get("rationale")
-    answer = _answer(row, names, deciding(row), rationale.strip() if isinstance(rationale, str) else "")
+    scores = [row.get(_SCORES[PLACES.index(place)]) for place in places] or [row.get(each) for each in _SCORES]
+    answer = _verdict({**row, "score": scores[: len(said)]}, names, deciding(row))
+    answer = replace(answer, rationale=rationale.strip() if isinstance(rationale, str) else "")
     responses = tuple(reply_of(each, prompt) for each in said)
     return [Item(prompt, responses, (Vote(layout.person(row.get("annotator")), answer),))]
 
@@ -67,15 +71,9 @@ def deciding(row: Row) -> str:
     return kinds.pop()
 
 
-def _answer(row: Row, names: Sequence[str], decides: str, rationale: str) -> Answer:
-    answer = _verdict(row, names, decides)
-    return Answer(answer.verdict, answer.winner, answer.strength, answer.ranking, rationale=rationale)
-
-
 def _verdict(row: Row, names: Sequence[str], decides: str) -> Answer:
     if decides in ("score", "scores", "ranks"):
-        found = [row.get(name) for name in _SCORES[: len(names)]] if decides == "score" else listed(row, decides)
-        values = [None if value is None else number(value, "the score") for value in found]
+        values = [None if value is None else number(value, "the score") for value in listed(row, decides)]
         if len(values) != len(names):
             raise Refused(f"{len(values)} numbers for {len(names)} responses: expected one for each")
         return _by_numbers(values, best_is_low=decides == "ranks")
@@ -89,6 +87,8 @@ def _verdict(row: Row, names: Sequence[str], decides: str) -> Answer:
             raise Refused(f"the strength {strength} is not on the scale from -3 to 3")
         return preferred(int(strength > 0), abs(strength)) if strength else preferred(None)
     label = _label(row[decides])
+    if label == "None":  # as Python prints a label that is missing
+        raise Refused('"None" may be a missing label, or mean neither: leave the cell empty, or write "both bad"')
     if plain(label) in TIES:
         return Answer("tie")
     if plain(label) in BOTH_BAD:
@@ -122,6 +122,7 @@ class _Better(Questions):
         super().__init__()
         self._values: set[str] = set()
         self._names: list[str] = []
+        self._longest = 0  # of the lists of responses
 
     def see(self, row: Row, columns: Mapping[str, Sequence[str]]) -> None:
         found = mapped(row, columns)
@@ -129,17 +130,24 @@ class _Better(Questions):
             self._values.add(_label(found["better"]).strip())
         places = [place for place in PLACES if found.get(place) is not None]
         self._names = self._names or [columns.get(place, (place,))[0] for place in places]
+        with suppress(Refused):
+            self._longest = max(self._longest, 0 if places else len(listed(found, "responses")))
 
     def decide(self, wishes: Wishes, file: str) -> tuple[dict[str, str], dict[str, int]]:
         if wishes.question:
             raise UserError("--question: columns have none. Name the column that decides, as in --map better=COLUMN.")
         numbers = sorted(value for value in self._values if value.isdecimal())
-        odd = [value for value in numbers if self._names and place_of(value, self._names) is None]
-        if odd:
+        names = self._names or [str(place) for place in range(self._longest)]
+        if names and any(place_of(value, names) is None for value in numbers):
             column = wishes.columns.get("better", ("better",))[0]
+            ways = (
+                "Rename the columns, or map first_is_better."
+                if self._names
+                else "The places in a list count from 0: count so, or give each response a column."
+            )
             raise UserError(
-                f'"{column}" of {file} holds {", ".join(numbers[:6])}, and the responses are {", ".join(self._names)}: '
-                "the two count differently. Rename the columns, or map first_is_better."
+                f'"{column}" of {file} holds {", ".join(numbers[:6])}, and the responses are {", ".join(names)}: '
+                f"the two count differently. {ways}"
             )
         return {}, {}
 

@@ -1,5 +1,6 @@
 """Tables with columns of their own: the recipes of the documentation, on rows laid out as the published sets are."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,32 @@ def test_numbers_that_count_otherwise_than_the_columns_stop_the_file() -> None:
     rows = [{**TABLE, "prompt": str(number), "better": number} for number in (0, 1)]
     with pytest.raises(UserError, match=r'"better" of .* holds 0, 1, and the responses are response_1, response_2'):
         drafted("columns", rows)
+
+
+def test_places_in_a_list_count_from_0_or_stop_the_file() -> None:
+    rows = [{"prompt": f"q{number}", "responses": ["one", "two"], "better": number} for number in (1, 2)]
+    with pytest.raises(UserError, match=r'"better" of .* holds 1, 2, and the responses are 0, 1: .* count from 0'):
+        drafted("columns", rows)
+    rows = [{**row, "responses": json.dumps(row["responses"]), "better": str(row["better"] - 1)} for row in rows]
+    assert [vote for _, vote in drafted("columns", rows)[0]] == ["one", "two"]
+
+
+def test_a_score_belongs_to_the_response_of_its_number() -> None:
+    row = {"prompt": "q", "response_1": "A", "response_2": None, "response_3": "C", "response_4": "D"}
+    scores = {"score_1": 1, "score_2": 7, "score_3": 9, "score_4": 5}
+    assert drafted("columns", [{**row, **scores}], RANKING)[0] == [("columns (imported)", "C > D > A")]
+    columns = {"response_4": ["response_4"], "score_4": ["fourth"]}
+    del scores["score_4"]
+    votes, _ = drafted("columns", [{**row, **scores, "fourth": 0}], RANKING, columns=columns)
+    assert votes == [("columns (imported)", "C > A > D")]
+
+
+def test_a_missing_label_that_was_printed_is_no_answer() -> None:
+    rows = [{**TABLE, "prompt": f"q{label}", "better": label} for label in ("None", "none", "nan")]
+    votes, refused = drafted("columns", rows)
+    assert [vote for _, vote in votes] == ["both_bad"]
+    assert 'leave the cell empty, or write "both bad"' in refused[0]
+    assert "names none of the responses" in refused[1]
 
 
 def test_a_campaign_of_pairs_takes_no_rankings() -> None:
