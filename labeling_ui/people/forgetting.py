@@ -60,7 +60,7 @@ def forget(
     "keep": name and e-mail address give way to a random name; password, keys, invitations and failed sign-ins go; the
     person cannot sign in, and all sessions end. The id stays: it is random, and says nothing. So does the audit log,
     without the network addresses of the person. "delete": their events and judgements, and the tasks that were theirs
-    alone, go as well.
+    alone, with what reviewers decided of these, go as well.
 
     Either way, reasons, rationales and rewrites in which name or address stand are marked, whoever wrote them, and so
     are prompts that the person typed in live generation and the responses to them. `UserError` if there is no such
@@ -149,7 +149,8 @@ def _naming(connection: sa.Connection, person: sa.Row[Any], judgements: Fate) ->
     own = set(connection.execute(typed).scalars())
     gone: set[str] = set()
     if judgements == "delete":
-        deleted = sa.select(events.c.number).where(events.c.annotator_id == person.id)
+        deleted = sa.select(events.c.number).join(tasks, tasks.c.id == events.c.task_id)
+        deleted = deleted.where((events.c.annotator_id == person.id) | (tasks.c.reserved_for == person.id))
         gone = {str(number) for number in connection.execute(deleted).scalars()}
     return [
         text

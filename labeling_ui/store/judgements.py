@@ -139,9 +139,10 @@ def delete_judgements(connection: sa.Connection, annotator_id: str) -> int:
     given = connection.execute(mine.where(judgements.c.annotator_id == annotator_id)).all()
     connection.execute(sa.delete(judgements).where(judgements.c.annotator_id == annotator_id))
     _end_place(connection, [row.task_id for row in given], [row.verdict for row in given])
-    connection.execute(sa.delete(tables.events).where(tables.events.c.annotator_id == annotator_id))
+    connection.execute(sa.delete(events).where(events.c.annotator_id == annotator_id))
     theirs = sa.select(tables.tasks.c.id).where(tables.tasks.c.reserved_for == annotator_id)
-    connection.execute(sa.delete(tables.task_changes).where(tables.task_changes.c.task_id.in_(theirs)))
+    for table in (tables.task_changes, tables.adjudications, events):  # the latter: what reviewers said of them
+        connection.execute(sa.delete(table).where(table.c.task_id.in_(theirs)))
     connection.execute(sa.delete(tables.tasks).where(tables.tasks.c.reserved_for == annotator_id))
     refresh(connection, {row.task_id: 0 for row in given})
     follow_answers(connection, settings_now(connection), [row.task_id for row in given])

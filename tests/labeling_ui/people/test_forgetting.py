@@ -13,6 +13,7 @@ from labeling_ui.people.accounts import Accounts, WrongPassword
 from labeling_ui.people.forgetting import marked, preview
 from labeling_ui.people.lockout import name_key
 from labeling_ui.store import tables
+from labeling_ui.store.review.review import TaskReview
 from labeling_ui.store.store import Store
 from tests.labeling_ui.filling import fill
 from tests.labeling_ui.people.signing_in import HERE, PASSWORD
@@ -151,6 +152,19 @@ def test_everything_that_may_name_them_is_marked(store: Store, people: Accounts,
     people.add(NAME, password=PASSWORD)
     people.forget(NAME)
     assert marked(store.database) == left, "marked once"
+
+
+def test_what_a_reviewer_decided_of_a_typed_prompt_goes_with_its_author(store: Store, people: Accounts) -> None:
+    gone = write_about(store, people)
+    review, rex = TaskReview(store.database), people.add("Rex", "reviewer", PASSWORD)
+    typed = next(task for task in store.tasks() if task.reserved_for == gone)
+    review.decide(typed.id, rex.id, Answer("preferred", typed.candidates[0], rationale=f"{NAME} asked"))
+    review.decide(typed.id, rex.id, Answer("tie"))
+    people.forget(NAME, "delete")
+    assert typed.id not in {task.id for task in store.tasks()}
+    assert typed.id not in {event.task_id for event in store.events()}
+    assert "asked" not in " ".join(text.text for text in marked(store.database))
+    assert store.verify() == []
 
 
 def test_a_file_that_is_being_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
