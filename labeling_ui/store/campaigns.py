@@ -6,7 +6,7 @@ was said keeps its version. Another kind is a new version as soon as there are t
 (`assignment/regrouping.py`). Any other change applies at once, also to open tasks.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -74,6 +74,11 @@ def campaigns_of(connection: sa.Connection) -> dict[str, Version]:
 def settings_now(connection: sa.Connection) -> dict[str, Campaign]:
     """The settings that each campaign has now, by name."""
     return read_campaigns(connection).settings
+
+
+def asked_alike(campaigns: Iterable[Campaign]) -> str | None:
+    """The name of the first pairwise campaign, from which annotators cannot tell a verdict; None if there is none."""
+    return next((each.name for each in campaigns if each.kind == "pairwise" and not each.is_verdict), None)
 
 
 def versions_of(connection: sa.Connection) -> dict[tuple[str, int], Version]:

@@ -13,7 +13,7 @@ from labeling_ui.store import tables
 from labeling_ui.store.campaign_rules import limits, qualification
 from labeling_ui.store.campaign_rules.limits import Reason
 from labeling_ui.store.campaign_rules.qualification import Qualifying
-from labeling_ui.store.campaigns import Version, add_campaign, campaigns_of, is_current, settings_now
+from labeling_ui.store.campaigns import Version, add_campaign, asked_alike, campaigns_of, is_current, settings_now
 from labeling_ui.store.database import Database
 
 
@@ -58,9 +58,10 @@ class CampaignRules:
     def change(self, name: str, change: Callable[[Campaign], Campaign], *, asked: bool = False) -> Changed | None:
         """Give a campaign the settings that `change` makes of those that it has; None if there is none of that name.
 
-        They are read and written in one transaction, so that nobody's edit in between is lost. A verdict that is asked
-        with it follows. `UserError` if a quota or a deadline makes no sense, or, where tasks are `asked` of people now,
-        if there are too few known answers for a qualification round.
+        They are read and written in one transaction, so that nobody's edit in between is lost. A verdict whose cards
+        would be told from this campaign's otherwise follows (`asked_alike`). `UserError` if a quota or a deadline makes
+        no sense, or, where tasks are `asked` of people now, if there are too few known answers for a qualification
+        round.
         """
         with self._database.write() as connection:
             before = campaigns_of(connection).get(name)
@@ -71,8 +72,9 @@ class CampaignRules:
             if asked:
                 qualification.check_known_answers(now, _known_answers(connection, name))
             add_campaign(connection, now, self._time())
-            for each in settings_now(connection).values() if now.kind == "pairwise" else ():
-                if each.is_verdict:  # or its cards would tell it from this one
+            campaigns = settings_now(connection).values()
+            if now != before.campaign and name == asked_alike(campaigns):
+                for each in (each for each in campaigns if each.is_verdict):
                     add_campaign(connection, now.for_verdict(each.name, each.overlap), self._time())
             return Changed(before, campaigns_of(connection)[name])
 

@@ -15,7 +15,7 @@ from foundation.errors import UserError
 from labeling_ui.assignment.answer_validation import check_text
 from labeling_ui.campaign import Campaign
 from labeling_ui.store import tables
-from labeling_ui.store.campaigns import Version, add_campaign, campaigns_of
+from labeling_ui.store.campaigns import Version, add_campaign, asked_alike, campaigns_of
 
 MOST_EDITIONS = 20
 
@@ -69,9 +69,8 @@ def save_texts(connection: sa.Connection, name: str, texts: Texts, began_from: i
         raise EditedMeanwhile(f'the texts of the campaign "{name}" were changed since you opened them.')
     campaigns = [each.campaign for each in campaigns_of(connection).values()]
     add_campaign(connection, new, time)
-    asked_alike = next((each.name for each in campaigns if each.kind == "pairwise" and not each.is_verdict), None)
     for each in campaigns:
-        if each.is_verdict and name == asked_alike:
+        if each.is_verdict and name == asked_alike(campaigns):
             add_campaign(connection, edited(each, texts), time)
 
 

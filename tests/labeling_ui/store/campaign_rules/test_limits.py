@@ -151,6 +151,20 @@ def test_a_verdict_has_no_limits() -> None:
     assert (verdict.quota, verdict.deadline, verdict.order) == (None, None, 0)
 
 
+def test_a_verdict_follows_the_first_campaign_of_pairs_alone(store: Store) -> None:
+    verdict = with_(instructions="Of the first.").for_verdict("verdict", 3)
+    for campaign in (with_(instructions="Of the first."), with_(name="second"), verdict):
+        store.add_campaign(campaign)
+    rules = CampaignRules(store.database)
+    assert rules.change("second", lambda known: known.model_copy(update={"instructions": "Of the second."}))
+    assert store.campaigns()[2] == verdict
+    store.add_campaign(verdict.model_copy(update={"instructions": "As when it began."}))
+    assert rules.change("main", lambda known: known)
+    assert store.campaigns()[2].instructions == "As when it began.", "nothing was changed"
+    assert rules.change("main", lambda known: known.model_copy(update={"instructions": "New.", "overlap": 5}))
+    assert (store.campaigns()[2].instructions, store.campaigns()[2].overlap) == ("New.", 3)
+
+
 def test_an_edit_while_settings_are_changed_is_not_lost(store: Store) -> None:
     fill(store, 1, campaign=PLAIN)
     review = TaskReview(store.database)
