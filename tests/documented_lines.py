@@ -199,7 +199,9 @@ NOT_HERE = {
     "rlhf policy --run runs/mine --set policy.engine=trl --set policy.vllm=colocate": NotHere(
         "needs vLLM", _no_vllm, says="needs vLLM, which is not installed"
     ),
-    "vllm serve MODEL --port 8000 --enable-lora *": NotHere("needs vLLM", _no_vllm, says="vllm"),
+    "vllm serve MODEL --port 8000 --generation-config vllm --enable-lora *": NotHere(
+        "needs vLLM", _no_vllm, says="vllm"
+    ),
     "CUDA_VISIBLE_DEVICES=0 trl vllm-serve --model MODEL --port 8000": NotHere("needs vLLM", _no_vllm, says="vllm"),
     "CUDA_VISIBLE_DEVICES=1,2,3 accelerate launch * policy.vllm=http://localhost:8000": NotHere(
         "needs vLLM, and a server of it", _no_vllm

@@ -34,6 +34,8 @@ TOLERANCE = 0.1
 _COMPARED = 4  # responses
 _SILENCE = 300.0  # seconds without a byte of an answer
 _SHOWN = 200
+_NEUTRAL = {"min_p": 0.0, "repetition_penalty": 1.0}
+"""vLLM takes from the model's `generation_config.json` what a request leaves open."""
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -98,9 +100,9 @@ class SamplingServer:
         body = {
             "model": self._names[adapter], "prompt": list(ids), "n": group, "seed": seed, "logprobs": 0,
             "max_tokens": config.max_new_tokens, "temperature": config.temperature, "top_p": config.top_p,
-            "return_token_ids": True, "stop_token_ids": sorted(base.renderer.eos_ids),
+            "top_k": config.top_k or -1, "return_token_ids": True, "stop_token_ids": sorted(base.renderer.eos_ids),
         }  # fmt: skip
-        return body | ({"top_k": config.top_k} if config.top_k else {}) | ({"stop": config.stop} if config.stop else {})
+        return body | _NEUTRAL | ({"stop": config.stop} if config.stop else {})
 
     def _answer(self, body: Mapping[str, Any], vocabulary: int) -> list[Sample]:
         """The responses of one request, which is sent again while the server is busy or away."""

@@ -13,7 +13,7 @@ MOST_RESPONSES = 8
 MOST_LIKELIEST = 20
 
 Stop = Annotated[Text, Field(min_length=1, max_length=200)]
-_Nothing = Annotated[float, Field(ge=0, le=0)]
+Nothing = Annotated[float, Field(ge=0, le=0)]
 
 
 class Part(BaseModel):
@@ -57,8 +57,8 @@ class Drawing(BaseModel):
     stream_options: StreamOptions | None = None
     # What clients send as a matter of course, and what says nothing as long as it is empty.
     user: Any = None
-    presence_penalty: _Nothing | None = None
-    frequency_penalty: _Nothing | None = None
+    presence_penalty: Nothing | None = None
+    frequency_penalty: Nothing | None = None
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
 
     @property

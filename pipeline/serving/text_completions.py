@@ -14,7 +14,7 @@ from backbone.tokens import Renderer
 from labeling_ui.web.cards import Text
 from pipeline.serving.completions import Completion
 from pipeline.serving.engine import Token
-from pipeline.serving.requests import MOST_LIKELIEST, Drawing
+from pipeline.serving.requests import MOST_LIKELIEST, Drawing, Nothing
 
 _Id = Annotated[int, Field(ge=0)]
 _No = Literal[False]
@@ -29,12 +29,14 @@ class TextRequest(Drawing):
     return_token_ids: bool | None = None
     stop_token_ids: list[_Id] | None = None
     top_k: int | None = None
-    # What clients send as a matter of course, and what says nothing as long as it is empty.
+    # What clients send as a matter of course, and what says nothing as long as it is empty or neutral.
     echo: _No | None = None
     best_of: None = None
     suffix: None = None
     add_special_tokens: bool = True
-    skip_special_tokens: bool = True
+    skip_special_tokens: Literal[True] | None = None
+    min_p: Nothing | None = None
+    repetition_penalty: Annotated[float, Field(ge=1, le=1)] | None = None
     include_stop_str_in_output: _No | None = None
 
     @property

@@ -153,6 +153,25 @@ def opened(site: Site) -> Iterator[Between]:
         between.server.server_close()
 
 
+@pytest.mark.parametrize(("top_k", "sent"), [(None, -1), (3, 3)])
+def test_nothing_is_left_to_the_generation_config_of_the_server(
+    wide: Site, base: SharedBase, top_k: int | None, sent: int
+) -> None:
+    """vLLM takes each of these fields from there if a request does not state it."""
+    bodies: list[dict[str, Any]] = []
+
+    def read(handler: BaseHTTPRequestHandler, body: bytes) -> bool:
+        bodies.append(json.loads(body))
+        return False
+
+    with opened(wide) as between:
+        between.does = read
+        sampling = SAMPLING.model_copy(update={"top_k": top_k})
+        SamplingServer(settings(between.address), {None: "base"})(base, None, ids_of(base)[:1], sampling)
+    wanted = {"temperature": 0.9, "top_p": 0.95, "top_k": sent, "min_p": 0.0, "repetition_penalty": 1.0}
+    assert {field: bodies[0].get(field) for field in wanted} == wanted
+
+
 def test_a_server_that_is_busy_for_a_while_is_asked_again(wide: Site, base: SharedBase) -> None:
     turns = iter([503, 429, None])
 

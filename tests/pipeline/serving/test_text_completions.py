@@ -100,6 +100,9 @@ def test_the_likeliest_few_and_the_model_s_own_ends_can_be_asked_for(client: Ope
         ({"prompt": ["a", "b"]}, "prompt"),
         ({"prompt": "a", "max_tokens": 100_000}, "writes at most"),
         ({"prompt": "a", "extra_body": {"stop_token_ids": [1]}}, "own ends alone"),
+        ({"prompt": "a", "extra_body": {"min_p": 0.1}}, "min_p"),
+        ({"prompt": "a", "extra_body": {"repetition_penalty": 1.05}}, "repetition_penalty"),
+        ({"prompt": "a", "extra_body": {"skip_special_tokens": False}}, "skip_special_tokens"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_by_name(client: OpenAI, body: dict[str, Any], words: str) -> None:
