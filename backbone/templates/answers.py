@@ -91,10 +91,18 @@ class Answers:
 
     def text(self, ids: Sequence[int]) -> str:
         """The answer as a person reads it, from its tokens without the end."""
+        return self.trimmed(self.whole_text(ids))
+
+    def whole_text(self, ids: Sequence[int]) -> str:
+        """As `text`, with the white space around it."""
         if self.plain:
             before = encode(self.tokenizer, self.before)
             return self._decode([*before, *ids])[len(self._decode(before)) :]
-        return self._decode(self._without_lead(list(ids))).strip()
+        return self._decode(self._without_lead(list(ids)))
+
+    def trimmed(self, text: str) -> str:
+        """Without white space around it where that does not count."""
+        return text if self.plain else text.strip()
 
     def shown(self, ids: Sequence[int]) -> list[int]:
         """The tokens of what people are shown: `ids`, which have no end, less thoughts in a channel of their own."""

@@ -30,16 +30,18 @@ class GrowingText:
         if token.id not in self._renderer.eos_ids:
             self._ids.append(token.id)
             self._untold.append(token)
-        whole = self._renderer.text(self._ids)
+        answers = self._renderer.answers
+        whole = answers.whole_text(self._ids)
         cut = min((at for at in map(whole.find, self._stop) if at >= 0), default=None)
         if cut is not None:
             whole = whole[:cut]
             first = len(self._ids) - len(self._untold)
-            starts = [len(self._renderer.text(self._ids[: first + n])) for n in range(len(self._untold))]
+            starts = [len(answers.whole_text(self._ids[: first + n])) for n in range(len(self._untold))]
             self._untold = [each for each, start in zip(self._untold, starts, strict=True) if start < cut]
         elif not token.ends:
             whole = whole.rstrip("\ufffd")
             whole = whole[: len(whole) - self._held(whole)]
+        whole = answers.trimmed(whole)
         if not whole.startswith(self.text):
             return "", []
         added, self.text = whole[len(self.text) :], whole
