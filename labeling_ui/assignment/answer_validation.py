@@ -30,8 +30,13 @@ def check_task(task: Task, campaign: Campaign) -> None:
         check_judgement(Judgement(task.id, "", task.candidates, task.gold), task, campaign)
 
 
-def check_judgement(judgement: Judgement, task: Task, campaign: Campaign, shown: Sequence[str] | None = None) -> None:
-    """Raise `UserError` if the judgement is not a valid answer to the task; `shown` is the order of its lease."""
+def check_judgement(
+    judgement: Judgement, task: Task, campaign: Campaign, shown: Sequence[str] | None = None, on_page: bool = False
+) -> None:
+    """Raise `UserError` if the judgement is not a valid answer to the task.
+
+    `shown` is the order of its lease. A live pair has none: `on_page` says that its author was asked all the same.
+    """
     answer, where = judgement.answer, f"the judgement of task {task.id}"
     if answer.verdict not in _VERDICTS[campaign.kind]:
         allowed = ", ".join(_VERDICTS[campaign.kind])
@@ -51,7 +56,8 @@ def check_judgement(judgement: Judgement, task: Task, campaign: Campaign, shown:
         if len(text) > LONGEST_TEXT:
             raise UserError(f"{where} holds a text of {len(text)} characters: up to {LONGEST_TEXT} can be kept.")
     # What was imported was not asked for a reason.
-    needs_reason = campaign.rationale == "required" and shown is not None and answer.verdict != "skip"
+    was_asked = on_page or shown is not None
+    needs_reason = campaign.rationale == "required" and was_asked and answer.verdict != "skip"
     if needs_reason and not answer.rationale.strip():
         raise UserError(f"{where} gives no rationale: this campaign asks for one.")
 

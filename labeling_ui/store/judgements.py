@@ -36,14 +36,18 @@ _FINAL = "An answer of the qualification round is final: you were told the known
 
 
 def record_judgements(
-    connection: sa.Connection, judgements: Sequence[Judgement], campaigns: Campaigns, now: float, time: str
-) -> list[Outcome]:
-    """Store the judgements that are new; returns what became of each. `UserError` if one is impossible."""
+    connection: sa.Connection, judgements: Sequence[Judgement], campaigns: Campaigns, now: float, time: str, *,
+    on_page: bool = False,
+) -> list[Outcome]:  # fmt: skip
+    """Store the judgements that are new; returns what became of each. `UserError` if one is impossible.
+
+    Those given `on_page` were asked for whatever the campaign requires, also where no lease says so.
+    """
     said = with_copies(connection, without_unchanged_rewrites(connection, judgements))
     judgements = [judgement for judgement, _ in said]
     known = _look_up(connection, judgements, campaigns)
     said_before = known.said.copy()
-    sorted_out = [(judgement, _outcome(judgement, known)) for judgement in judgements]
+    sorted_out = [(judgement, _outcome(judgement, known, on_page)) for judgement in judgements]
     new = [judgement for judgement, outcome in sorted_out if outcome in ("taken", "edited")]
     events = []
     for number, each in enumerate(new, start=known.last + 1):
@@ -200,7 +204,7 @@ def _look_up(connection: sa.Connection, judgements: Sequence[Judgement], campaig
     )
 
 
-def _outcome(judgement: Judgement, known: _Known) -> Outcome:
+def _outcome(judgement: Judgement, known: _Known, on_page: bool) -> Outcome:
     """What becomes of a judgement after those before it; `UserError` if it is impossible."""
     pair = (judgement.task_id, judgement.annotator_id)
     if judgement.task_id not in known.tasks:
@@ -215,7 +219,7 @@ def _outcome(judgement: Judgement, known: _Known) -> Outcome:
     is_edit = judgement.action == "edit"
     lease = known.leases.get(pair)
     shown = known.shown.get(pair) if is_edit else lease.shown if lease else None
-    check_judgement(judgement, task, known.version(task.id).campaign, shown)
+    check_judgement(judgement, task, known.version(task.id).campaign, shown, on_page)
     if judgement.key in known.keys:
         if known.keys[judgement.key] != (pair, judgement.action):
             raise UserError(f'the key "{judgement.key}" was used for another judgement. Reload the page.')

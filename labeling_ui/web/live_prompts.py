@@ -21,6 +21,7 @@ from foundation.errors import UserError
 from foundation.files import json_line
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Assignment, Candidate, Message, Prompt, Task
+from labeling_ui.store.campaign_rules.rules import CampaignRules
 from labeling_ui.store.store import Store
 from labeling_ui.web import access_control
 from labeling_ui.web.card_tickets import TicketSigner
@@ -29,6 +30,13 @@ from labeling_ui.web.cards import Text, card
 WAITING_SECONDS = 1.0
 LONGEST_QUEUE = 20
 MOST_OF_ONE = 2
+
+_REFUSALS = {
+    "people": "You are not assigned to this campaign. Whoever leads the labeling can assign you to it.",
+    "deadline": "This campaign has ended. Your answers are saved.",
+    "quota": "Your quota for this campaign is done. Thank you.",
+    "qualification": "You have not passed the qualification of this campaign, which comes first.",
+}
 
 log = logging.getLogger(__name__)
 Person = Annotated[Annotator, Depends(access_control.person)]
@@ -114,6 +122,7 @@ def live_campaign(store: Store) -> Campaign | None:
 
 def add_live_route(router: APIRouter, store: Store, signer: TicketSigner, generate: Generate) -> None:
     """Add `POST /api/live`: one JSON object a line, `waiting`, then `texts` as they grow, then the `card` to judge."""
+    rules = CampaignRules(store.database)
     queues: list[Queue] = []  # one, made in the event loop
 
     @router.post("/api/live")
@@ -121,6 +130,8 @@ def add_live_route(router: APIRouter, store: Store, signer: TicketSigner, genera
         campaign = await to_thread.run_sync(live_campaign, store)
         if campaign is None:
             raise HTTPException(403, "Live generation is not part of this campaign.")
+        if refusal := await to_thread.run_sync(rules.refusal, person.id, campaign):
+            raise HTTPException(403, _REFUSALS[refusal])
         if not queues:
             queues.append(Queue())
         try:

@@ -159,7 +159,7 @@ class Desk:
 
     def _record(self, connection: sa.Connection, group: Sequence[_Waiting]) -> tuple[Campaigns, list[Outcome]]:
         campaigns, given = read_campaigns(connection), [each.judgement for each in group]
-        return campaigns, record_judgements(connection, given, campaigns, self._clock(), self._time())
+        return campaigns, record_judgements(connection, given, campaigns, self._clock(), self._time(), on_page=True)
 
     def _following(
         self, connection: sa.Connection, each: _Waiting, campaigns: Campaigns, people: Mapping[str, set[str]]

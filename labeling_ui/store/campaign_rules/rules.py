@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -54,6 +55,16 @@ class CampaignRules:
             people = limits.people_of(connection)
             found = limits.limits_of(connection, annotator_id, campaigns, people, self._clock()).closed
         return [(campaigns[name], why) for name, why in found.items() if not campaigns[name].is_verdict]
+
+    def refusal(self, annotator_id: str, campaign: Campaign) -> Reason | Literal["qualification"] | None:
+        """Why the person is asked nothing in the campaign, or nothing but its qualification round; None if they are."""
+        with self._database.read() as connection:
+            campaigns, people = settings_now(connection), limits.people_of(connection)
+            of_it = {campaign.name: campaign}
+            closed = limits.limits_of(connection, annotator_id, of_it, people, self._clock()).closed
+            unqualified = qualification.must_qualify(connection, annotator_id, campaigns)
+        to_qualify = qualification.kept_from(campaign, unqualified, campaigns)
+        return closed.get(campaign.name) or ("qualification" if to_qualify else None)
 
     def change(self, name: str, change: Callable[[Campaign], Campaign], *, asked: bool = False) -> Changed | None:
         """Give a campaign the settings that `change` makes of those that it has; None if there is none of that name.

@@ -207,7 +207,7 @@ def test_a_ticket_is_good_for_its_annotator_and_its_server_only(client: TestClie
 def test_a_store_that_fails_is_told_apart_and_the_answer_can_be_sent_again(
     client: TestClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_disk(*_: object) -> None:
+    def full_disk(*_: object, **__: object) -> None:
         cause = sa.exc.OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
         raise UserError("the label store could not be used: database or disk is full") from cause
 

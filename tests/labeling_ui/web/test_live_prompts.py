@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from foundation.errors import UserError
-from labeling_ui.data_model import Message
+from labeling_ui.data_model import Answer, Message
+from labeling_ui.store.campaign_rules.rules import CampaignRules
 from labeling_ui.store.store import Store
 from labeling_ui.web import live_prompts
 from tests.labeling_ui.pages import client_of, fill_kind
@@ -132,6 +134,50 @@ def test_a_campaign_without_it_refuses(tmp_path: Path) -> None:
     response = client_of(store, Writer()).post("/api/live", json={"prompt": "x"})
     store.close()
     assert response.status_code == 403
+
+
+def closed_by(store: Store, reason: str) -> None:
+    """Give the campaign a limit that Ann is at."""
+    ended, rules = datetime(2020, 1, 1, tzinfo=UTC), CampaignRules(store.database)
+    if reason == "people":
+        store.annotator("Bob")
+        rules.assign("main", ["Bob"])
+        return
+    limit = {"deadline": {"deadline": ended}, "quota": {"quota": 1}, "qualification": {"qualification": 2}}[reason]
+    store.add_campaign(store.campaigns()[0].model_copy(update=limit))
+    if reason == "quota":
+        ann = store.annotator("Ann").id
+        shown = store.next_assignment(ann)
+        assert shown is not None
+        store.record(shown.judgement(Answer("tie")))
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("people", "not assigned"), ("deadline", "has ended"), ("quota", "quota"), ("qualification", "qualification"),
+    ],
+)  # fmt: skip
+def test_whoever_is_asked_nothing_may_type_nothing(store: Store, reason: str, told: str) -> None:
+    writer = Writer()
+    client = client_of(store, writer)
+    store.annotator("Ann")
+    closed_by(store, reason)
+    response = client.post("/api/live", json={"prompt": "Why?"})
+    assert (response.status_code, writer.asked) == (403, [])
+    assert told in response.json()["detail"]
+
+
+def test_a_required_reason_is_required_of_a_live_pair(tmp_path: Path) -> None:
+    store = Store(tmp_path / "other.db")
+    fill_kind(store, "pairwise", live=True, rationale="required")
+    client = client_of(store, Writer())
+    sent = {"ticket": ask(client)[-1]["card"]["ticket"], "answer": {"verdict": "tie"}}
+    refused = client.post("/api/judgements", json=sent)
+    assert (refused.status_code, "gives no rationale" in refused.json()["detail"]) == (422, True)
+    sent["answer"] = {"verdict": "tie", "rationale": "Alike."}
+    assert client.post("/api/judgements", json=sent).json()["saved"] == "taken"
+    store.close()
 
 
 @pytest.mark.parametrize("prompt", ["", "  \n", "x" * 8001, "a\0b", 3, None])
