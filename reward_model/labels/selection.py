@@ -69,11 +69,40 @@ def select(config: RewardConfig, rows: Sequence[Row], seed: int, held_out: Seque
         )
     if config.patience is None:
         return selection
-    kept = held_out_prompts([label.prompt_key for label in learned], config.validation, seed + 1)
+    kept = _validation_prompts(learned, config.validation, seed + 1)
     parts: tuple[list[Label], list[Label]] = ([], [])
     for label in learned:
         parts[label.prompt_key in kept].append(label)
     return replace(selection, train=parts[0], validation=parts[1])
+
+
+def _validation_prompts(labels: Sequence[Label], share: float, seed: int) -> set[str]:
+    """Which prompts the epoch is chosen by: none whose labels need a parameter that no other label would fit."""
+    kept = held_out_prompts([label.prompt_key for label in labels], share, seed)
+    needs: dict[str, set[object]] = defaultdict(set)
+    for label in labels:
+        needs[label.prompt_key] |= _parameters(label)
+    fitted = set[object]().union(*(needs[key] for key in needs.keys() - kept))
+    for key in sorted(kept):
+        if not needs[key] <= fitted:
+            kept.remove(key)
+            fitted |= needs[key]
+    if not kept:
+        raise UserError(
+            "no prompt can be left out to choose the epoch by (reward.validation): each has the only labels of an "
+            "aspect or a scale. Label more prompts, or set reward.patience=null."
+        )
+    return kept
+
+
+def _parameters(label: Label) -> set[object]:
+    """What is fitted to such labels alone: its aspect's head, thresholds on its scale, how common ties are."""
+    found: set[object] = {(label.aspect,)}
+    if isinstance(label, Rating):
+        found.add((label.aspect, label.scale))
+    if isinstance(label, Pair) and label.p_tie:
+        found.add("ties")
+    return found
 
 
 def _wanted(config: RewardConfig, labels: Sequence[Label]) -> list[Label]:
