@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from foundation.errors import UserError
+from reward_model.labels.comparisons import swapped
 from reward_model.labels.reading import to_pairs
 from reward_model.labels.records import Pair, Row
 from reward_model.labels.rendering import rendered
@@ -16,11 +17,29 @@ _EVEN = 1e-9
 
 
 def decided(rows: Sequence[Row]) -> tuple[list[Row], list[Pair]]:
-    """The rows in which people preferred one response, and what they compare."""
-    both = [(row, pair) for row, pair in zip(rows, to_pairs(rows), strict=True) if abs(pair.p_chosen - 0.5) > _EVEN]
+    """The rows in which people preferred one response, and what they compare, the preferred one first.
+
+    Of a row that prefers its second response, `votes` and `chosen_left` are turned round as well.
+    """
+    said = [
+        (row, pair)
+        for row, pair in zip(rows, to_pairs(rows), strict=True)
+        if pair.decided and abs(pair.p_chosen - 0.5) > _EVEN
+    ]
+    both = [(row, pair) if pair.p_chosen > 0.5 else (_turned(row), swapped(pair)) for row, pair in said]
     if not both:
         raise UserError("there are no pairs to evaluate the reward model on. Give at least one preference.")
     return [row for row, _ in both], [pair for _, pair in both]
+
+
+def _turned(row: Row) -> Row:
+    """What the row says of its annotators, with the other response as the chosen one."""
+    votes, left = row.get("votes"), row.get("chosen_left")
+    return {
+        **row,
+        "votes": [1 - vote if vote in (0, 0.5, 1) else vote for vote in votes] if isinstance(votes, list) else votes,
+        "chosen_left": left and [None if each is None else not each for each in left],
+    }
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def comparisons(labels: Sequence[Label]) -> list[Pair]:
             if label.p_chosen > 0.5:
                 pairs.append(label)
             elif label.p_chosen < 0.5:
-                pairs.append(_swapped(label))
+                pairs.append(swapped(label))
         elif isinstance(label, Ranking):
             places = sorted(zip(label.ranks, label.responses, strict=True), key=lambda place: place[0])
             weight = label.weight / math.comb(len(places), 2)
@@ -36,7 +36,7 @@ def comparisons(labels: Sequence[Label]) -> list[Pair]:
     return pairs + _rated_pairs([label for label in labels if isinstance(label, Rating)])
 
 
-def _swapped(pair: Pair) -> Pair:
+def swapped(pair: Pair) -> Pair:
     """The same said of the two in the other order."""
     return replace(
         pair, chosen=pair.rejected, rejected=pair.chosen, margin=-pair.margin, p_chosen=1 - pair.p_chosen

@@ -31,7 +31,8 @@ def read_pairs(path: Path) -> tuple[list[dict[str, Any]], list[tuple[int, str]]]
     left_out: list[tuple[int, str]] = []
     for number, row in read_jsonl(path):
         try:
-            rows.append({**row, **to_pair(row, f"{path}, line {number}").row()})
+            pair = to_pair(row, f"{path}, line {number}")
+            rows.append({**row, "p_both_bad": None, **pair.row()})  # which is in the pair's `p_tie`
         except UserError as error:
             if not is_hh(row):
                 raise

@@ -132,6 +132,30 @@ def test_rows_that_people_found_equal_are_left_out(trained):
         evaluate_reward(scorer, ties)
 
 
+def test_rows_that_people_split_on_are_left_out(trained):
+    scorer = RewardScorer.load(trained[0], dtype="float32", device="cpu")
+    rows = planted(6, seed=9)
+    split = [{**row, "p_chosen": 0.6, "decided": False} for row in planted(4, seed=11)]
+    assert evaluate_reward(scorer, [*split, *rows]) == evaluate_reward(scorer, rows)
+    with pytest.raises(UserError, match="no pairs"):
+        evaluate_reward(scorer, split)
+
+
+def test_a_row_that_prefers_its_second_response_counts_as_the_same_row_turned_round(trained):
+    scorer = RewardScorer.load(trained[0], dtype="float32", device="cpu")
+    rows = [
+        {**row, "p_chosen": 0.8, "annotators": ["a", "b"], "votes": [1, i % 2], "chosen_left": [True, False]}
+        for i, row in enumerate(planted(12, seed=9))
+    ]
+    turned = [
+        {**row, "chosen": row["rejected"], "rejected": row["chosen"], "p_chosen": 0.2, "margin": -row["margin"],
+         "votes": [1 - vote for vote in row["votes"]], "chosen_left": [False, True]}
+        for row in rows
+    ]  # fmt: skip
+    assert evaluate_reward(scorer, turned) == evaluate_reward(scorer, rows)
+    assert evaluate_reward(scorer, [{**row, "chosen_left": None} for row in turned])["accuracy"] > 0.5
+
+
 def test_an_older_model_on_the_same_base_changes_nothing_of_the_figures(trained):
     scorer = RewardScorer.load(trained[0], dtype="float32", device="cpu")
     rows = planted(20, seed=9)

@@ -67,6 +67,14 @@ def test_hh_lines_that_compare_nothing_are_left_out_and_named(tmp_path):
     assert [(number, "empty" in reason) for number, reason in left_out] == [(2, True)]
 
 
+def test_a_row_that_was_read_says_the_same_again(tmp_path):
+    """Votes for "both bad" are ties; they count once."""
+    file = tmp_path / "pairs.jsonl"
+    row = {"prompt": "hi", "chosen": "yes", "rejected": "no", "p_chosen": 0.7, "p_tie": 0.1, "p_both_bad": 0.3}
+    file.write_text(json.dumps(row))
+    assert to_pair(read_pairs(file)[0][0], "again") == to_pair(row, "once")
+
+
 def test_a_file_without_pairs_is_refused(tmp_path):
     file = tmp_path / "pairs.jsonl"
     file.write_text("\n")
