@@ -17,7 +17,7 @@ from labeling_ui.exchange.importers.judged_items import Item, Parsed, Refused, V
 from labeling_ui.exchange.importers.layout import Format, Layout, mapped
 from labeling_ui.exchange.importers.messages import prompt_of, reply_of
 from labeling_ui.exchange.importers.trl import overall_aspect
-from labeling_ui.exchange.importers.values import given, listed, whole
+from labeling_ui.exchange.importers.values import flag, given, listed, whole
 
 
 def answers(row: Row, layout: Layout) -> Parsed:
@@ -38,7 +38,7 @@ def answers(row: Row, layout: Layout) -> Parsed:
         raise Refused(f'the field "answer" must be an object, found {type(said).__name__}')
     scale = said.get("scale", row.get("scale"))
     vote = Vote(
-        layout.person(row.get("annotator")), _answer(said, len(responses)), row.get("simulated") is True,
+        layout.person(row.get("annotator")), _answer(said, len(responses)), bool(flag(row, "simulated")),
         scale=None if scale is None else whole(scale, "the scale"),
     )  # fmt: skip
     return [Item(prompt_of(given(row, "prompt")), tuple(responses), (vote,), tuple(references))]
@@ -55,7 +55,7 @@ def ratings(row: Row, layout: Layout) -> Parsed:
         raise Refused(f"the score {score} is not on the scale from 1 to {scale}")
     aspect = str(row.get("aspect") or overall_aspect(layout.wishes.campaign))
     answer = Answer("rated", ratings={aspect: {"0": score}}, rationale=str(row.get("rationale") or ""))
-    vote = Vote(layout.person(row.get("annotator")), answer, row.get("simulated") is True, scale)
+    vote = Vote(layout.person(row.get("annotator")), answer, bool(flag(row, "simulated")), scale)
     prompt = prompt_of(given(row, "prompt"))
     return [Item(prompt, (reply_of(given(row, "response"), prompt),), (vote,))]
 

@@ -81,13 +81,15 @@ class Format:
     """How a record is read.
 
     `fields` are the columns that it reads, which `--map` can find elsewhere; in annotation tools they lie in the part
-    of a record that `shown` gives. `identity` names a record: no two of a file may share it. `people` are the columns
-    that say who judged, `also` others that it reads. `questions` finds what the questions of a whole file are for.
+    of a record that `shown` gives. `identity` names a record: no two of a file may share it, unless columns of `apart`
+    tell them apart. `people` are the columns that say who judged, `also` others that it reads. `questions` finds what
+    the questions of a whole file are for.
     """
 
     parse: Parse
     fields: tuple[str, ...]
     identity: tuple[str, ...] = ()
+    apart: tuple[str, ...] = ()
     people: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     shown: Callable[[Row], Row] = lambda row: row
@@ -133,7 +135,14 @@ def find_layout(name: str, format: Format, source: Source, wishes: Wishes) -> La
     for column in (each for names in wishes.columns.values() for each in names if not found[each]):
         raise UserError(f'{source.name} has no column "{column}": its columns are {_some(list(columns)) or "none"}.')
     roles, answers = questions.decide(wishes, source.name) if questions else ({}, {})
-    known = [*format.fields, *format.identity, *format.people, *format.also, *(questions.read if questions else ())]
+    known = [
+        *format.fields,
+        *format.identity,
+        *format.apart,
+        *format.people,
+        *format.also,
+        *(questions.read if questions else ()),
+    ]
     read = [field for field in dict.fromkeys(known) if field not in (_SYSTEM, *wishes.columns)]
     return Layout(name, source.name, wishes, rows, columns, read, named, roles, answers)
 
@@ -145,7 +154,7 @@ def read_items(format: Format, source: Source, layout: Layout) -> Iterator[tuple
         try:
             if not isinstance(row, dict):
                 raise Refused(f"it is no record but {brief(row)}")
-            _once(row, format.identity, seen, line)
+            _once(row, format, seen, line)
             parsed = list(format.parse(row, layout))
         except Refused as refused:
             yield Refusal(line, str(refused))
@@ -206,10 +215,13 @@ def _check_wishes(name: str, format: Format, wishes: Wishes) -> None:
         )
 
 
-def _once(row: Row, names: Sequence[str], seen: dict[str, int], line: int) -> None:
+def _once(row: Row, format: Format, seen: dict[str, int], line: int) -> None:
+    if all(row.get(name) is None for name in format.identity):
+        return
+    names = (*format.identity, *format.apart)
     given = [(name, row[name]) for name in names if row.get(name) is not None]
     identity = "\n".join(repr(part) for _, part in given)
-    if identity and seen.setdefault(identity, line) != line:
+    if seen.setdefault(identity, line) != line:
         called = ", ".join(f"{name} {brief(part)}" for name, part in given)
         raise Refused(f"the record with {called} is in the file already, at {seen[identity]}")
 

@@ -16,7 +16,7 @@ from labeling_ui.data_model import Answer, Message
 from labeling_ui.exchange.importers.judged_items import Item, Parsed, Refused, Vote, brief, preferred
 from labeling_ui.exchange.importers.layout import Format, Layout, mapped
 from labeling_ui.exchange.importers.messages import HH_TURN, prompt_of, reply_of, shared_turns, turns_of
-from labeling_ui.exchange.importers.values import given, number, yes_or_no
+from labeling_ui.exchange.importers.values import flag, given, number, yes_or_no
 
 _FIELDS = ("prompt", "system", "chosen", "rejected", "margin", "completion", "label")
 _PROMPTS = (
@@ -94,7 +94,7 @@ def _shared_words(chosen: str, rejected: str) -> int:
 
 def _votes(row: Row) -> Iterator[Vote]:
     """The vote that chose; of our own exports, which sum votes up, those that the row lists."""
-    simulated = row.get("simulated") is True  # our own export says so; simulated labels never pass for human ones
+    simulated = bool(flag(row, "simulated"))  # our own export says so; no program's label passes for a person's
     votes, annotators = row.get("votes"), row.get("annotators")
     if votes is None and row.get("p_chosen") is None:
         name = "trl (imported, simulated)" if simulated else _NAMELESS
@@ -135,7 +135,7 @@ def _labelled(row: Row, campaign: Campaign) -> Item:
     prompt = prompt_of(turns[:-1] if row.get("prompt") is None and turns else row["prompt"], row.get("system"))
     response = reply_of(turns[-1:] if row.get("prompt") is None and turns else row["completion"], prompt)
     answer = Answer("rated", ratings={overall_aspect(campaign): {"0": 1 + good}})
-    return Item(prompt, (response,), (Vote(_NAMELESS, answer, row.get("simulated") is True, scale=2),))
+    return Item(prompt, (response,), (Vote(_NAMELESS, answer, bool(flag(row, "simulated")), scale=2),))
 
 
 FORMAT = Format(trl, _FIELDS, also=("votes", "annotators", "origin", "simulated"))

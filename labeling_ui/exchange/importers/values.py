@@ -64,6 +64,14 @@ def yes_or_no(value: Any, what: str) -> bool:
     return found
 
 
+def flag(row: dict[str, Any], name: str) -> bool | None:
+    """What a field of true and false says; None where it is empty."""
+    said = row.get(name)
+    if said is None or said == "" or said != said:  # the last: NaN, a table's empty cell
+        return None
+    return yes_or_no(said, name)
+
+
 def name_of(value: Any) -> str | None:
     """Who somebody is: a person may be called 0. None if nobody is named."""
     if value is None or value == "" or value != value:  # the last: NaN, a table's empty cell

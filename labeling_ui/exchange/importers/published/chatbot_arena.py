@@ -12,7 +12,7 @@ from labeling_ui.data_model import Answer, Message
 from labeling_ui.exchange.importers.judged_items import Item, Parsed, Refused, Vote, brief, preferred
 from labeling_ui.exchange.importers.layout import Format, Layout
 from labeling_ui.exchange.importers.messages import message, tidy
-from labeling_ui.exchange.importers.values import listed, name_of
+from labeling_ui.exchange.importers.values import flag, listed, name_of, whole
 
 _ANSWERS = {
     "model_a": preferred(0),
@@ -29,9 +29,9 @@ _OUTCOMES = {"winner_model_a": "model_a", "winner_model_b": "model_b", "winner_t
 def arena(row: Row, layout: Layout) -> Parsed:
     """One vote of Chatbot Arena."""
     answer = _answer(row)
-    if row.get("anony") is False:
+    if flag(row, "anony") is False:
         raise Refused("the models' names were in view (anony is false)")
-    if isinstance(row.get("evaluation_order"), int) and row["evaluation_order"] > 1:
+    if (_counted(row, "evaluation_order") or 1) > 1:
         raise Refused("it is a later vote of its session: what was said before is not in the conversation")
     first, second = (_conversation(row, side) for side in "ab")
     for conversation in (first, second):
@@ -65,8 +65,8 @@ def _conversation(row: Row, side: str) -> list[Message]:
         turns = [_turn(said) for said in listed(row, f"conversation_{side}")]
         system = [said for said in turns if said["role"] == "system"]
         talk = [said for said in turns if said["role"] != "system"]
-        number = row.get("turn")
-        return [*system, *(talk[: 2 * number] if type(number) is int and number > 0 else talk)]
+        number = _counted(row, "turn") or 0
+        return [*system, *(talk[: 2 * number] if number > 0 else talk)]
     prompts, replies = (listed(row, name) for name in ("prompt", f"response_{side}"))
     if len(prompts) != len(replies):
         raise Refused("there are not as many responses as prompts")
@@ -76,6 +76,10 @@ def _conversation(row: Row, side: str) -> list[Message]:
         for pair in pairs
         for role, said in zip(("user", "assistant"), pair, strict=True)
     ]
+
+
+def _counted(row: Row, name: str) -> int | None:
+    return whole(row[name], name) if name_of(row.get(name)) else None
 
 
 def _turn(said: object) -> Message:
@@ -89,6 +93,7 @@ FORMAT = Format(
         "winner", *_OUTCOMES, "conversation_a", "conversation_b", "prompt", "response_a", "response_b", "turn", "anony",
         "evaluation_order",
     ),
-    identity=("id", "question_id", "model_a", "model_b", "judge", "turn"),
+    identity=("id", "question_id"),
+    apart=("model_a", "model_b", "judge", "turn"),
     people=_JUDGES,
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """The project's own layouts, and gold: answers come in as they were given, and known answers are no judgements."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,27 @@ def test_our_ratings_come_back_as_they_went(store: Store, tmp_path: Path) -> Non
     back = [{name: row[name] for name in kept} for row in export(copy, "ratings")]
     assert sorted(back, key=str) == sorted(({name: row[name] for name in kept} for row in rows), key=str)
     copy.close()
+
+
+@pytest.mark.parametrize("simulated", [True, "True", "true", 1, "1", 1.0])
+def test_a_program_s_answer_is_never_a_person_s(store: Store, simulated: object) -> None:
+    pair = {"prompt": "Why?", "chosen": "Rain.", "rejected": "Sun.", "simulated": simulated}
+    take(store, "trl", [pair])
+    take(store, "answers", [own({"verdict": "tie"}, "x", "y", annotator="robot", simulated=simulated)])
+    rated = {"prompt": "Why?", "response": "Rain.", "score": 3, "scale": 5, "simulated": simulated}
+    take(store, "ratings", [{**rated, "annotator": "critic"}], RATING)
+    assert (store.counts().judgements, store.counts().simulated_judgements) == (3, 3)
+
+
+@pytest.mark.parametrize("simulated", [None, "", False, "False", 0, math.nan])
+def test_an_answer_is_a_person_s_unless_the_row_says_otherwise(store: Store, simulated: object) -> None:
+    report = take(store, "answers", [own({"verdict": "tie"}, annotator="ann", simulated=simulated)])
+    assert (report.taken, store.counts().simulated_judgements) == (1, 0)
+
+
+def test_what_may_be_a_program_s_answer_is_refused(store: Store) -> None:
+    report = take(store, "answers", [own({"verdict": "tie"}, simulated="perhaps")])
+    assert reasons(report) == [(1, "simulated 'perhaps' is neither true nor false")]
 
 
 def test_gold_items_are_tasks_with_a_known_answer(store: Store) -> None:

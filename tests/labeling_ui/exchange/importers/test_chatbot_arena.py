@@ -27,6 +27,26 @@ def test_arena_judgements_of_the_first_turn_are_about_it_alone(store: Store) -> 
     assert store.counts().simulated_judgements == 1, "a model that judges is no person"
 
 
+def test_arena_rows_without_an_id_are_told_apart_by_what_they_say(store: Store) -> None:
+    rows = [battle("model_a", question) for question in ("q1", "q2")]
+    for row in rows:
+        del row["question_id"]
+    assert take(store, "arena", rows).taken == 2
+
+
+def test_arena_votes_are_read_from_a_table_s_cells_too(store: Store) -> None:
+    seen, later = battle("model_a", "q1", anony="False"), battle("model_a", "q2", evaluation_order="2")
+    two_turns = battle("model_b", "q3", turn="1", anony="True", evaluation_order=1.0)
+    for side in ("conversation_a", "conversation_b"):
+        two_turns[side] = two_turns[side] * 2
+    report = take(store, "arena", [seen, later, two_turns])
+    assert [reason for _, reason in reasons(report)] == [
+        "the models' names were in view (anony is false)",
+        "it is a later vote of its session: what was said before is not in the conversation",
+    ]
+    assert [len(prompt.messages) for prompt in store.prompts()] == [1]
+
+
 def test_arena_layouts_of_later_years(store: Store) -> None:
     parts = {
         side: [{"role": "user", "content": [{"type": "text", "text": "Why?"}]},
