@@ -77,6 +77,9 @@ class _Whole(gzip.GzipFile):
     def read(self, size: int | None = -1) -> bytes:
         return self._told(lambda: super(_Whole, self).read(size))
 
+    def read1(self, size: int = -1) -> bytes:  # what text is decoded from
+        return self._told(lambda: super(_Whole, self).read1(size))
+
     def readline(self, size: int | None = -1) -> bytes:
         return self._told(lambda: super(_Whole, self).readline(-1 if size is None else size))
 

@@ -1,6 +1,7 @@
 """Files as they are stored: each kind is read alike, and a damaged one is one sentence."""
 
 import gzip
+import hashlib
 import json
 import tracemalloc
 from collections.abc import Callable
@@ -77,6 +78,20 @@ def test_a_table_may_hold_conversations_and_gaps(tmp_path: Path) -> None:
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, told: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=told):
+        survey_file("trl", tmp_path / name, Wishes())
+
+
+@pytest.mark.parametrize("name", ["long.csv.gz", "long.tsv.gz", "long.jsonl.gz", "long.json.gz"])
+def test_a_long_file_that_breaks_off_is_one_sentence(tmp_path: Path, name: str) -> None:
+    texts = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2000)]
+    lines = ["prompt,chosen,rejected", *(f"q,{text} a,{text} b" for text in texts)]
+    content = "\n".join(lines).replace(",", "\t" if "tsv" in name else ",")
+    if "json" in name:
+        rows = [{"prompt": "q", "chosen": f"{text} a", "rejected": f"{text} b"} for text in texts]
+        content = json.dumps(rows) if name == "long.json.gz" else "\n".join(map(json.dumps, rows))
+    packed = gzip.compress(content.encode(), mtime=0)
+    (tmp_path / name).write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(UserError, match="damaged or breaks off"):
         survey_file("trl", tmp_path / name, Wishes())
 
 
