@@ -6,7 +6,7 @@ they were shown; a judgement records that order beside it. Campaigns are in `cam
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypedDict
 
 from foundation.files import content_id
@@ -149,11 +149,21 @@ class Judgement:
     aids: tuple[Aid, ...] | None = None
 
     @property
+    def is_imported(self) -> bool:
+        """Whether a file brought it: nobody knows when it was given, and `created_at` is when it came in."""
+        return self.seconds is None and self.key == key_of_import(self.task_id, self.annotator_id, self.answer)
+
+    @property
     def side(self) -> Literal["left", "right"] | None:
         """Where the winner of a pair was shown."""
         if self.answer.winner is None or len(self.shown) != 2:
             return None
         return "left" if self.answer.winner == self.shown[0] else "right"
+
+
+def key_of_import(task_id: str, annotator_id: str, answer: Answer) -> str:
+    """The key of what a file says that an annotator said of a task: importing it twice adds nothing."""
+    return content_id("import", task_id, annotator_id, asdict(answer))
 
 
 @dataclass(frozen=True, slots=True)

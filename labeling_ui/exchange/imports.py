@@ -8,15 +8,14 @@ file is read anew for each pass, so that its size does not matter. With gold, it
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from foundation.errors import UserError
-from foundation.files import content_id
 from labeling_ui.assignment.display_order import display_order
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Answer, Judgement, Task
+from labeling_ui.data_model import Answer, Judgement, Task, key_of_import
 from labeling_ui.exchange.drafts import Draft, drafts_of
 from labeling_ui.exchange.importers.judged_items import Item, Refusal
 from labeling_ui.exchange.importers.layout import Format, Layout, Wishes, find_layout, read_items
@@ -189,8 +188,7 @@ def _save_votes(
 
 def _judgement(task: Task, annotator_id: str, answer: Answer) -> Judgement:
     shown = display_order(task, annotator_id)  # no format says which side was which: a coin keeps the side test fair
-    key = content_id("import", task.id, annotator_id, asdict(answer))
-    return Judgement(task.id, annotator_id, shown, answer, key=key)
+    return Judgement(task.id, annotator_id, shown, answer, key=key_of_import(task.id, annotator_id, answer))
 
 
 def _said(known: Answer | None) -> Answer | None:

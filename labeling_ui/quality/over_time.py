@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit
 
+from labeling_ui.data_model import Judgement
 from labeling_ui.quality.agreement import Agreement
 from labeling_ui.quality.assessment import alpha_of, said_by_scale
 from labeling_ui.quality.label_reader import Labels
@@ -125,7 +126,7 @@ def agreement_over_time(labels: Labels, scale: str) -> list[AgreementThen]:
     shared = {unit[0] for unit in units}
     last: dict[str, datetime] = {}
     for each in labels.judgements:
-        time = _time(each.created_at)
+        time = _time(each)
         if each.task_id in shared and time is not None:
             last[each.task_id] = max(time, last.get(each.task_id, time))
     tasks = sorted(last, key=lambda task: (last[task], task))
@@ -191,13 +192,15 @@ def _answers(labels: Labels) -> Iterator[_Answer]:
         task = labels.tasks[each.task_id]
         if task.gold is None and task.repeat_of is None:
             by_program, skipped = each.annotator_id in simulated, each.answer.verdict == "skip"
-            yield _Answer(task.campaign, _time(each.created_at), by_program, skipped)
+            yield _Answer(task.campaign, _time(each), by_program, skipped)
 
 
-def _time(written: str) -> datetime | None:
-    """The time in UTC; None for one that was imported and cannot be read."""
+def _time(said: Judgement) -> datetime | None:
+    """When it was said, in UTC; None where nobody knows."""
+    if said.is_imported:
+        return None
     try:
-        found = datetime.fromisoformat(written)
+        found = datetime.fromisoformat(said.created_at)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None

@@ -35,6 +35,15 @@ def judge(store: Store, task: Task, name: str, winner: int | None) -> None:
     store.record(Judgement(task.id, annotator.id, task.candidates, said, seconds=2.0))
 
 
+def test_an_imported_answer_is_told_from_one_that_was_given_here(store: Store, tmp_path: Path) -> None:
+    (task,) = fill(store, 1)
+    judge(store, task, "ann", 0)
+    row = {"prompt": "q", "response_1": "one", "response_2": "two", "better": "response_2", "rationale": "Größe"}
+    (tmp_path / "file").write_text(json.dumps(row), encoding="utf-8")
+    import_file(store, "columns", tmp_path / "file")
+    assert [each.is_imported for each in store.judgements()] == [False, True]
+
+
 def test_an_empty_store_has_nothing_to_report(store: Store) -> None:
     found = assessment.report(store)
     assert (found.agreement, found.kappas, found.annotators) == ({}, [], [])

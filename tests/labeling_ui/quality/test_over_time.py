@@ -1,12 +1,13 @@
 """Answers, agreement and the forecast over time, on records written by hand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Annotator, Answer, Judgement, Task
+from labeling_ui.data_model import Annotator, Answer, Judgement, Task, key_of_import
 from labeling_ui.quality.label_reader import Labels
 from labeling_ui.quality.over_time import MOST_PERIODS, Given, agreement_over_time, forecast, over_time
 
@@ -44,6 +45,14 @@ def test_answers_of_two_days_are_counted_by_the_hour() -> None:
     assert [start.hour for start in found.starts] == [10, 11, 12]
     assert found.given == {"main": [Given(1, 0), Given(0, 0), Given(2, 1)]}
     assert (found.earlier, found.undated) == (0, 2)
+
+
+def test_nobody_knows_when_imported_answers_were_given() -> None:
+    given = [said(task, ANN, NOW) for task in tasks(3)]
+    brought = [replace(each, key=key_of_import(each.task_id, each.annotator_id, each.answer)) for each in given[1:]]
+    found = over_time(labels(tasks(3), [given[0], *brought]), 9, NOW)
+    assert found.given == {"main": [Given(1, 0)]}
+    assert found.undated == 2
 
 
 def test_a_longer_time_is_counted_by_the_day_and_what_is_too_old_is_told() -> None:
