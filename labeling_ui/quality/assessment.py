@@ -178,7 +178,7 @@ def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[bool]], di
     guesses: dict[str, float] = {}
     borne_out: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for group in _groups(labels):
-        choices = [choice for choice in _choices(labels) if choice.annotator in group]
+        choices = [choice for choice in _choices(labels, known) if choice.annotator in group]
         skills |= estimate(choices, known)
         guesses |= guessing(choices, known)
         for choice, margin in zip(choices, margins(choices, known), strict=True):
@@ -189,7 +189,8 @@ def _skills(labels: Labels) -> tuple[dict[str, Skill], dict[str, list[bool]], di
 
 def _quick_skills(labels: Labels) -> dict[str, Skill]:
     """Without intervals, which take most of the time."""
-    choices, known = list(_choices(labels)), _known(labels)
+    known = _known(labels)
+    choices = list(_choices(labels, known))
     skills: dict[str, Skill] = {}
     for group in _groups(labels):
         skills |= estimate([choice for choice in choices if choice.annotator in group], known, intervals=False)
@@ -213,11 +214,13 @@ def _groups(labels: Labels) -> tuple[dict[str, None], dict[str, None]]:
     return ids[0], ids[1]
 
 
-def _choices(labels: Labels) -> Iterator[Choice]:
+def _choices(labels: Labels, known: Mapping[Unit, bool]) -> Iterator[Choice]:
+    """What each annotator decided; not between responses that are known to be alike, where no decision is right."""
     for judgement in labels.judgements:
         task = labels.tasks[judgement.task_id]
         if task.repeat_of is None:
-            decided = {unit: order for unit, order in pair_orders(judgement.answer, task).items() if order != 0}
+            orders = pair_orders(judgement.answer, task).items()
+            decided = {unit: order for unit, order in orders if order != 0 and (task.gold is None or unit in known)}
             # n responses make n (n - 1) / 2 pairs, of which n - 1 follow from no others.
             share_of_each = 2 / len(task.candidates)
             for unit, order in decided.items():

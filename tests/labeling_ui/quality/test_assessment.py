@@ -252,3 +252,10 @@ def test_weights_follow_the_known_answers_of_pairs() -> None:
     said = [judged(task, "ann", "a") for task in given] + [judged(task, "bob", "b") for task in given]
     assert one(said, *given).weight == pytest.approx(2.0)
     assert one(said, *given, name="bob").weight == 0.0
+
+
+@pytest.mark.parametrize("known", [Answer("tie"), Answer("both_bad")])
+def test_wrong_answers_that_agree_earn_nothing_where_none_is_better(known: Answer) -> None:
+    given = [Task(f"p{n}", (f"{n}a", f"{n}b"), gold=known) for n in range(30)]
+    said = [judged(task, name, "a") for task in given for name in ("ann", "bob")]
+    assert one(said, *given).skill is None
