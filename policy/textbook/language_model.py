@@ -40,8 +40,11 @@ def act(
 ) -> Trajectory:
     """Write an answer to the environment's prompt number `prompt` with the base's active adapter, token by token.
 
-    The random numbers are those of `sampling.sample` for the same seed and row, and therefore so is the text.
+    The random numbers are those of `sampling.sample` for the same seed and row, and therefore so is the text; how
+    long it may become, the environment says. `UserError` if it is to end at a stop text: the environment would go on.
     """
+    if sampling.stop:
+        raise UserError("the text environment knows no stop texts: a text ends at the EOS or its longest length.")
     seen, info = env.reset(options={"prompt": prompt})
     stream = uniforms(seed, row, env.task.max_length)
     prompt_ids = _ids(seen)
@@ -52,7 +55,8 @@ def act(
     while not over:
         ids = torch.tensor([_ids(seen)], device=base.device)
         logits = base.lm_head(base.hidden_states(ids, torch.ones_like(ids))[:, -1]).float()
-        token, logprob = draw(logits, stream[[len(tokens)]].to(base.device), sampling.temperature, sampling.top_p)
+        uniform = stream[[len(tokens)]].to(base.device)
+        token, logprob = draw(logits, uniform, sampling.temperature, sampling.top_p, sampling.top_k)
         check_drawn([float(logprob)])
         seen, reward, over, _, info = env.step(int(token))
         tokens.append(int(token))

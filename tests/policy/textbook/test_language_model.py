@@ -42,10 +42,12 @@ def make_env(base: SharedBase, **rules: Any) -> TextGenerationEnv:
     return TextGenerationEnv(base.tokenizer, vowels, max_length=LENGTH, prompts=PROMPTS, **rules)
 
 
-def act_all(base: SharedBase, env: TextGenerationEnv, group: int) -> list[Trajectory]:
+def act_all(
+    base: SharedBase, env: TextGenerationEnv, group: int, sampling: SamplingConfig = SAMPLING
+) -> list[Trajectory]:
     with base.using(ADAPTER):
         return [
-            act(base, env, SAMPLING, prompt=number, seed=22, row=number * group + i)
+            act(base, env, sampling, prompt=number, seed=22, row=number * group + i)
             for number in range(len(PROMPTS))
             for i in range(group)
         ]
@@ -55,16 +57,22 @@ def test_the_environment_shows_the_prompts_that_the_engine_sees(base: SharedBase
     assert env_prompts(make_env(base)) == [base.renderer.prompt_ids(prompt) for prompt in PROMPTS]
 
 
-def test_acting_token_by_token_writes_what_the_engine_samples(base: SharedBase) -> None:
-    env = make_env(base)
+@pytest.mark.parametrize("cut", [{}, {"top_k": 3}, {"top_p": 0.6}])
+def test_acting_token_by_token_writes_what_the_engine_samples(base: SharedBase, cut: dict[str, Any]) -> None:
+    env, sampling = make_env(base), SAMPLING.model_copy(update=cut)
     with base.using(ADAPTER):
-        drawn = sample(base, env_prompts(env), SAMPLING, group=4, seed=22)
-    trajectories = act_all(base, env, group=4)
+        drawn = sample(base, env_prompts(env), sampling, group=4, seed=22)
+    trajectories = act_all(base, env, 4, sampling)
     assert [one.response_ids for one in trajectories] == [one.response_ids for one in drawn]
-    assert {one.finished for one in trajectories} == {True, False}
+    assert cut or {one.finished for one in trajectories} == {True, False}
     for ours, theirs in zip(trajectories, drawn, strict=True):
         assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
         assert ours.finished == (theirs.finish_reason == "stop")
+
+
+def test_a_stop_text_is_refused_where_the_environment_would_go_on(base: SharedBase) -> None:
+    with pytest.raises(UserError, match="no stop texts"):
+        act(base, make_env(base), SAMPLING.model_copy(update={"stop": ("the",)}), prompt=0, seed=0)
 
 
 @pytest.mark.parametrize("per_step", [False, True])
