@@ -7,7 +7,7 @@ needed here; what templates write is found out in `templates/`.
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -56,6 +56,11 @@ class Renderer:
     def plain(self) -> bool:
         """Whether a response continues a plain text, for want of a chat template or because that was asked for."""
         return self.answers.plain
+
+    @property
+    def unbounded(self) -> "Renderer":
+        """The same rules for sequences of any length, for what is cut later, by `fit`."""
+        return replace(self, max_length=sys.maxsize)
 
     def prompt_ids(self, messages: Conversation, reserve: int = 0) -> list[int]:
         """Ids of a conversation up to where the assistant's answer begins.

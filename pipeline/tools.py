@@ -12,7 +12,7 @@ from policy.export import merge as merge_policy
 from reward_model.ensemble import Ensemble, load_scorer
 from reward_model.evaluation import test_set
 from reward_model.evaluation.evaluate import evaluate_reward as measure_reward
-from reward_model.labels.reading import read_pairs
+from reward_model.labels.reading import read_messages, read_pairs
 from reward_model.merging import merge_reward
 from reward_model.reward_folder import is_reward_folder
 from reward_model.rewards.texts import messages_of
@@ -25,10 +25,12 @@ def score(config: Config, console: Console, *, reward_folder: Path, file: Path, 
     scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device, quantization=config.quantization)
     rows = []
     for number, row in read_jsonl(file, {"prompt": object, "response": str}):
-        if not isinstance(row["prompt"], str | list):
-            raise UserError(f'{file}, line {number}: the field "prompt" must be a string or a list of messages.')
+        try:
+            read_messages(messages_of(row["prompt"]) if isinstance(row["prompt"], str) else row["prompt"], "prompt")
+        except ValueError as error:
+            raise UserError(f"{file}, line {number}: {error}") from error
         rows.append(row)
-    render = scorer.base.renderer
+    render = scorer.base.renderer.unbounded  # the scorer cuts
     prompts = [render.prompt_ids(messages_of(row["prompt"])) for row in rows]
     responses = [render.response_ids(row["response"]) for row in rows]
     if scorer.unsure:

@@ -58,7 +58,7 @@ def score_texts(scorer: RewardScorer | Ensemble) -> Score:
     """The reward model's scores of responses to conversations, rendered as in training."""
 
     def score(prompts: Sequence[Text], responses: Sequence[str]) -> np.ndarray:
-        render = scorer.base.renderer
+        render = scorer.base.renderer.unbounded  # the scorer cuts
         ids = [render.prompt_ids(messages_of(prompt)) for prompt in prompts]
         scores: np.ndarray = scorer.score(ids, [render.response_ids(text) for text in responses]).double().numpy()
         return scores

@@ -27,7 +27,7 @@ def reward_function(
     if not isinstance(reward, RewardScorer):
         reward = RewardScorer.load(reward, dtype=dtype, device=device, quantization=quantization)
     scorer = reward
-    renderer = scorer.base.renderer
+    renderer = scorer.base.renderer.unbounded  # the scorer cuts
 
     def learned(prompts: Sequence[Text], completions: Sequence[Text], **columns: Any) -> list[float]:
         asked = [renderer.prompt_ids(messages_of(prompt)) for prompt in prompts]

@@ -3,9 +3,7 @@
 What is held out is held out for good: nothing is sampled, labelled or tuned on it before the evaluation.
 """
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -200,7 +198,7 @@ def short_enough(
 
 def _renderer(base: "SharedBase", imported: bool) -> "Renderer":
     """The base's, without a longest prompt if they were imported: nobody can shorten those, so they are left out."""
-    return replace(base.renderer, max_length=sys.maxsize) if imported else base.renderer
+    return base.renderer.unbounded if imported else base.renderer
 
 
 def read_prompts(path: Path, held_out: float) -> list[Row]:

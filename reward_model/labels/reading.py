@@ -104,7 +104,7 @@ def _read_pair(row: Row) -> Pair:
             prompt = _shared_text(chosen, rejected)
             chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
     elif prompt is None:
-        both = [_messages(chosen, "chosen"), _messages(rejected, "rejected")]
+        both = [read_messages(chosen, "chosen"), read_messages(rejected, "rejected")]
         prompt = both[0][:-1]
         if both[1][:-1] != prompt:
             raise ValueError("the two conversations differ before their last turn.")
@@ -167,7 +167,7 @@ def _aspect(row: Row) -> str:
 
 
 def _turns(prompt: object) -> tuple[Message, ...]:
-    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else _messages(prompt, "prompt")
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else read_messages(prompt, "prompt")
     if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"].strip():
         raise ValueError("the prompt must end with a user turn that is not empty.")
     return tuple(turns)
@@ -176,13 +176,14 @@ def _turns(prompt: object) -> tuple[Message, ...]:
 def _reply(value: object, field: str) -> str:
     if isinstance(value, str):
         return value
-    messages = _messages(value, field)
+    messages = read_messages(value, field)
     if len(messages) != 1 or messages[0]["role"] != "assistant":
         raise ValueError(f'"{field}" must end in one assistant turn that answers the prompt.')
     return messages[0]["content"]
 
 
-def _messages(value: object, field: str) -> list[Message]:
+def read_messages(value: object, field: str) -> list[Message]:
+    """The messages of a field of this name; `ValueError` if it holds no list of them."""
     if not isinstance(value, list) or (not value and field != "prompt"):
         raise ValueError(f'the field "{field}" must be a string or a list of messages that is not empty.')
     for message in value:

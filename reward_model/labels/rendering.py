@@ -1,8 +1,5 @@
 """A label's texts as token ids, completed and cut as a reward model sees them."""
 
-import sys
-from dataclasses import replace
-
 from backbone.tokens import Renderer
 from reward_model.labels.records import Label
 
@@ -13,6 +10,6 @@ def rendered(label: Label, renderer: Renderer, max_length: int) -> tuple[list[in
     If the prompt and the longest response exceed `max_length` tokens, the oldest part of the prompt is cut, the same
     for all responses.
     """
-    prompt = replace(renderer, max_length=sys.maxsize).prompt_ids(label.prompt)
+    prompt = renderer.unbounded.prompt_ids(label.prompt)
     responses = [renderer.completed(renderer.response_ids(text)) for text in label.responses]
     return renderer.fit_all(prompt, responses, max_length)

@@ -1,8 +1,6 @@
 """How sure the trained head is: its posterior (`uncertainty.py`) after the training pairs."""
 
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -13,7 +11,7 @@ from reward_model.uncertainty import Laplace
 
 def fit_posterior(scorer: RewardScorer, pairs: Sequence[Pair]) -> Laplace:
     """How sure the head is after the training pairs, whose weights count relative to their mean."""
-    renderer = replace(scorer.base.renderer, max_length=sys.maxsize)  # the scorer cuts
+    renderer = scorer.base.renderer.unbounded  # the scorer cuts
     prompts = {pair.prompt_key: renderer.prompt_ids(pair.prompt) for pair in pairs}
     keys = sorted({(pair.prompt_key, text) for pair in pairs for text in pair.responses})
     place = {key: number for number, key in enumerate(keys)}

@@ -45,7 +45,7 @@ def to_sequences(labels: Sequence[Label], encoding: LabelEncoding, renderer: Ren
     If prompt and longest response exceed `max_length` tokens, the oldest part of the prompt is cut, by the same
     amount for all responses of the sequence. Weights are scaled: a sequence's labels weigh 1 together, on average.
     """
-    unbounded = replace(renderer, max_length=sys.maxsize)
+    unbounded = renderer.unbounded
     ids = {
         text: renderer.completed(renderer.response_ids(text))
         for text in dict.fromkeys(text for label in labels for text in label.responses)

@@ -1,6 +1,7 @@
 """`rlhf score` adds what a reward model says to the rows of a file; several are measured as a whole as well."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ def reward(finished: Path, tmp_path: Path) -> Path:
     return shutil.copytree(finished / "round-000" / "reward", tmp_path / "reward")
 
 
-def scored(reward: Path, tmp_path: Path) -> list[dict[str, Any]]:
-    write_jsonl(tmp_path / "rows.jsonl", ROWS)
+def scored(reward: Path, tmp_path: Path, rows: Sequence[dict[str, Any]] = ROWS) -> list[dict[str, Any]]:
+    write_jsonl(tmp_path / "rows.jsonl", rows)
     out = tmp_path / "out.jsonl"
     tools.score(CPU, Console(quiet=True), reward_folder=reward, file=tmp_path / "rows.jsonl", out=out)
     return [row for _, row in read_jsonl(out)]
@@ -45,6 +46,19 @@ def test_rows_keep_their_fields_and_gain_a_score_and_its_uncertainty(reward: Pat
     assert [row["score"] for row in found] == pytest.approx(scores.tolist(), abs=1e-5)
     assert [row["score_std"] for row in found] == pytest.approx(stds.tolist(), abs=1e-5)
     assert "aspects" not in found[0]
+
+
+def test_a_prompt_longer_than_the_context_is_cut_at_its_beginning(reward: Path, tmp_path: Path) -> None:
+    renderer = RewardScorer.load(reward, dtype="float32", device="cpu").base.renderer
+    long = "the cat sat " * renderer.max_length
+    found = scored(reward, tmp_path, [{"prompt": f"{start} {long}", "response": "on"} for start in ("a", "the dog")])
+    assert found[0]["score"] == found[1]["score"]
+
+
+@pytest.mark.parametrize("prompt", [["hi"], [{"role": "user"}], [{"content": "hi"}], 3])
+def test_a_prompt_that_is_no_conversation_is_named_by_its_line(reward: Path, tmp_path: Path, prompt: object) -> None:
+    with pytest.raises(UserError, match=r"rows\.jsonl, line 2: .*\"prompt\""):
+        scored(reward, tmp_path, [ROWS[0], {"prompt": prompt, "response": "x"}])
 
 
 def test_rated_aspects_have_scores_of_their_own(reward: Path, tmp_path: Path) -> None:

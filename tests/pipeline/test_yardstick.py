@@ -68,6 +68,11 @@ def test_the_same_model_merged_into_one_of_transformers_says_the_same(
     assert read_json(tmp_path / "out.json") == figures
 
 
+def test_a_question_longer_than_the_context_is_cut(reward: Path, four: list[dict[str, Any]], tmp_path: Path) -> None:
+    rows = [{**four[0], "prompt": "the cat sat " * 2000 + four[0]["prompt"]}, *four[1:]]
+    assert measured(reward, rows, tmp_path)["subsets"]["Math"]["n"] == 4
+
+
 def test_a_published_model_with_another_tokenizer_is_measured_on_the_same_pairs(
     reward: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
