@@ -215,7 +215,7 @@ def _groups(labels: Labels) -> tuple[dict[str, None], dict[str, None]]:
 
 
 def _choices(labels: Labels, known: Mapping[Unit, bool]) -> Iterator[Choice]:
-    """What each annotator decided; not between responses that are known to be alike, where no decision is right."""
+    """What each annotator decided; of a task with a known answer, where that says which of two responses is better."""
     for judgement in labels.judgements:
         task = labels.tasks[judgement.task_id]
         if task.repeat_of is None:

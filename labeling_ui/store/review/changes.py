@@ -45,7 +45,8 @@ def change_tasks(
 ) -> list[str]:
     """Change these tasks and the repeats of them; returns the ids of those that were in a state to be changed.
 
-    `UserError` if a task is not there, or of a verdict: what is left out of one after a look would decide it.
+    `UserError` if a task is not there, or of a verdict: what is left out of one after a look would decide it. So for a
+    repeat that is restored without the task that it shows again.
     """
     if change not in get_args(Change):
         raise UserError(f'"{change}" is no change of a task: choose {", ".join(get_args(Change))}.')
@@ -59,6 +60,8 @@ def change_tasks(
     repeats = rows_in(connection, tables.tasks.c.repeat_of, (task.id for task in named))
     both = {task.id: task for task in [*named, *map(tables.task_of, repeats)]}
     changed = [task for task in both.values() if task.state in _FROM[change]]
+    if change == "restore":
+        _check_originals(connection, changed)
     ids = [task.id for task in changed]
     decided = {row.task_id for row in rows_in(connection, tables.adjudications.c.task_id, ids)}
     target: dict[Change, TaskState] = {"pause": "paused", "resume": "open", "remove": "removed"}
@@ -106,6 +109,18 @@ def as_asked(task: Task, campaign: Campaign) -> None:
             f"the task {task.id} is part of a verdict on a policy, which people decide blind: nobody may choose what "
             "counts in it. Close the verdict instead, and begin another."
         )
+
+
+def _check_originals(connection: sa.Connection, restored: Sequence[Task]) -> None:
+    """Raise `UserError` for a repeat of a task that stays removed: no export could hold the one without the other."""
+    ids = {task.id for task in restored}
+    repeated = {task.repeat_of: task for task in restored if task.repeat_of is not None and task.repeat_of not in ids}
+    for row in rows_in(connection, tables.tasks.c.id, repeated):
+        if row.state == "removed":
+            raise UserError(
+                f"the task {repeated[row.id].id} shows the task {row.id} again, which is removed: restore that one, "
+                "and both come back."
+            )
 
 
 def _write_down(

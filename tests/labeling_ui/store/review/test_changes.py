@@ -99,6 +99,11 @@ def test_the_repeats_of_a_removed_task_go_with_it(store: Store, review: TaskRevi
     assert again.repeat_of is not None
     assert set(review.change([again.repeat_of], "remove", root)) == {again.id, again.repeat_of}
     assert {task.id for task in store.tasks() if task.state == "removed"} == {again.id, again.repeat_of}
+    with pytest.raises(UserError, match=f"{again.id} shows the task {again.repeat_of} again, which is removed"):
+        review.change([again.id], "restore", root)
+    assert set(review.change([again.id, again.repeat_of], "restore", root)) == {again.id, again.repeat_of}
+    review.change([again.id], "remove", root)
+    assert review.change([again.id], "restore", root) == [again.id], "what it shows again was never removed"
 
 
 def test_what_is_not_there_or_a_verdicts_is_not_changed(store: Store, review: TaskReview) -> None:
