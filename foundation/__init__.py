@@ -1,3 +1,3 @@
-"""What every package may import: errors, files, settings, and the version."""
+"""What every package may import: errors, files, settings, scripts, and the version."""
 
 __version__ = "0.1.0"

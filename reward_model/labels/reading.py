@@ -1,18 +1,19 @@
 """Rows to labels, and files of preferences to rows; anything malformed is refused with its line or number.
 
 A row is one line of `preferences.jsonl`, of any preference data set in TRL's formats, or of the exports `ties`,
-`orders` and `ratings`; its fields say which.
+`orders` and `ratings`; its fields say which. Two texts without a prompt share it as their first words: TRL's
+`extract_prompt` takes the first letters that they share, and so may part them within a word.
 """
 
 import math
 import re
 from collections.abc import Sequence
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any, cast
 
 from foundation.errors import UserError
 from foundation.files import read_jsonl
+from foundation.scripts import shared_beginning
 from reward_model.labels.records import OVERALL, Label, Message, Pair, Ranking, Rating, Row
 
 _HH_TURN = re.compile(r"(?:^|\n\n)(Human|Assistant):(?: |(?=\n|$))")
@@ -101,8 +102,10 @@ def _read_pair(row: Row) -> Pair:
         chosen, rejected = _hh_messages(chosen), _hh_messages(rejected)
     if isinstance(chosen, str):
         if prompt is None:
-            prompt = _shared_text(chosen, rejected)
-            chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
+            shared = shared_beginning(chosen, rejected)
+            prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
+            if not prompt.strip():
+                raise ValueError('"chosen" and "rejected" share no beginning that could be the prompt: add a "prompt".')
     elif prompt is None:
         both = [read_messages(chosen, "chosen"), read_messages(rejected, "rejected")]
         prompt = both[0][:-1]
@@ -198,9 +201,3 @@ def _hh_messages(text: str) -> list[Message]:
     return [
         {"role": _HH_ROLES[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)
     ]
-
-
-def _shared_text(chosen: str, rejected: str) -> str:
-    """The part that both texts open with, back to the last white space (what TRL's `extract_prompt` does)."""
-    shared = commonprefix([chosen, rejected])  # noqa: RUF071 (characters are meant)
-    return shared[: max(shared.rfind(" "), shared.rfind("\n")) + 1]

@@ -5,10 +5,10 @@ from typing import Any
 
 import regex
 
+from foundation.scripts import UNSPACED
+
 Text = str | Sequence[Any]
 
-UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-"""Scripts that are written without spaces, as it stands in a character class; the long mark of kana is of no script."""
 _WORD = regex.compile(rf"[{UNSPACED}]\p{{M}}*|[^\W{UNSPACED}]+(?:['’][^\W{UNSPACED}]+)*", regex.V1)
 _LETTER = regex.compile(r"\p{L}")
 _MARKED = 1 / 3

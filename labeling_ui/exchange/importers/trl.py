@@ -1,9 +1,9 @@
 """TRL's preference formats, paired and unpaired: `prompt`, `chosen`, `rejected`; or `prompt`, `completion`, `label`.
 
 As in TRL, texts or messages; the prompt by itself, or as the beginning that two conversations share, also beside a text
-that repeats it. With two texts and no prompt, TRL takes the first words that they share; here that is done only where
-the user says so, with `--map prompt=chosen`: replies to a prompt that stands in another column share their first words
-too. A row of our own exports brings the votes that it sums up.
+that repeats it. With two texts and no prompt, TRL takes the first letters that they share; here the first words are
+taken, and only where the user says so, with `--map prompt=chosen`: replies to a prompt that stands in another column
+share their first words too. A row of our own exports brings the votes that it sums up.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from foundation.files import Row
+from foundation.scripts import shared_beginning
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Answer, Message
 from labeling_ui.exchange.importers.judged_items import Item, Parsed, Refused, Vote, brief, preferred
@@ -66,7 +67,7 @@ def _pair(row: Row, shared_words: bool) -> tuple[tuple[Message, ...], Any, Any]:
         if not prompt:
             raise Refused("chosen and rejected share no beginning that could be the prompt")
     elif shared_words and isinstance(chosen, str) and isinstance(rejected, str):
-        shared = _shared_words(chosen, rejected)
+        shared = shared_beginning(chosen, rejected)
         prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
         if not prompt.strip():
             raise Refused("chosen and rejected share no beginning that could be the prompt")
@@ -82,14 +83,6 @@ def _no_prompt(row: Row) -> str:
         return 'it has no prompt. If it is the beginning that "chosen" and "rejected" share, say --map prompt=chosen'
     shown = ", ".join(f'"{name}"' for name in likely[:6])
     return f'it has no column "prompt", but {shown}: name the prompt, as in --map prompt={likely[0]}'
-
-
-def _shared_words(chosen: str, rejected: str) -> int:
-    most = min(len(chosen), len(rejected))
-    shared = next((i for i in range(most) if chosen[i] != rejected[i]), most)
-    while shared and not chosen[shared - 1].isspace():
-        shared -= 1
-    return shared
 
 
 def _votes(row: Row) -> Iterator[Vote]:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import regex
 from pydantic import Field
 
+from foundation.scripts import UNSPACED
 from reward_model.rewards.interface import Given, Kind, Reward, column
-from reward_model.rewards.texts import UNSPACED, Text, mostly, text_of
+from reward_model.rewards.texts import Text, mostly, text_of
 
 _HAN, _NOT_LATIN = r"\p{Han}", r"[\p{L}--\p{Latin}]"
 _REMEDY = 'Give every prompt "references": a list of texts, or choose a reward that compares with none.'

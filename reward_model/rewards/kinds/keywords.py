@@ -8,8 +8,9 @@ from typing import Any, Literal
 import regex
 from pydantic import Field
 
+from foundation.scripts import UNSPACED
 from reward_model.rewards.interface import Given, Kind, Reward, column
-from reward_model.rewards.texts import UNSPACED, Text, text_of
+from reward_model.rewards.texts import Text, text_of
 
 
 class Keywords(Kind):

@@ -31,12 +31,15 @@ def test_every_format_gives_the_same_pair(row):
 def test_texts_without_a_prompt_share_their_opening():
     pair = to_pair({"chosen": "Name a pet. A cat.", "rejected": "Name a pet. A car."}, "row")
     assert (pair.prompt[0]["content"], pair.chosen, pair.rejected) == ("Name a pet. A ", "cat.", "car.")
+    pair = to_pair({"chosen": "天空是什么颜色？蓝色", "rejected": "天空是什么颜色？绿色"}, "row")
+    assert (pair.prompt[0]["content"], pair.chosen, pair.rejected) == ("天空是什么颜色？", "蓝色", "绿色")
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"prompt": "hi", "chosen": "yes"}, '"rejected" must be'),
+        ({"chosen": "yes", "rejected": "no"}, "share no beginning that could be the prompt"),
         ({"prompt": "hi", "chosen": "yes", "rejected": answer("no")}, "both strings or both"),
         ({"prompt": "hi", "chosen": "yes", "rejected": " "}, '"rejected" response is empty'),
         ({"prompt": "hi", "chosen": "yes", "rejected": "yes"}, "the same text"),
