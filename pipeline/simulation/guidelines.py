@@ -47,7 +47,7 @@ PLAIN_ANSWERS = (
 )
 """Answers of a person. Sense is measured against how likely the base finds these, so that any base can measure it."""
 _NONSENSE, _SENSIBLE = -1.1, 0.9  # nats a token below and above the plain answers
-_GENERAL, _PARTICULAR = 10.0, 32.0  # nats that the prompt tells of the response
+_GENERAL, _PARTICULAR = 10.0, 20.0  # nats that the prompt tells of the response
 _LONG = 40  # words
 
 
@@ -56,7 +56,7 @@ def liking(prompt: str, response: str, likelihood: Likelihood, plain: float) -> 
 
     `plain` is the mean log-probability of `PLAIN_ANSWERS` under the same base. The sum of
     - sense: 0 to 3, linear in the log-probability a token given the prompt, from 1.1 nats below `plain` to 0.9 above;
-    - on topic: 0 to 0.9, linear in the mutual information with the prompt, from 10 to 32 nats;
+    - on topic: 0 to 0.9, linear in the mutual information with the prompt, from 10 to 20 nats, which is enough;
     - as asked: 0.5 for as many sentences or items as are asked for;
     - finished: 0.5 if the text ends as a sentence does;
     - repetition: -3 times the share of word pairs that came before, and -1 times that of telling words;

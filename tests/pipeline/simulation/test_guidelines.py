@@ -24,7 +24,7 @@ from tests.shared_base import add_random_adapter
 
 ASK = "What is a pond? Answer in one sentence."
 GOOD = "A pond is a small body of still water, often with plants and fish."
-LIKELY = Likelihood(given=-1.0, alone=-2.0, tokens=21)
+LIKELY = Likelihood(given=-1.0, alone=-2.0, tokens=15)
 PLAIN = -1.4
 
 
@@ -42,7 +42,7 @@ def base(tiny_model: Path) -> SharedBase:
 
 
 def test_the_score_is_the_sum_that_it_documents() -> None:
-    # Sense: 0.4 above plain is 1.5 of the 2 nats, 3 * 0.75. Topic: 21 nats are halfway from 10 to 32, 0.45.
+    # Sense: 0.4 above plain is 1.5 of the 2 nats, 3 * 0.75. Topic: 15 nats are halfway from 10 to 20, 0.45.
     # One sentence and finished: 0.5 each. No word pair and no telling word comes twice.
     assert score(GOOD) == pytest.approx(2.25 + 0.45 + 1.0 - 2.4)
     # "pond" comes twice among the telling words pond, calm, every, pond and sleeps; no pair of words does.
