@@ -111,7 +111,7 @@ def told_and_decided(run: Run, told: Sequence[str]) -> dict[str, list[Any]]:
     tuned = run.record("policy")
     decided = decided_on(run, tuned) if tuned else []
     sentences = [each.replace(f"--run {run.argument}", "--run RUN") for each in told]
-    return {name: said for name, said in (("told", sentences), ("decided", decided)) if said}
+    return {name: said for name, said in (("what is told", sentences), ("what was decided", decided)) if said}
 
 
 def evaluation_of(run: Run) -> Path | None:

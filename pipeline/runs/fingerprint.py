@@ -62,7 +62,8 @@ class Basis(BaseModel):
         now, then = flat(now), flat(then)
         for key in sorted(now.keys() | then.keys()):
             if now.get(key) != then.get(key):
-                changes.append(f"{key} was {_brief(then.get(key))}, is {_brief(now.get(key))}")
+                was, is_ = _brief(then.get(key)), _brief(now.get(key))
+                changes.append(f"{key} changed" if was == is_ else f"{key} was {was}, is {is_}")
         if self.seed != old.seed:
             changes.append(f"seed was {old.seed}, is {self.seed}")
         if self.version != old.version:

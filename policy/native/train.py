@@ -76,7 +76,7 @@ def train_policy(
     selection = Selection(config, base, judge, prompts, folder, seed, accelerator)
     selection.go_on(state)
     if accelerator.is_main_process:
-        (folder / CHECKPOINTS).mkdir(exist_ok=True)
+        (folder / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         write_jsonl(folder / LOG, log)
         samples.go_on(state.step or -1)  # those of the start are drawn anew
         if not state.step:

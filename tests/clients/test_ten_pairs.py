@@ -53,8 +53,8 @@ def test_merged_in_bfloat16_scores_are_rounded_as_far_as_is_said(
         by_pipeline(tmp_path / "merged"),
         by_trl(tmp_path / "merged", tiny_model, tmp_path),
     ]
-    for scores in found:
-        torch.testing.assert_close(scores, found[0], atol=1e-5, rtol=0)
+    for scores in found:  # in bfloat16 itself: a batch of another shape may round the last of its eight bits otherwise
+        torch.testing.assert_close(scores, found[0], atol=1e-5, rtol=2**-7)
     off = (found[0] - ours) / ours.std()
     assert 1e-4 < off.square().mean().sqrt() < 0.01  # on another model it is more: docs/clients.md
     assert off.abs().max() < 0.02

@@ -69,7 +69,7 @@ def test_a_held_out_prompt_that_is_added_makes_the_evaluation_anew_and_nothing_b
     assert Run(run).record("evaluate").figures["n"] == 5  # type: ignore[union-attr]
     shown = typed("loop", run, settings)
     assert [name for name in ("prompts", "collect", "reward", "policy") if f"{name}: already done" not in shown] == []
-    assert "export: made anew because round-000/evaluation.json changed." in shown
+    assert "export: made anew because round-000/evaluation.json changed; what is told changed." in shown
 
 
 def test_a_prompt_that_was_tuned_on_is_not_evaluated_on(moved: tuple[Path, list[str]]) -> None:
