@@ -58,7 +58,7 @@ from reward_model.training.early_stopping import KeepBest
 from reward_model.training.initial import InitialReward
 from reward_model.training.label_trainer import LabelTrainer, ReportSteps
 from reward_model.training.length_effect import debiased_length_effect
-from reward_model.training.posterior import fit_posterior
+from reward_model.training.posterior import computed_for, fit_posterior
 from reward_model.training.processes import Processes
 from reward_model.training.sequences import to_sequences
 from reward_model.training.trl_arguments import trl_arguments
@@ -120,7 +120,7 @@ def train_reward(
     gc.collect()  # the trainer and its model refer to each other: without, two bases are in memory from here on
     scorer = RewardScorer.load(folder, dtype=dtype, device=device, quantization=quantization)
     scorer = replace(scorer, max_length=longest)
-    asked = {(pair.prompt_key, text) for pair in labels.pairs for text in pair.responses}
+    asked = {(pair.prompt_key, text) for pair in computed_for(labels.pairs) for text in pair.responses}
     scorer = replace(scorer, on_batch=_measuring(on_step, len(asked) + 2 * len(labels.test)))
     posterior = fit_posterior(scorer, labels.pairs)
     posterior.save(folder)
