@@ -120,6 +120,12 @@ def live_campaign(store: Store) -> Campaign | None:
     return next((one for one in store.campaigns() if one.live and one.kind == "pairwise"), None)
 
 
+def check_asked(rules: CampaignRules, person: Annotator, campaign: Campaign) -> None:
+    """Raise 403 with the reason if the campaign asks nothing of the person."""
+    if refusal := rules.refusal(person.id, campaign):
+        raise HTTPException(403, _REFUSALS[refusal])
+
+
 def add_live_route(router: APIRouter, store: Store, signer: TicketSigner, generate: Generate) -> None:
     """Add `POST /api/live`: one JSON object a line, `waiting`, then `texts` as they grow, then the `card` to judge."""
     rules = CampaignRules(store.database)
@@ -130,8 +136,7 @@ def add_live_route(router: APIRouter, store: Store, signer: TicketSigner, genera
         campaign = await to_thread.run_sync(live_campaign, store)
         if campaign is None:
             raise HTTPException(403, "Live generation is not part of this campaign.")
-        if refusal := await to_thread.run_sync(rules.refusal, person.id, campaign):
-            raise HTTPException(403, _REFUSALS[refusal])
+        await to_thread.run_sync(check_asked, rules, person, campaign)
         if not queues:
             queues.append(Queue())
         try:

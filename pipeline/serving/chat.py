@@ -22,10 +22,11 @@ from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Answer, Judgement, Message, Prompt
 from labeling_ui.markdown.render import to_html
 from labeling_ui.people.pace import Pace
+from labeling_ui.store.campaign_rules.rules import CampaignRules
 from labeling_ui.store.store import Store
 from labeling_ui.web.api import Person, PlainErrorRoute
-from labeling_ui.web.cards import Text
-from labeling_ui.web.live_prompts import TypedPrompt, live_campaign, live_pair
+from labeling_ui.web.cards import Rationale, Text
+from labeling_ui.web.live_prompts import TypedPrompt, check_asked, live_campaign, live_pair
 from pipeline.serving.engine import RETRY_SECONDS, Busy, TooMany
 from pipeline.serving.side_by_side import Pair, Write
 from pipeline.serving.streams import ClosingStream
@@ -55,13 +56,15 @@ class Said(TypedPrompt):
 
 
 class Vote(BaseModel):
-    """Which answer of the last turn is better."""
+    """Which answer of the last turn is better, and why; `turn` is the number that came with its answers."""
 
     model_config = ConfigDict(extra="forbid")
 
     conversation: Text
+    turn: int
     verdict: Literal["left", "right", "tie", "both_bad"]
     seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    rationale: Rationale = ""
 
 
 class Ended(BaseModel):
@@ -74,8 +77,9 @@ class Ended(BaseModel):
 
 @dataclass
 class Turn:
-    """What was asked last and both answers, from the left."""
+    """What was asked last and both answers, from the left; `number` counts the turns of a conversation from 1."""
 
+    number: int
     messages: tuple[Message, ...]
     texts: tuple[str, str]
     seeds: tuple[int, int]
@@ -127,12 +131,19 @@ class Conversations:
 def build_chat(store: Store, sources: Mapping[str, Source], write: Write) -> APIRouter:
     """The routes of the chat page; `sources` says of each model what wrote, for the candidates of its answers."""
     router = APIRouter(route_class=PlainErrorRoute)
+    rules = CampaignRules(store.database)
     conversations, said, votes = Conversations(), Pace(30, 0.5), Pace(60, 1)
 
     @router.get("/api/chat")
     def desk(person: Person) -> dict[str, Any]:
         tuned = [name for name, source in sources.items() if source["adapter"]] or list(sources)
-        return {"models": list(sources), "compared": [next(iter(sources)), tuned[0]], "annotator": person.name}
+        campaign = live_campaign(store)
+        return {
+            "models": list(sources),
+            "compared": [next(iter(sources)), tuned[0]],
+            "annotator": person.name,
+            "rationale": campaign.rationale if campaign else "off",
+        }
 
     @router.post("/api/chat/begin")
     async def begin(wanted: Begin, person: Person) -> dict[str, Any]:
@@ -179,9 +190,11 @@ def build_chat(store: Store, sources: Mapping[str, Source], write: Write) -> API
         turn = conversation.turn
         if turn is None or conversation.writing or turn.voted:
             raise HTTPException(409, "There is nothing to vote on: ask something first.")
+        if given.turn != turn.number:
+            raise HTTPException(409, "The conversation has gone on since then. Vote on its last answers.")
         turn.voted = True  # a second vote that comes meanwhile finds it so
         try:
-            saved = await to_thread.run_sync(_record, store, sources, conversation, turn, person, given)
+            saved = await to_thread.run_sync(_record, store, rules, sources, conversation, turn, person, given)
         except BaseException:
             turn.voted = False
             raise
@@ -211,10 +224,12 @@ async def _grow(
             yield json_line({"texts": texts})
         kept = (texts[0].strip(), texts[1].strip())
         rendered = [await to_thread.run_sync(to_html, text) for text in kept]
-        conversation.turn = Turn(messages, kept, seeds)
+        number = conversation.turn.number + 1 if conversation.turn else 1
+        conversation.turn = Turn(number, messages, kept, seeds)
         cut_off = [end == "length" for end in pair.ends]
         close()  # before the reader knows, so that the next turn can begin
-        answers = {"texts": kept, "rendered": rendered, "cut_off": cut_off, "equal": kept[0] == kept[1]}
+        equal = kept[0] == kept[1]
+        answers = {"texts": kept, "rendered": rendered, "cut_off": cut_off, "equal": equal, "turn": number}
         yield json_line({"answers": answers})
     except UserError as error:
         yield json_line({"error": str(error)})
@@ -224,13 +239,20 @@ async def _grow(
 
 
 def _record(
-    store: Store, sources: Mapping[str, Source], conversation: Conversation, turn: Turn, person: Annotator, given: Vote
-) -> str:
-    """Store a vote with what it is about, all of it or nothing; returns what became of it."""
+    store: Store, rules: CampaignRules, sources: Mapping[str, Source], conversation: Conversation, turn: Turn,
+    person: Annotator, given: Vote,
+) -> str:  # fmt: skip
+    """Store a vote with what it is about, all of it or nothing; returns what became of it.
+
+    403 if the campaign asks nothing of the person, `UserError` if it asks for a reason that is not there.
+    """
     campaign = live_campaign(store)
     if campaign is None:
         campaign = Campaign(name=CAMPAIGN, live=True)
         store.add_campaign(campaign)
+    check_asked(rules, person, campaign)
+    if campaign.rationale == "required" and not given.rationale.strip():
+        raise UserError("This campaign asks for a reason: write why, and vote again.")
     prompt = Prompt(turn.messages)
     told = [
         {**sources[model], "served_as": model, "seed": seed, "blind": conversation.blind}
@@ -239,17 +261,18 @@ def _record(
     shown, task = live_pair(store, campaign, person, prompt, turn.texts, told)
     ids = tuple(one.id for one in shown)
     judgement = Judgement(
-        task_id=task.id, annotator_id=person.id, shown=ids, answer=_answer(given.verdict, ids), seconds=given.seconds,
+        task_id=task.id, annotator_id=person.id, shown=ids, answer=_answer(given, ids), seconds=given.seconds,
         key=secrets.token_hex(8), view="rendered" if all(to_html(text) is not None for text in turn.texts) else "raw",
     )  # fmt: skip
     (outcome,) = store.record_many([judgement], prompts=[prompt], candidates=shown, tasks=[task], overlap=1)
     return outcome
 
 
-def _answer(verdict: str, shown: Sequence[str]) -> Answer:
-    if verdict in ("left", "right"):
-        return Answer("preferred", winner=shown[verdict == "right"])
-    return Answer("tie" if verdict == "tie" else "both_bad")
+def _answer(given: Vote, shown: Sequence[str]) -> Answer:
+    rationale = given.rationale.strip()
+    if given.verdict in ("left", "right"):
+        return Answer("preferred", winner=shown[given.verdict == "right"], rationale=rationale)
+    return Answer("tie" if given.verdict == "tie" else "both_bad", rationale=rationale)
 
 
 def _seed() -> int:

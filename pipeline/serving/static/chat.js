@@ -4,7 +4,7 @@
 // sanitised it. In a blind conversation the server says which model is on which side only when it is asked to.
 
 import { Clock } from "./clock.js";
-import { div, h, quiet, response, sided, span, written } from "./elements.js";
+import { composing, div, h, quiet, response, sided, span, written } from "./elements.js";
 import { ask, lines, Problem, reasonOf } from "./server.js";
 
 const VERDICTS = [
@@ -67,7 +67,7 @@ class Chat {
     const form = h("form", { class: "composer" }, this.alert, this.area, div("row", this.send, this.stop, this.reveal, this.state));
     form.addEventListener("submit", (event) => (event.preventDefault(), this.say()));
     this.area.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey || composing(event)) return;
       event.preventDefault();
       this.say();
     });
@@ -173,32 +173,39 @@ class Chat {
       return (turn.sides[n] = response(`${this.turns}-${n}`, notes, { text: written(text, answers.rendered[n]) }));
     }));
     if (answers.equal) turn.node.append(h("p", { class: "hint" }, this.t("chat.equal")));
-    else this.offerVotes(turn);
+    else this.offerVotes(turn, answers.turn);
     turn.node.scrollIntoView({ block: "end" });
     this.clock.restart(IDLE_SECONDS);
   }
 
-  offerVotes(turn) {
+  offerVotes(turn, number) {
     const conversation = this.conversation;
+    const why = this.desk.rationale !== "off" && h("textarea", { rows: 2, dir: "auto", maxlength: 4000, "aria-label": this.t("why.rationale"), placeholder: this.t("why.rationale_hint") });
     const buttons = VERDICTS.map(([verdict, word, narrow = word]) =>
       h("button", { type: "button", "aria-pressed": "false", "data-verdict": verdict, onclick: () => vote(verdict) },
         sided(this.t(word), this.t(narrow))));
     const told = h("p", { class: "hint", role: "status" });
     const disable = (disabled) => buttons.forEach((button) => (button.disabled = disabled));
     const vote = async (verdict) => {
+      if (this.desk.rationale === "required" && !why.value.trim()) {
+        told.textContent = this.t("why.required");
+        return why.focus();
+      }
       disable(true);
       try {
-        await ask("api/chat/vote", "saved", { conversation, verdict, seconds: this.clock.seconds });
+        const rationale = why ? why.value : "";
+        await ask("api/chat/vote", "saved", { conversation, turn: number, verdict, seconds: this.clock.seconds, rationale });
         buttons.forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.verdict === verdict)));
         told.textContent = this.t("chat.saved");
+        if (why) why.disabled = true;
         turn.sides[verdict === "right" ? 1 : 0].classList.add("kept");
       } catch (problem) {
         told.textContent = this.t("say.failed", { detail: reasonOf(problem, this.t) });
-        disable(false);
+        disable(turn.node !== this.thread.lastElementChild); // only the last turn can be voted on
       }
     };
     const group = h("div", { class: "votes", role: "group", "aria-label": this.t("chat.vote") }, buttons);
-    turn.node.append(group, told);
+    turn.node.append(...[why, group, told].filter(Boolean));
   }
 
   async showModels() {

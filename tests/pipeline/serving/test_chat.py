@@ -71,8 +71,9 @@ def say(client: httpx.Client, conversation: str, prompt: str = "tell me of the c
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-def vote(client: httpx.Client, conversation: str, verdict: str = "left", **more: Any) -> httpx.Response:
-    return client.post("/api/chat/vote", json={"conversation": conversation, "verdict": verdict, **more})
+def vote(client: httpx.Client, conversation: str, verdict: str = "left", turn: int = 1, **more: Any) -> httpx.Response:
+    body = {"conversation": conversation, "turn": turn, "verdict": verdict, **more}
+    return client.post("/api/chat/vote", json=body)
 
 
 def said(site: Site, name: str) -> list[Judgement]:
@@ -123,9 +124,9 @@ def test_votes_go_to_the_campaign_that_lets_people_type_prompts(
         fill_kind(opened.store, "pairwise", live=True)
         with opened.visitor("Ann") as client:
             conversation = begin(client)["conversation"]
-            for verdict in ("tie", "both_bad"):
+            for turn, verdict in enumerate(("tie", "both_bad"), start=1):
                 say(client, conversation, f"is it a {verdict}?")
-                vote(client, conversation, verdict)
+                vote(client, conversation, verdict, turn)
         assert [one.answer.verdict for one in said(opened, "Ann")] == ["tie", "both_bad"]
         assert {task.campaign for task in opened.store.tasks() if task.reserved_for} == {"main"}
 
@@ -173,7 +174,7 @@ def test_a_conversation_goes_on_with_the_preferred_answer(scripted: Site, script
         for number, verdict in enumerate(("right", "left", None)):
             say(client, conversation, f"question {number}")
             if verdict:
-                assert vote(client, conversation, verdict).status_code == 200
+                assert vote(client, conversation, verdict, number + 1).status_code == 200
     assert script.asked[-1][1] == ["question 0", "of round 0", "question 1", "of the base", "question 2"]
     prompts = {len(prompt.messages) for prompt in scripted.store.prompts()}
     assert {1, 3} <= prompts
@@ -191,7 +192,7 @@ def test_a_conversation_is_its_owners_alone(scripted: Site) -> None:
     with scripted.visitor("Fay") as fay, scripted.visitor("Gus") as gus:
         conversation = begin(fay, blind=True)["conversation"]
         say(fay, conversation)
-        for path, body in (("say", {"prompt": "x"}), ("vote", {"verdict": "left"}), ("reveal", {})):
+        for path, body in (("say", {"prompt": "x"}), ("vote", {"verdict": "left", "turn": 1}), ("reveal", {})):
             answer = gus.post(f"/api/chat/{path}", json={"conversation": conversation, **body})
             assert answer.status_code == 404, path
         assert vote(fay, conversation).status_code == 200
@@ -208,8 +209,9 @@ def test_a_conversation_is_its_owners_alone(scripted: Site) -> None:
         ("say", {"prompt": "  "}, 422),
         ("say", {"prompt": "x" * 8001}, 422),
         ("say", {"prompt": "x", "model": "base"}, 422),
-        ("vote", {"verdict": "left"}, 409),
-        ("vote", {"verdict": "both"}, 422),
+        ("vote", {"verdict": "left", "turn": 1}, 409),
+        ("vote", {"verdict": "both", "turn": 1}, 422),
+        ("vote", {"verdict": "left"}, 422),
     ],
 )
 def test_what_makes_no_sense_is_refused(scripted: Site, path: str, body: dict[str, Any], status: int) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from labeling_ui.campaign import Campaign
 from tests.labeling_ui.browser.conftest import CHROMIUM, FLAGS, MARKDOWN, PAYLOAD, ROOT, new_context
 from tests.pipeline.serving.conftest import PASSWORD, Site, open_site
 from tests.pipeline.serving.test_chat import Scripted, said
@@ -154,3 +155,30 @@ def test_the_page_speaks_chinese_and_fits_a_phone(
     expect(page.locator(".votes")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.screenshot(path=artifacts / "chat-phone.png")
+
+
+def test_a_required_reason_is_written_on_the_page_and_an_old_turn_takes_no_vote(
+    tiny_model: Path, adapters: Mapping[str, Path], tmp_path: Path, visit: Callable[[Site, str], Page]
+) -> None:
+    script = Scripted(base="of the base", champion="of the champion")
+    with open_site(tiny_model, adapters, tmp_path, write=script) as site:
+        site.store.add_campaign(Campaign(name="main", live=True, rationale="required"))
+        page = visit(site, "Dee Looks")
+        ask(page, "hello")
+        page.get_by_role("button", name="Equally good").click()
+        expect(page.get_by_text("Write down your reason first.")).to_be_visible()
+        page.get_by_label("Why?").fill("The same to me.")
+        held: list[Route] = []
+        page.route("**/api/chat/vote", lambda route: held.append(route), times=1)
+        page.get_by_role("button", name="Equally good").click()
+        ask(page, "again")
+        expect(page.locator(".votes")).to_have_count(2)
+        held[0].continue_()  # only now: it is not about the answers that came since
+        expect(page.get_by_text("The conversation has gone on")).to_be_visible()
+        assert page.locator(".votes").first.locator("button:enabled").count() == 0
+        assert said(site, "Dee Looks") == []
+        page.get_by_label("Why?").nth(1).fill("The left is kinder.")
+        page.get_by_role("button", name="Left is better").nth(1).click()
+        expect(page.get_by_text("Your vote is saved.")).to_be_visible()
+        (judgement,) = said(site, "Dee Looks")
+    assert judgement.answer.rationale == "The left is kinder."

@@ -40,7 +40,7 @@ def test_no_request_makes_the_server_fail(site: Site, who: str) -> None:
         },
         "/api/chat/begin": {"models": ["base", "round-000"], "blind": True},
         "/api/chat/say": {**begun, "prompt": "the cat"},
-        "/api/chat/vote": {**begun, "verdict": "left"},
+        "/api/chat/vote": {**begun, "turn": 1, "verdict": "left"},
         "/api/chat/reveal": begun,
     }  # fmt: skip
 
