@@ -98,6 +98,9 @@ export const sided = (wide, narrow) => [span("wide", wide), span("narrow", narro
 /** Whether the responses are above one another, as the style sheet has them on a narrow screen. */
 export const stacked = () => matchMedia("(max-width: 760px)").matches;
 
+/** Whether a key is the input method's; of the Enter that ends a composition Safari says so by the code 229 alone. */
+export const composing = (event) => event.isComposing || event.keyCode === 229;
+
 /** The key that was pressed, by what is printed on it; null where it is not meant as a shortcut. */
 export function keyOf(event) {
   if (event.repeat || event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return null;

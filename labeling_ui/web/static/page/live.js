@@ -1,6 +1,6 @@
 // Trying the model: a prompt of one's own, two responses as they are written, then a card like any other.
 
-import { div, h, keyed, quiet, response, written } from "./elements.js";
+import { composing, div, h, keyed, quiet, response, written } from "./elements.js";
 import { kept, lines } from "./server.js";
 
 /** A prompt at work, also while its page is not on the screen: `on.grown()`, `on.ready(card)`, `on.failed(detail)`. */
@@ -41,7 +41,8 @@ export class LiveAnswer {
 
 /** What outlives a reload: `prompt`, until its pair is ready, and `pair`, until it is judged. */
 export class LiveKept {
-  #prompt; // also here, for storage may be full or forbidden
+  #prompt; // both also here, for storage may be full or forbidden
+  #pair = null;
 
   constructor(annotator) {
     this.keys = { prompt: `rlhf-prompt:${annotator}`, pair: `rlhf-live:${annotator}` };
@@ -58,11 +59,11 @@ export class LiveKept {
   }
 
   get pair() {
-    return kept.read(this.keys.pair);
+    return kept.read(this.keys.pair) ?? this.#pair;
   }
 
   set pair(card) {
-    kept.write(this.keys.pair, card);
+    this.#pair = kept.write(this.keys.pair, card) ? null : card;
   }
 }
 
@@ -73,7 +74,7 @@ export function makeLive(t, on, draft = "") {
   const label = h("label", { for: "live-prompt" }, t("live.prompt"));
   const form = div("ask", label, area, h("p", { class: "hint" }, t("live.hint")), div("row", ask));
   area.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    if (event.key === "Enter" && !event.shiftKey && !composing(event)) {
       event.preventDefault();
       on.ask(area.value);
     }

@@ -23,6 +23,9 @@ class Page {
     this.clock = new Clock();
     this.clock.listen();
     document.addEventListener("keydown", (event) => this.key(event));
+    // A key that is held down presses a button once; the next button may have come under it meanwhile.
+    const held = (event) => event.repeat && event.key === "Enter" && event.target.closest?.("button");
+    document.addEventListener("keydown", (event) => held(event) && event.preventDefault(), { capture: true });
     window.addEventListener("pagehide", () => this.keepDraft());
     document.addEventListener("visibilitychange", () => document.hidden && this.keepDraft());
   }
@@ -136,14 +139,14 @@ class Page {
   // Answering.
 
   submit(answer) {
-    if (!this.view) return;
+    if (!this.view || this.busy) return;
     const card = this.view.card;
     this.view.node.inert = true; // where it stays on the screen, it takes no other answer
     const seconds = this.clock.seconds;
     const looked = this.view.looked();
     kept.write(this.draftKey(card), null);
     if (this.aside) this.aside = null;
-    else this.cards.shift();
+    this.cards = this.cards.filter((one) => one.id !== card.id); // also where it came once more, while it was aside
     this.ended = false;
     this.view = null;
     this.outbox.add({ card, answer, seconds, since: this.since, ...looked });
@@ -185,7 +188,9 @@ class Page {
 
   /** `texts`: what was written beside the card; a skip throws none of it away. */
   skip(texts) {
-    if (this.view) askWhySkip(this.root, this.t, (reason) => this.submit({ verdict: "skip", reason, ...texts }));
+    const asked = this.view; // another card may come under the window
+    const skip = (reason) => this.view === asked && this.submit({ verdict: "skip", reason, ...texts });
+    if (asked) askWhySkip(this.root, this.t, skip);
   }
 
   async undo() {

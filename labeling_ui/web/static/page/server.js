@@ -64,11 +64,15 @@ export const kept = {
       return null;
     }
   },
+  /** Whether it is kept. */
   write(key, value) {
     try {
       if (value === null) localStorage.removeItem(key);
       else localStorage.setItem(key, JSON.stringify(value));
-    } catch {}
+      return true;
+    } catch {
+      return false;
+    }
   },
   keys(prefix) {
     try {
@@ -92,7 +96,10 @@ export class Outbox {
     this.on = on;
     this.pause = 1000;
     this.items = kept.keys(this.prefix).map((key) => ({ key, ...kept.read(key) })).filter((item) => item.card);
+    this.items.forEach((item) => (item.kept = true));
     window.addEventListener("online", () => this.flush());
+    // What is only here is lost with the page.
+    window.addEventListener("beforeunload", (event) => this.items.every((item) => item.kept) || event.preventDefault());
     document.addEventListener("visibilitychange", () => document.hidden || this.flush());
   }
 
@@ -106,8 +113,7 @@ export class Outbox {
 
   add(item) {
     const key = `${this.prefix}${String(Date.now()).padStart(15, "0")}-${Math.random().toString(36).slice(2)}`;
-    this.items.push({ key, ...item });
-    kept.write(key, item);
+    this.items.push({ key, ...item, kept: kept.write(key, item) });
     this.on.changed();
     return this.flush();
   }
