@@ -15,6 +15,7 @@ import torch
 from backbone.adapters import SharedBase
 from backbone.decoding import decoder_for
 from backbone.sampling_config import SamplingConfig
+from backbone.templates.answers import encode
 from backbone.token_draws import check_drawn, draw, uniforms
 from backbone.tokens import Ids
 from foundation.errors import UserError
@@ -164,5 +165,19 @@ def _staying(rows: Sequence[Growing]) -> list[int]:
 
 
 def _stopped(base: SharedBase, tokens: Sequence[int], stop: Sequence[str]) -> bool:
-    """Whether the last token completed a stop string: every token spells a byte at least, so the end is enough."""
-    return any(text in base.renderer.tokenizer.decode(list(tokens[-len(text.encode()) :])) for text in stop)
+    """Whether the last token completed a stop string: every token spells a byte at least, so the end is enough.
+
+    It is read from a token before on, for some tokenizers drop the space that a text begins with.
+    """
+    return any(text in _read(base, tokens[-len(text.encode()) - 1 :], len(tokens)) for text in stop)
+
+
+def _read(base: SharedBase, end: Sequence[int], count: int) -> str:
+    """The text of the last ones of `count` tokens. At its beginning, a plain text keeps its white space."""
+    tokenizer, answers = base.renderer.tokenizer, base.renderer.answers
+    before = encode(tokenizer, answers.before) if answers.plain and len(end) == count else []
+
+    def decoded(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    return decoded([*before, *end])[len(decoded(before)) :]

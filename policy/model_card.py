@@ -7,7 +7,7 @@ from backbone.publishing.cards import front_matter, model_index
 
 _ASK_CHAT = """\
 messages = [{"role": "user", "content": "How do I boil an egg?"}]
-ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")"""
+ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")"""
 _ASK_PLAIN = """\
 # It holds no conversation: give it the beginning of a text, and it goes on from there.
 ids = tokenizer("Once upon a time", return_tensors="pt")"""
@@ -83,6 +83,8 @@ def model_card(
     rows = "".join(f"| {name} | {_cell(value)} |\n" for name, value in settings.items())
     traced = "".join(f"| {name} | `{_cell(value)}` |\n" for name, value in provenance.items())
     fence, blank = "```", "\n\n"
+    of_kl, of_length = _interval(evaluation, "kl"), _interval(evaluation, "length")
+    ratio = words_ratio(evaluation) if "sampled" in evaluation else None
     index = model_index("policy adapter", "text-generation", _metrics(verdict, evaluation))
     licensed = {"license": license} if license else {}
     head = front_matter(
@@ -106,8 +108,8 @@ A LoRA adapter for `{_cell(base)}`, tuned {how}.{note}
 
 | figure | value |
 |---|---|
-| KL to the base, nats per response | {_cell(evaluation.get("mean_kl"))}{_target(settings)} |
-| length in words, as a ratio to the base's | {_cell(words_ratio(evaluation) if "sampled" in evaluation else None)} |
+| KL to the base, nats per response | {_cell(evaluation.get("mean_kl"))}{of_kl}{_target(settings)} |
+| length in words, as a ratio to the base's | {_cell(ratio)}{of_length} |
 | distinct-2, as a ratio to the base's | {_cell(evaluation.get("distinct2_ratio"))} |
 {rates}| reward model, accuracy on held-out pairs | {_cell(reward.get("accuracy"))} |
 | of these, longer response wins | {_cell(reward.get("longer_wins"))} |
@@ -175,6 +177,12 @@ make it at least twice as likely. Ties, pairs that they split on and pairs of tw
 
 def _target(settings: Mapping[str, Any]) -> str:
     return f" (target {settings['kl_target']:g})" if settings.get("kl_target") is not None else ""
+
+
+def _interval(evaluation: Mapping[str, Any], name: str) -> str:
+    """The interval of a figure of the sampled responses; nothing where none was measured."""
+    low, high = evaluation.get("sampled", {}).get(f"{name}_interval", (None, None))
+    return "" if low is None else f" (95% interval {low:.3f} to {high:.3f})"
 
 
 def words_ratio(evaluation: Mapping[str, Any]) -> float:

@@ -19,14 +19,19 @@ _AGREED = ("llama", "gemma", "apple-", "deepseek", "intel-research", "h-research
 """How ids of licences begin that say for themselves what may be passed on, and that ask for consent."""
 _CARRIED = {"nc": "non-commercial", "sa": "share-alike"}
 _TEXTS = (
-    (r"Apache License\s+Version 2\.0", "apache-2.0"),
-    (r"Permission is hereby granted, free of charge", "mit"),
+    (r"^\s*Apache License\s*\n\s*Version 2\.0", "apache-2.0"),
+    (r"Permission is hereby granted, free of charge, to any person(?! or organization)", "mit"),
     (r"GNU AFFERO GENERAL PUBLIC LICENSE\s+Version 3", "agpl-3.0"),
     (r"GNU GENERAL PUBLIC LICENSE\s+Version 3", "gpl-3.0"),
     (r"BSD 3-Clause", "bsd-3-clause"),
-    (r"(LLAMA|Llama) \d[\d.]* COMMUNITY LICENSE", "llama"),
+    (r"(?:LLAMA|Llama) (\d(?:\.\d)?) COMMUNITY LICENSE", r"llama\1"),
     (r"Gemma Terms of Use", "gemma"),
 )
+_CHANGED = re.compile(
+    r"\bmodified (MIT|Apache|BSD)\b|\b(MIT|Apache|BSD) license,? modified\b|\bour only modification\b",
+    re.IGNORECASE,
+)
+"""What a text says of itself that has a known one's words, and terms besides."""
 _CREATIVE_COMMONS = re.compile(
     r"(?:Creative Commons )?Attribution(?P<nc>-NonCommercial)?(?:(?P<nd>-NoDerivatives)|(?P<sa>-ShareAlike))? "
     r"(?P<version>\d\.\d) International"
@@ -104,10 +109,13 @@ def _on_card(text: str) -> str | None:
 
 def _recognised(text: str) -> Iterator[str]:
     start = text[:2000]
+    if _CHANGED.search(text):
+        return
     if found := _CREATIVE_COMMONS.search(start):
         marks = [mark for mark in ("nc", "nd", "sa") if found[mark]]
         yield "-".join(["cc-by", *marks, found["version"]])
-    yield from (name for pattern, name in _TEXTS if re.search(pattern, start))
+    matches = ((re.search(pattern, start, re.MULTILINE), name) for pattern, name in _TEXTS)
+    yield from (match.expand(name) for match, name in matches if match)
 
 
 def _read(model: str, name: str) -> str | None:

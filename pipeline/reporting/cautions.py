@@ -180,7 +180,8 @@ def _kept(run: Run, figures: Row) -> list[str]:
             f"The adapter is that of step {kept}: a judge from labels that the reward model never saw prefers its "
             f"responses to those of step {ended}, {'where training was stopped' if stopped else 'the last'}."
         ]
-    adapter = f"is that of step {kept}, the last checkpoint" if kept else "is as it began, for no checkpoint was before"
+    began = "is as it began" + (" but for its scale" if "adapter_scale" in figures else "")
+    adapter = f"is that of step {kept}, the last checkpoint" if kept else f"{began}, for no checkpoint was before"
     return [
         f"Training was stopped at step {ended} by the alarm {' and '.join(stopped)}. The adapter {adapter}. Read "
         f"`rlhf samples --run {run.argument}` to see what the reward paid for; policy.stop_on names the alarms that "

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
+from transformers import AutoTokenizer, GenerationConfig
 
 from backbone.adapters import SharedBase
 from backbone.loading.model_folder import DEMO_HUB_ID, DEMO_MODEL
@@ -280,3 +282,16 @@ def test_the_card_says_first_who_judged_the_adapter(verdict: dict[str, Any] | No
     card = _card("base", "adapter", verdict=verdict, told=["Its weights are zero."])
     assert told in card
     assert card.index(told) < card.index("judgements came from simulated") < card.index("Its weights are zero.")
+
+
+def test_a_merged_model_stops_where_its_template_ends_a_turn(exported: Path, tiny_model: Path, tmp_path: Path) -> None:
+    """As with base models that have a chat template: their own settings know the end of a text alone."""
+    other = shutil.copytree(tiny_model, tmp_path / "other")
+    tokenizer = AutoTokenizer.from_pretrained(other, eos_token="<|endoftext|>")
+    tokenizer.save_pretrained(other)
+    settings = {"eos_token_id": tokenizer.eos_token_id, "temperature": 0.6, "do_sample": False}
+    (other / "generation_config.json").write_text(json.dumps(settings))
+    merge(exported, tmp_path / "merged", str(other))
+    written = GenerationConfig.from_pretrained(tmp_path / "merged")
+    assert (written.temperature, written.do_sample) == (0.6, False)
+    assert set(written.eos_token_id) == set(tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"]))

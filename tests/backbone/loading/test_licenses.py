@@ -14,7 +14,11 @@ TEXTS = {
     "Creative Commons Attribution-NonCommercial-NoDerivatives 4.0 International Public License": "cc-by-nc-nd-4.0",
     "Attribution-ShareAlike 4.0 International\n\n====": "cc-by-sa-4.0",
     "Attribution 4.0 International": "cc-by-4.0",
-    "LLAMA 3.2 COMMUNITY LICENSE AGREEMENT": "llama",
+    "LLAMA 3.2 COMMUNITY LICENSE AGREEMENT": "llama3.2",
+    "LLAMA 2 COMMUNITY LICENSE AGREEMENT\nLlama 2 Version Release Date: July 18, 2023": "llama2",
+    "Modified MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining": "other",
+    "My License\n\nIt is based on Apache License Version 2.0, with changes.": "other",
+    "Boost Software License\n\nPermission is hereby granted, free of charge, to any person or organization": "other",
     "Ask me first.": "other",
 }
 

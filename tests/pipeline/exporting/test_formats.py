@@ -132,3 +132,15 @@ def test_a_dry_run_shows_every_file_and_keeps_none(finished: Path, tiny_settings
 )
 def test_options_that_do_not_fit_are_refused(arguments: tuple[str, ...], told: str, finished: Path) -> None:
     assert told in refused("export", "--run", finished, *arguments)
+
+
+def test_a_gguf_file_names_an_end_of_turn_that_is_not_the_end_of_a_text(
+    exported: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_model, tmp_path / "base")
+    AutoTokenizer.from_pretrained(base, eos_token="<|endoftext|>").save_pretrained(base)
+    formats.write("gguf", exported, tmp_path / "out", "mine", model=str(base))
+    fields = gguf.GGUFReader(tmp_path / "out" / "mine.gguf").fields
+    pieces = fields["tokenizer.ggml.tokens"].contents()
+    named = [pieces[fields[f"tokenizer.ggml.{end}_token_id"].contents()] for end in ("eos", "eot")]
+    assert named == ["<|endoftext|>", "<|im_end|>"]

@@ -5,9 +5,12 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from datasets import load_dataset
@@ -210,3 +213,40 @@ def test_a_token_without_rights_is_told_of(forbidding: str, tmp_path: Path) -> N
     assert "the hub refused someone/mine: " in done.stdout
     assert "Nothing was sent. Needed are a network and a token that may write there" in done.stdout
     assert "hf_none" not in done.stdout
+
+
+class _Hub:
+    """A hub on which a repository may be there already, with files from before."""
+
+    def __init__(self, private: bool, files: set[str]) -> None:
+        self.private, self.files = private, files
+
+    def create_repo(self, name: str, **_: Any) -> str:
+        return f"https://hub/{name}"
+
+    def repo_info(self, name: str, **_: Any) -> Any:
+        return SimpleNamespace(private=self.private)
+
+    def upload_folder(self, *, folder_path: Path, delete_patterns: Sequence[str] = (), **_: Any) -> None:
+        self.files = {file for file in self.files if not any(fnmatch(file, each) for each in delete_patterns)}
+        self.files |= {path.name for path in folder_path.iterdir()}
+
+
+def test_nothing_private_goes_to_a_repository_that_is_public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ties.jsonl").touch()
+    there = _Hub(private=False, files=set())
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: there)
+    with pytest.raises(UserError, match=r"someone/labels is there already and public.*Nothing was sent"):
+        hub.push([("someone/labels", "dataset", tmp_path)], public=False)
+    assert there.files == set()
+    hub.push([("someone/labels", "dataset", tmp_path)], public=True)
+    assert there.files == {"ties.jsonl"}
+
+
+def test_what_an_earlier_export_sent_is_not_read_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers would read the one file before the shards, and labels that were taken back would stay."""
+    (tmp_path / "model-00001-of-00002.safetensors").touch()
+    there = _Hub(private=True, files={"model.safetensors", "ties.jsonl", "mine.txt", "checkpoints/model.safetensors"})
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: there)
+    hub.push([("someone/merged", "model", tmp_path)], public=False)
+    assert there.files == {"model-00001-of-00002.safetensors", "mine.txt", "checkpoints/model.safetensors"}

@@ -49,7 +49,10 @@ def test_a_stopped_training_says_which_alarm_and_whose_adapter_is_kept() -> None
     assert "stopped at step 17 by the alarm length. The adapter is that of step 10" in sentence
     assert "`rlhf samples --run runs/mine`" in sentence
     (sentence,) = _kept(Run(Path("runs/mine")), {"stopped": ["length"], "ended_step": 7, "kept_step": 0})
-    assert "The adapter is as it began" in sentence
+    assert "The adapter is as it began, for" in sentence
+    scaled = {"stopped": ["length"], "ended_step": 7, "kept_step": 0, "adapter_scale": 0.5}
+    (sentence,) = _kept(Run(Path("runs/mine")), scaled)
+    assert "The adapter is as it began but for its scale, for" in sentence
     assert _kept(Run(Path("runs/mine")), {"kl": 3.0}) == []
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
+from backbone.loading.base_identity import weights_sha256
 from backbone.loading.model_folder import files_of
 from foundation.files import write_jsonl
 from pipeline.config.config import Config, load_config
@@ -232,3 +233,9 @@ def test_a_further_field_of_a_prompt_counts_where_rewards_read_it_alone(run: Run
             produce = must_not_run if again and not rewards else write_adapter
             run.stage(name, name, [file], {}, produce, content=content)
         assert bool(run.manifest().superseded) == again
+
+
+def test_weights_that_only_another_program_reads_do_not_count(model: Path) -> None:
+    before, trained_on = files_of(str(model)), weights_sha256(str(model))
+    shutil.copyfile(model / WEIGHTS, model / "consolidated.safetensors")
+    assert (files_of(str(model)), weights_sha256(str(model))) == (before, trained_on)
