@@ -18,8 +18,9 @@ from foundation.errors import UserError
 from labeling_ui.assignment.answer_validation import check_judgement
 from labeling_ui.data_model import Answer, Assignment, Judgement
 from labeling_ui.store import leases, tables
+from labeling_ui.store.answering.places import change_places, end_places
 from labeling_ui.store.answering.rewrites import without_unchanged_rewrites
-from labeling_ui.store.answering.second_thoughts import edit_of, key_of_copy, with_copies
+from labeling_ui.store.answering.second_thoughts import is_copy, key_of_copy, said_before, with_copies
 from labeling_ui.store.campaign_rules.adaptive_overlap import follow_answers
 from labeling_ui.store.campaign_rules.qualification import final_answers, is_final, take_answers
 from labeling_ui.store.campaign_rules.rule_tables import annotator_skills, qualification_tasks, qualifications
@@ -68,7 +69,7 @@ def record_judgements(
         connection.execute(
             changed, [{"of": row["task_id"], "by": row["annotator_id"], "to": row["event"]} for row in edited]
         )
-        _change_places(connection, new, said_before)
+        change_places(connection, new, said_before)
     newest = {row["task_id"]: row["number"] for row in events}
     keep_standing(connection, [known.tasks[task_id] for task_id in newest], newest, known.answers())
     follow_answers(connection, campaigns.settings, newest)
@@ -81,7 +82,7 @@ def withdraw_newest(
 ) -> Assignment | None:
     """Withdraw the annotator's newest judgement and lease them its task again, as their first.
 
-    If it is an edit of a repeat, what was copied of it to the original is withdrawn as well.
+    If it is an edit of a repeat, what was said of the original before is in force again.
     """
     judgements, events = tables.judgements, tables.events
     done = connection.execute(sa.select(events).where(events.c.key == key)).first()
@@ -91,32 +92,43 @@ def withdraw_newest(
         held = leases.leased_to(connection, annotator_id, campaigns)
         return next((each for each in held if each.previous and each.previous.key == key), None)
     mine = sa.select(events).join(judgements, judgements.c.event == events.c.number)
-    mine = mine.where(judgements.c.annotator_id == annotator_id).order_by(judgements.c.event.desc()).limit(1)
-    row = connection.execute(mine).first()
+    mine = mine.where(judgements.c.annotator_id == annotator_id)
+    newest = mine.where(~is_copy(events.c.key)).order_by(judgements.c.event.desc()).limit(1)
+    row = connection.execute(newest).first()
     if row is None:
         return None
-    edit = edit_of(connection, row)
-    rows = [(row, key)] if edit is None else [(edit, key), (row, key_of_copy(key))]
-    if any(is_final(connection, each.task_id, annotator_id) for each, _ in rows):
+    copied = connection.execute(mine.where(events.c.key == key_of_copy(row.key))).first()
+    if any(is_final(connection, each.task_id, annotator_id) for each in (row, copied) if each is not None):
         raise UserError(_FINAL)
-    undone = [replace(tables.judgement_of(each), action="undo", key=its, created_at=time) for each, its in rows]
-    numbers = {each.task_id: number for number, each in enumerate(undone, start=last_number(connection) + 1)}
-    logged = zip(undone, rows, strict=True)
-    connection.execute(
-        sa.insert(events), [tables.event_row(each, numbers[each.task_id], of.settings) for each, (of, _) in logged]
-    )
-    ours = judgements.c.task_id.in_(numbers) & (judgements.c.annotator_id == annotator_id)
+    number = last_number(connection) + 1
+    back = replace(tables.judgement_of(row), action="undo", key=key, created_at=time)
+    connection.execute(sa.insert(events), [tables.event_row(back, number, row.settings)])
+    ours = (judgements.c.task_id == row.task_id) & (judgements.c.annotator_id == annotator_id)
     connection.execute(sa.delete(judgements).where(ours))
-    _end_place(connection, list(numbers), [each.answer.verdict for each in undone])
+    end_places(connection, [row.task_id], [row.verdict])
+    numbers = {row.task_id: number}
+    if copied is not None:
+        numbers[copied.task_id] = number + 1
+        _put_back(connection, copied, number + 1, key, time)
     refresh(connection, numbers)
     follow_answers(connection, campaigns.settings, list(numbers))
     granted, holder = tables.leases.c.granted, tables.leases.c.annotator_id
     first = sa.select(sa.func.coalesce(sa.func.min(granted), 1)).where(holder == annotator_id)
     place = connection.execute(first).scalar_one() - 1
-    back = undone[0]
     seen = leases.judged_assignment(connection, back, campaigns)
-    leases.lease(connection, seen.task, annotator_id, seen.campaign, now, place, back.shown, numbers[back.task_id])
+    leases.lease(connection, seen.task, annotator_id, seen.campaign, now, place, back.shown, number)
     return seen
+
+
+def _put_back(connection: sa.Connection, copied: sa.Row[Any], number: int, key: str, time: str) -> None:
+    """Let be in force again, as an edit, what the author of a copy had said of its task before."""
+    before = said_before(connection, copied)
+    said = replace(tables.judgement_of(before), action="edit", seconds=None, key=key_of_copy(key), created_at=time)
+    connection.execute(sa.insert(tables.events), [tables.event_row(said, number, before.settings)])
+    pair = {"of": copied.task_id, "by": copied.annotator_id}
+    connection.execute(sa.update(tables.judgements).where(_pair_of(tables.judgements)).values(event=number), pair)
+    was = tables.judgement_of(copied).answer
+    change_places(connection, [said], {(copied.task_id, copied.annotator_id): was})
 
 
 def history(connection: sa.Connection, annotator_id: str, limit: int) -> list[Judgement]:
@@ -142,7 +154,7 @@ def delete_judgements(connection: sa.Connection, annotator_id: str) -> int:
     mine = sa.select(events.c.task_id, events.c.verdict).join(judgements, judgements.c.event == events.c.number)
     given = connection.execute(mine.where(judgements.c.annotator_id == annotator_id)).all()
     connection.execute(sa.delete(judgements).where(judgements.c.annotator_id == annotator_id))
-    _end_place(connection, [row.task_id for row in given], [row.verdict for row in given])
+    end_places(connection, [row.task_id for row in given], [row.verdict for row in given])
     connection.execute(sa.delete(events).where(events.c.annotator_id == annotator_id))
     theirs = sa.select(tables.tasks.c.id).where(tables.tasks.c.reserved_for == annotator_id)
     for table in (tables.task_changes, tables.adjudications, events):  # the latter: what reviewers said of them
@@ -257,24 +269,6 @@ def _take_places(connection: sa.Connection, answered: Sequence[Judgement], known
     if ended:
         connection.execute(_OVER, [{"of": task_id, "by": annotator_id} for task_id, annotator_id in ended])
     leases.change_taken(connection, change, skips)
-
-
-def _change_places(connection: sa.Connection, new: Sequence[Judgement], said: Mapping[_Pair, Answer]) -> None:
-    """A skip that is edited into an answer takes a place, and an answer that becomes a skip leaves it."""
-    before, now = {pair: answer.verdict == "skip" for pair, answer in said.items()}, Counter[str]()
-    for each in new:
-        pair, skips = (each.task_id, each.annotator_id), each.answer.verdict == "skip"
-        if each.action == "edit":
-            now[each.task_id] += skips - before[pair]
-        before[pair] = skips
-    leases.change_taken(connection, {task_id: -number for task_id, number in now.items()}, now)
-
-
-def _end_place(connection: sa.Connection, task_ids: Sequence[str], verdicts: Sequence[str]) -> None:
-    """Count withdrawn judgements no more; an annotator has one of a task at most."""
-    given = list(zip(task_ids, verdicts, strict=True))
-    answers = {task_id: -1 for task_id, verdict in given if verdict != "skip"}
-    leases.change_taken(connection, answers, {task_id: -1 for task_id, verdict in given if verdict == "skip"})
 
 
 def _pair(row: sa.Row[Any]) -> _Pair:

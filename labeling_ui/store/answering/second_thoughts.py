@@ -1,7 +1,8 @@
 """Second thoughts on a task that was shown again are also about the first time, which is what is learned from.
 
-An edit of a repeat is therefore copied to its original, right behind it in the log, and an undo takes both back. The
-key of a copy says what it is. It has no time: the time was spent once. (Copies in older stores have one.)
+An edit of a repeat is therefore copied to its original, right behind it in the log. An undo takes the edit back, and
+puts what was said of the original before in force again, by a second copy: nobody asks for that answer anew. The key of
+a copy says what it is. It has no time: the time was spent once. (Copies in older stores have one.)
 """
 
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def with_copies(connection: sa.Connection, judgements: Sequence[Judgement]) -> l
 
 
 def key_of_copy(key: str) -> str:
-    """The key of the copy of an edit, or of taking that copy back."""
+    """The key of the copy of an edit, or of what an undo puts back in its place."""
     return f"{key}{_MARK}"
 
 
@@ -46,11 +47,9 @@ def is_copy(key: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
     return key.endswith(_MARK, autoescape=True)
 
 
-def edit_of(connection: sa.Connection, event: sa.Row[tuple[object, ...]]) -> sa.Row[tuple[object, ...]] | None:
-    """The edit in force, of the repeat, of which this event is the copy; None if it is no copy of one."""
-    if event.action != "edit" or not event.key.endswith(_MARK):
-        return None
-    events, judgements = tables.events, tables.judgements
-    edit = sa.select(events).join(judgements, judgements.c.event == events.c.number)
-    edit = edit.where(events.c.key == event.key.removesuffix(_MARK), events.c.annotator_id == event.annotator_id)
-    return connection.execute(edit).first()
+def said_before(connection: sa.Connection, copy: sa.Row[tuple[object, ...]]) -> sa.Row[tuple[object, ...]]:
+    """The event that was in force before a copy, of the same task and annotator."""
+    events = tables.events.c
+    earlier = sa.select(tables.events).where(events.task_id == copy.task_id, events.number < copy.number)
+    earlier = earlier.where(events.annotator_id == copy.annotator_id).order_by(events.number.desc()).limit(1)
+    return connection.execute(earlier).one()

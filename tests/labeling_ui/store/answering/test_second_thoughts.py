@@ -62,27 +62,52 @@ def test_the_time_of_an_edit_counts_once(store: Store) -> None:
 
 
 @pytest.mark.parametrize("key", ["e", ""])
-def test_undo_takes_back_the_edit_and_its_copy(store: Store, key: str) -> None:
+def test_undo_takes_back_the_edit_and_puts_the_older_answer_back(store: Store, key: str) -> None:
     ann = store.annotator("ann").id
     shown = edited(store, ann, key)
     before = len(list(store.judgements()))
     back = store.undo(ann, "u")
     assert back is not None
     assert (back.task, back.shown, back.previous and back.previous.answer) == (shown.task, shown.shown, BETTER)
-    assert verdicts(store, shown) == {}
+    assert verdicts(store, shown) == {"original": "tie"}
     assert store.undo(ann, "u") == back, "the same key withdraws nothing more"
-    assert len(list(store.judgements())) == before - 2
+    assert len(list(store.judgements())) == before - 1
     assert work(store).withdrawn == 1
     assert store.next_assignment(ann) == back
     assert store.record(back.judgement(Answer("tie"), 1.0, "again")) == "taken"
-    assert verdicts(store, shown) == {"repeat": "tie"}
+    assert verdicts(store, shown) == {"repeat": "tie", "original": "tie"}
+    assert store.verify() == []
     assert store.history(ann)[0].task_id == shown.task.id
+
+
+def test_another_undo_goes_on_with_the_answer_before_the_repeat(store: Store) -> None:
+    ann = store.annotator("ann").id
+    shown = edited(store, ann)
+    before = [each.task_id for each in store.history(ann)]
+    assert before[0] == shown.task.id
+    for key in ("u", "v"):
+        back = store.undo(ann, key)
+    assert back is not None
+    assert back.task.id == before[1]
+    assert verdicts(store, shown) == {"original": "tie"}
+
+
+@pytest.mark.parametrize("first", ["skip", "tie"])
+def test_a_place_is_held_as_by_the_answer_that_is_put_back(store: Store, first: str) -> None:
+    ann = store.annotator("ann").id
+    shown = judge_until_a_repeat(store, ann)
+    for key, verdict in (("e", first), ("f", "skip" if first == "tie" else "tie")):
+        store.record(shown.judgement(Answer(verdict), 1.0, key, "edit"))  # type: ignore[arg-type]
+    assert store.undo(ann, "u") is not None
+    assert verdicts(store, shown) == {"original": first}
+    assert store.verify() == []
 
 
 def test_a_repeat_of_nothing_is_not_dealt(store: Store, clock: Clock) -> None:
     ann, bob = store.annotator("ann").id, store.annotator("bob").id
-    shown = edited(store, ann)
-    assert store.undo(ann, "u") is not None
+    shown = judge_until_a_repeat(store, ann)
+    while shown.task.repeat_of in [each.task_id for each in store.judgements()]:
+        assert store.undo(ann, f"u{len(list(store.judgements()))}") is not None
     clock.now += 2 * LEASE
     assert store.next_assignment(bob) is not None  # ends what has lapsed
     dealt = store.assignments(ann, 40)
