@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Advance = Callable[..., None]
 _LOG_EVERY = 15.0
+_LEAST_SECONDS, _LEAST_SHARE = 5.0, 0.05  # of work after the first report, to estimate from
 _SHOWN = ("loss", "reward", "score", "kl", "finish_rate")
 
 
@@ -70,26 +71,39 @@ class _Steps:
 
 
 def _logged(console: Console, title: str, expected: int | None, done: int) -> Advance:
-    start = last = time.monotonic()
-    made = 0
+    start = last = first = time.monotonic()
+    made = at_first = 0
 
     def advance(steps: int = 1, note: str = "", total: int | None = expected) -> None:
-        nonlocal last, made
+        nonlocal last, made, first, at_first
         if not steps:
             return
         made += steps
         now = time.monotonic()
+        if made == steps:
+            first, at_first = now, made
         finished = total is not None and done + made >= total
         if finished or now - last >= _LOG_EVERY or made == steps:
             last = now
-            left = 0.0 if finished or total is None else (now - start) / made * (total - done - made)
-            note = f", {note}" if note else ""
-            console.print(
-                f"{title}: {done + made}/{total}, {_minutes(now - start)} so far, {_minutes(left)} left{note}",
-                soft_wrap=True,
-            )
+            left = None if total is None else _seconds_left(now - first, made - at_first, total - done - made)
+            of_all = "" if total is None else f"/{total}"
+            said = [f"{title}: {done + made}{of_all}", f"{_minutes(now - start)} so far"]
+            said += [] if left is None else [f"{_minutes(left)} left"]
+            console.print(", ".join([*said, note] if note else said), soft_wrap=True)
 
     return advance
+
+
+def _seconds_left(seconds: float, made: int, missing: int) -> float | None:
+    """Estimate from `made` steps in `seconds`, both since the first report: until then, models load and warm up.
+
+    None while that is too little to say anything.
+    """
+    if missing <= 0:
+        return 0.0
+    if not made or (seconds < _LEAST_SECONDS and made < _LEAST_SHARE * (made + missing)):
+        return None
+    return seconds / made * missing
 
 
 def _minutes(seconds: float) -> str:

@@ -86,8 +86,9 @@ class Board:
         return new, over
 
     def seconds_left(self) -> float | None:
-        """Estimate from the duration of the last steps; None before the first."""
-        recent = [spent for row in self._recent() if (spent := sum(_phases(row).values()))]
+        """Estimate from the duration of the last steps; None before the second, for the first also warms up."""
+        rows = self._recent()[-(len(self._rows) - 1) :] if len(self._rows) > 1 else []
+        recent = [spent for row in rows if (spent := sum(_phases(row).values()))]
         return sum(recent) / len(recent) * (self._total - int(self._rows[-1]["step"])) if recent else None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

@@ -168,7 +168,7 @@ def test_progress_in_a_log_is_a_line_now_and_then_with_an_estimate(monkeypatch: 
             advance(1, note="kl 0.50")
     assert tiny.printed(console).splitlines() == [
         "policy: started",
-        "policy: 5/10, 0:10 so far, 0:50 left, kl 0.50",
+        "policy: 5/10, 0:10 so far, kl 0.50",
         "policy: 7/10, 0:30 so far, 0:30 left, kl 0.50",
         "policy: 9/10, 0:50 so far, 0:10 left, kl 0.50",
         "policy: 10/10, 1:00 so far, 0:00 left, kl 0.50",

@@ -57,6 +57,11 @@ def test_speed_memory_and_what_is_left_follow_from_the_last_steps() -> None:
     assert "3/10 steps" in text
 
 
+def test_the_first_step_which_also_warms_up_says_nothing_of_what_is_left() -> None:
+    assert "left" not in shown([row(1, seconds_sample=90.0)])
+    assert "about 0:32 left" in shown([row(1, seconds_sample=90.0), row(2)])  # eight steps of four seconds
+
+
 def test_an_alarm_is_shown_while_it_is_on_and_kept_when_it_is_over() -> None:
     rows = [row(1), row(2), *(row(step, length=80.0) for step in (3, 4, 5))]
     assert line(shown(rows), "ALARM").rstrip() == (
