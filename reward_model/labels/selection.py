@@ -132,7 +132,8 @@ def _simplified(config: RewardConfig, label: Label) -> Label | None:
         if even and label.p_tie:
             return None
         voted = 1 - label.p_tie
-        label = replace(label, p_chosen=(label.p_chosen - label.p_tie / 2) / voted, p_tie=0.0)
+        weight = label.weight * voted if config.weights else label.weight  # who found them equal adds none to a side
+        label = replace(label, p_chosen=(label.p_chosen - label.p_tie / 2) / voted, p_tie=0.0, weight=weight)
     if not config.soft_labels:
         if not label.decided:
             return None

@@ -34,3 +34,13 @@ def test_no_validation_is_left_is_told() -> None:
     rows = [{"prompt": f"prompt {n}", "chosen": "yes", "rejected": "no", "aspect": f"aspect {n}"} for n in range(4)]
     with pytest.raises(UserError, match=r"reward.patience=null"):
         select(CONFIG, rows, 0, planted(3, seed=9))
+
+
+@pytest.mark.parametrize("weights", [True, False])
+def test_without_ties_a_pair_weighs_as_much_as_the_votes_that_preferred_a_side(weights: bool) -> None:
+    # One of five preferred a, four neither.
+    said = {"prompt": "q", "chosen": "a", "rejected": "b", "weight": 5.0, "p_chosen": 0.6, "p_tie": 0.8}
+    other = {"prompt": "another", "chosen": "a", "rejected": "b"}
+    found = select(RewardConfig(ties=False, weights=weights, patience=None), [said], seed=0, held_out=[other])
+    (pair,) = found.pairs
+    assert (pair.weight, pair.p_chosen) == (pytest.approx(1.0), pytest.approx(1.0))
