@@ -7,16 +7,9 @@ not what this program would have drawn.
 """
 
 import json
-import os
-import socket
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 
@@ -28,19 +21,13 @@ from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.files import content_id
 from pipeline.config.sampler import SamplerConfig
+from pipeline.sampling.client import SHOWN, Client, Refused
 
 TOLERANCE = 0.1
 """Nats a token, on the mean: kernels in bf16 differ by a hundredth or two, another model by tenths at least."""
 _COMPARED = 4  # responses
-_SILENCE = 300.0  # seconds without a byte of an answer
-_SHOWN = 200
 _NEUTRAL = {"min_p": 0.0, "repetition_penalty": 1.0}
 """vLLM takes from the model's `generation_config.json` what a request leaves open."""
-_BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-class _NotNow(Exception):
-    """What may be otherwise in a while."""
 
 
 class SamplingServer:
@@ -49,9 +36,7 @@ class SamplingServer:
     def __init__(self, config: SamplerConfig, names: Mapping[str | None, str]) -> None:
         self._config, self._names = config, dict(names)
         self._compared: set[str | None] = set()
-        self._heard = 0.0  # when it last answered
-        self._open: set[HTTPConnection] = set()
-        self._stopped = threading.Event()
+        self._client = Client(config)
 
     def __call__(
         self, base: SharedBase, adapter: str | None, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1,
@@ -69,7 +54,7 @@ class SamplingServer:
             for ids, row in zip(prompts, rows, strict=True)
         ]
         found: list[Sample] = []
-        self._stopped.clear()
+        self._client.start()
         with ThreadPoolExecutor(self._config.at_once) as threads:
             waiting = [threads.submit(self._answer, body, base.lm_table.shape[0]) for body in asked]
             try:
@@ -81,18 +66,10 @@ class SamplingServer:
                     if progress:
                         progress(group)
             except BaseException:
-                self._stop()
+                self._client.stop()
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise
         return found
-
-    def _stop(self) -> None:
-        """Let no thread wait any longer, whatever it waits for."""
-        self._stopped.set()
-        for connection in list(self._open):
-            if connection.sock:
-                with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _body(
         self, base: SharedBase, adapter: str | None, ids: Ids, config: SamplingConfig, group: int, seed: int
@@ -105,51 +82,16 @@ class SamplingServer:
         return body | _NEUTRAL | ({"stop": config.stop} if config.stop else {})
 
     def _answer(self, body: Mapping[str, Any], vocabulary: int) -> list[Sample]:
-        """The responses of one request, which is sent again while the server is busy or away."""
-        began, pause = time.monotonic(), 0.25
-        while not self._stopped.is_set():
-            try:
-                found = list(self._read(self._sent(body), body, vocabulary))
-                self._heard = time.monotonic()
-                return found
-            except _NotNow as reason:
-                if time.monotonic() + pause > max(began, self._heard) + self._config.patience:
-                    raise UserError(
-                        f"the sampling server at {self._config.endpoint} does not answer ({reason}). See whether it "
-                        "runs, and run the command again: it goes on with what it has."
-                    ) from reason
-            self._stopped.wait(pause)
-            pause = min(2 * pause, 8.0)
-        raise UserError("sampling was stopped.")
-
-    def _sent(self, body: Mapping[str, Any]) -> bytes:
-        """What the server answers; `_NotNow` if that may change, `UserError` if it refuses."""
-        address = urlsplit(f"{(self._config.endpoint or '').rstrip('/')}/completions")
-        kind = HTTPSConnection if address.scheme == "https" else HTTPConnection
-        headers = {"content-type": "application/json"}
-        if key := os.environ.get("OPENAI_API_KEY"):
-            headers["authorization"] = f"Bearer {key}"
-        connection = kind(address.hostname or "", address.port, timeout=_SILENCE)
-        self._open.add(connection)
+        """The responses of one request."""
         try:
-            connection.request("POST", address.path, json.dumps(body), headers)
-            reply = connection.getresponse()
-            status, said = reply.status, reply.read()
-        except (OSError, HTTPException) as error:
-            raise _NotNow(str(error) or type(error).__name__) from error
-        finally:
-            self._open.discard(connection)
-            connection.close()
-        if status == 200:
-            return said
-        told = _message(said)
-        if status in _BUSY:
-            raise _NotNow(f"status {status}, {told}")
-        raise UserError(
-            f'the sampling server at {self._config.endpoint} refuses a request for its model "{body["model"]}" '
-            f"(status {status}, {told}). sampler.model and sampler.adapter are the names that it must know; a key is "
-            "read from OPENAI_API_KEY."
-        )
+            reply = self._client.post("completions", body)
+        except Refused as refusal:
+            raise UserError(
+                f'the sampling server at {self._config.endpoint} refuses a request for its model "{body["model"]}" '
+                f"({refusal}). sampler.model and sampler.adapter are the names that it must know; a key is read from "
+                "OPENAI_API_KEY."
+            ) from refusal
+        return list(self._read(reply, body, vocabulary))
 
     def _read(self, reply: bytes, body: Mapping[str, Any], vocabulary: int) -> Iterator[Sample]:
         try:
@@ -168,7 +110,7 @@ class SamplingServer:
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(
                 f"what the sampling server at {self._config.endpoint} answers are no token ids with their "
-                f"log-probabilities: {reply[:_SHOWN].decode(errors='replace')!r}. It must know `return_token_ids`, as "
+                f"log-probabilities: {reply[:SHOWN].decode(errors='replace')!r}. It must know `return_token_ids`, as "
                 "`rlhf serve` and vLLM do."
             ) from error
 
@@ -193,12 +135,3 @@ class SamplingServer:
                 "log-probabilities as the model has them, before temperature."
             )
         self._compared.add(adapter)
-
-
-def _message(said: bytes) -> str:
-    """What an error of OpenAI's shape says, else its beginning."""
-    try:
-        text = str(json.loads(said)["error"]["message"])
-    except (ValueError, LookupError, TypeError):
-        text = said.decode(errors="replace")
-    return text[:_SHOWN].rstrip(".")
