@@ -270,7 +270,8 @@ class SharedBase:
         assert self._peft is not None
         self._owned.pop(name, None)
         self._merges.pop(name, None)
-        if len(self.adapters) > 1:
+        if others := [one for one in self.adapters if one != name]:
+            self._peft.set_adapter(others[0], inference_mode=True)  # left to choose, PEFT warns
             self._peft.delete_adapter(name)
         else:
             self._tuner.unload()
@@ -280,10 +281,8 @@ class SharedBase:
     def _state(self, name: str) -> dict[str, torch.Tensor]:
         # Left to itself, PEFT asks the hub whether the vocabulary was changed; adapters here never change it.
         with warnings.catch_warnings(action="ignore"):  # it takes the biases of an adapter for weights cut short
-            state: dict[str, torch.Tensor] = get_peft_model_state_dict(
-                self._peft, adapter_name=name, save_embedding_layers=False
-            )
-        return state
+            state = get_peft_model_state_dict(self._peft, adapter_name=name, save_embedding_layers=False)
+        return cast(dict[str, torch.Tensor], state)
 
 
 def lora_config(

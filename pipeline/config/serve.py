@@ -1,5 +1,7 @@
 """The settings of `rlhf serve`."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from foundation.settings import Settings
@@ -17,3 +19,6 @@ class ServeConfig(Settings):
     of_one: int = Field(4, ge=2, le=1000, description="requests of one person that may wait or be answered at a time")
     per_minute: int = Field(120, ge=1, le=100_000, description="requests of one person in a minute")
     max_new_tokens: int = Field(1024, ge=1, description="longest answer that may be asked for, in tokens")
+    adapters_below: Path | None = Field(
+        None, description="whoever has a key may load adapters from this folder while it runs; null: nobody may"
+    )

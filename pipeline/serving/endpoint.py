@@ -27,7 +27,7 @@ from labeling_ui.store.store import Store
 from labeling_ui.web.access_control import refused
 from pipeline.serving.completions import Completion, stream, whole
 from pipeline.serving.engine import RETRY_SECONDS, Answer, Busy, TooMany
-from pipeline.serving.requests import ChatRequest, Drawing
+from pipeline.serving.requests import AdapterRequest, ChatRequest, Drawing, LoadRequest
 from pipeline.serving.served import Chat, PlainText, Prompt, Served, TokenIds, UnknownModel
 from pipeline.serving.text_completions import TextCompletion, TextRequest
 
@@ -112,6 +112,16 @@ def build_endpoint(store: Store, served: Served) -> Starlette:
         name = f"cmpl-{secrets.token_hex(12)}"
         return await sent(request, TextCompletion(name, asked, served.renderer, ids), answer)
 
+    async def load(request: Request, _person: Annotator) -> Response:
+        asked = LoadRequest.model_validate_json(await _body(request))
+        await served.load(asked.lora_name, asked.lora_path, in_place=asked.load_inplace)
+        return Response(f'Loaded the adapter "{asked.lora_name}".', media_type="text/plain", headers=_HEADERS)
+
+    async def unload(request: Request, _person: Annotator) -> Response:
+        asked = AdapterRequest.model_validate_json(await _body(request))
+        await served.unload(asked.lora_name)
+        return Response(f'Unloaded the adapter "{asked.lora_name}".', media_type="text/plain", headers=_HEADERS)
+
     async def draw(person: Annotator, asked: Drawing, prompt: Prompt, longest: int | None) -> tuple[Answer, list[int]]:
         return await served.ask(
             person.id, asked.model, prompt, longest=longest, seed=asked.seed, number=asked.n or 1,
@@ -130,12 +140,14 @@ def build_endpoint(store: Store, served: Served) -> Starlette:
     async def nothing(_request: Request, _person: Annotator) -> Response:
         raise Refused(404, "There is nothing here: see /v1/models, /v1/chat/completions and /v1/completions.")
 
+    loading = {"load_lora_adapter": load, "unload_lora_adapter": unload} if settings.adapters_below else {}
     return Starlette(
         routes=[
             Route("/v1/models", for_owners(models)),
             Route("/v1/models/{name:path}", for_owners(model)),
             Route("/v1/chat/completions", for_owners(chat), methods=["POST"]),
             Route("/v1/completions", for_owners(complete), methods=["POST"]),
+            *(Route(f"/v1/{name}", for_owners(handle), methods=["POST"]) for name, handle in loading.items()),
             Route("/v1/{rest:path}", for_owners(nothing), methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
         ],
         exception_handlers={HTTPException: _plain},

@@ -8,7 +8,8 @@ Left out on purpose: batches of different people's requests, and who people are.
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
 from itertools import groupby
 from typing import NamedTuple
 
@@ -99,6 +100,7 @@ class Engine:
         self._at_once, self._most_waiting, self._of_one = at_once, waiting, of_one
         self._answering: list[Answer] = []
         self._waiting: list[Answer] = []
+        self._work: list[Callable[[], None]] = []
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="serving", daemon=True)
@@ -125,6 +127,24 @@ class Engine:
                     places.remove(answer)
             self._admit()
 
+    def between(self, work: Callable[[], None]) -> None:
+        """Let the thread do this between two tokens, as what changes the adapters; waits until it is done."""
+        done: Future[None] = Future()
+
+        def do() -> None:
+            try:
+                work()
+                done.set_result(None)
+            except BaseException as error:
+                done.set_exception(error)
+
+        with self._changed:
+            if self._closing:
+                raise UserError("the server is closing.")
+            self._work.append(do)
+            self._changed.notify()
+        done.result()
+
     @property
     def places(self) -> tuple[int, int]:
         """How many requests are being answered, and how many wait."""
@@ -141,12 +161,19 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._answering and not self._closing:
+                while not (self._answering or self._work or self._closing):
                     self._changed.wait()
-                if self._closing:
+                work, self._work = self._work, []
+                if self._closing and not work:
                     return
                 now = sorted(self._answering, key=lambda answer: answer.asked.adapter or "")
+            for do in work:
+                do()
             for adapter, answers in groupby(now, key=lambda answer: answer.asked.adapter):
+                if adapter is not None and adapter not in self.base.adapters:
+                    for answer in answers:
+                        self._fail(answer, UserError("this model was unloaded while it answered."))
+                    continue
                 with self.base.using(adapter):
                     for answer in answers:
                         self._step(answer)
@@ -159,6 +186,10 @@ class Engine:
             self._waiting.remove(following)
             self._answering.append(following)
         self._changed.notify()
+
+    def _fail(self, answer: Answer, error: Exception) -> None:
+        self.leave(answer)
+        answer.put(error)
 
     def _step(self, answer: Answer) -> None:
         """One more token; the last one, and an error, free the place."""
@@ -173,8 +204,7 @@ class Engine:
         except Exception as error:
             if not isinstance(error, UserError):
                 _log.exception("a request could not be answered")
-            self.leave(answer)
-            answer.put(error)
+            self._fail(answer, error)
             return
         ended = all(_ends(step, place, asked.sampling) for place in range(asked.number))
         if ended:

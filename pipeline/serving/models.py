@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backbone.adapters import SharedBase
 
 CHAMPION = "champion"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Folders = Mapping[str, Path | None]
 """The folder of each model's adapter by its name; None: the base as it is."""
@@ -43,7 +43,7 @@ def named_models(adapters: Sequence[str]) -> Folders:
     found: dict[str, Path | None] = {BASE: None}
     for given in adapters:
         name, _, folder = given.partition("=")
-        if not folder or not _NAME.fullmatch(name):
+        if not folder or not NAME.fullmatch(name):
             raise UserError(f'--adapter "{given}": write NAME=FOLDER, the name in letters, digits, ".", "_" and "-".')
         if name in found:
             raise UserError(f'--adapter {given}: there is a model "{name}" already. Choose another name.')

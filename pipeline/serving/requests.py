@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from labeling_ui.web.cards import Text
+from pipeline.serving.models import NAME
 
 MOST_RESPONSES = 8
 MOST_LIKELIEST = 20
@@ -106,3 +107,18 @@ class ChatRequest(Drawing):
     def likeliest(self) -> int | None:
         """As OpenAI's chat has it, in two fields."""
         return (self.top_logprobs or 0) if self.logprobs else None
+
+
+class AdapterRequest(BaseModel):
+    """The body of vLLM's `POST /v1/unload_lora_adapter`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    lora_name: Annotated[Text, Field(pattern=f"^{NAME.pattern}$")]
+
+
+class LoadRequest(AdapterRequest):
+    """The body of vLLM's `POST /v1/load_lora_adapter`: a PEFT folder as this machine has it."""
+
+    lora_path: Annotated[Text, Field(min_length=1, max_length=4096)]
+    load_inplace: bool = False
