@@ -8,7 +8,7 @@ computed in `decoding.py`.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 
@@ -32,6 +32,17 @@ class Sample(NamedTuple):
     response_ids: list[int]
     logprobs: list[float]
     finish_reason: FinishReason
+
+
+class Draw(Protocol):
+    """Draws as `sample` does, by `adapter` of `base` or by the base itself, whoever draws."""
+
+    def __call__(
+        self, base: SharedBase, adapter: str | None, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1,
+        seed: int = 0, rows: Sequence[int] | None = None, batch: int = 64,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Sample]:  # fmt: skip
+        """`group` responses to each prompt, in the order of the prompts."""
 
 
 @torch.no_grad()

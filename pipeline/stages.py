@@ -34,7 +34,6 @@ from pipeline.runs.manifest import StageRecord
 from pipeline.simulation.annotators import answer_tasks, check_overlap
 from pipeline.terminal.progress import steps_shown
 from reward_model.labels.selection import select
-from reward_model.rewards.registry import LEARNED_ONLY
 
 
 def loop(run: Run, config: Config, console: Console, *, simulated: bool = False, rounds: int = 1) -> None:
@@ -201,12 +200,7 @@ def policy(run: Run, config: Config, console: Console, *, profile: bool = False)
         learned = run.artifact("reward")
         refuse_weak(run, config)
     before = begins_with(run, config)
-    settings = config.with_prompts(config.policy)
-    del settings["accept_weak_reward"]  # whether it is made, not how
-    if not config.policy.stop_on:
-        settings["alarms"] = {"kl": config.policy.alarms.kl}  # a budget; the others tell, and change nothing
-    if config.rewards != LEARNED_ONLY and not config.offline:
-        settings["rewards"] = config.rewards_as_json
+    settings = config.of_policy
 
     def produce(folder: Path) -> Mapping[str, object]:
         from pipeline.tuning import tune

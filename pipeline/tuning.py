@@ -25,6 +25,7 @@ from pipeline.config.config import Config
 from pipeline.policy_scorers import policy_scorer
 from pipeline.profiling import profiled
 from pipeline.runs.folder import Run
+from pipeline.sampling.drawing import policy_drawing
 from pipeline.terminal.training_board import watch
 from policy.config import check_config
 from policy.finished import finished_log
@@ -118,6 +119,7 @@ def _native(task: _Task) -> Sequence[Row]:
     tracker = None if config.policy.tracker == "none" else config.policy.tracker
     accelerator = Accelerator(cpu=config.device == "cpu", log_with=tracker)
     check_config(config.tuning, len(task.prompts()), accelerator.num_processes)
+    config.check_sampler()
     base = _base(config, accelerator)
     rows = task.fitting_prompts(base)
     scorer = policy_scorer(config.rewards, base, rows, task.learned)
@@ -128,7 +130,7 @@ def _native(task: _Task) -> Sequence[Row]:
     with task.shown(accelerator.is_main_process) as on_step:
         log = train_policy(
             config.tuning, base, scorer, asked, task.folder, accelerator=accelerator, watched=task.watched(base),
-            judge=judge, on_step=on_step, **task.arguments,
+            judge=judge, draw=policy_drawing(config.sampler, task.run.folder), on_step=on_step, **task.arguments,
         )  # fmt: skip
     for one in accelerator.trackers:  # Accelerator.end_training would end the process group, which the stage needs
         one.finish()

@@ -202,6 +202,10 @@ NOT_HERE = {
     "vllm serve MODEL --port 8000 --generation-config vllm --enable-lora *": NotHere(
         "needs vLLM", _no_vllm, says="vllm"
     ),
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve *": NotHere("needs vLLM", _no_vllm, says="vllm"),
+    "rlhf policy --run runs/mine --set sampler.endpoint=http://localhost:8000/v1 *": NotHere(
+        "needs a server at that address", lambda: True
+    ),
     "CUDA_VISIBLE_DEVICES=0 trl vllm-serve --model MODEL --port 8000": NotHere("needs vLLM", _no_vllm, says="vllm"),
     "CUDA_VISIBLE_DEVICES=1,2,3 accelerate launch * policy.vllm=http://localhost:8000": NotHere(
         "needs vLLM, and a server of it", _no_vllm

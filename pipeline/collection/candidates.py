@@ -25,8 +25,8 @@ from pipeline.terminal.progress import progress
 
 if TYPE_CHECKING:
     from backbone.adapters import SharedBase
+    from backbone.sampling import Draw
     from pipeline.acquisition.choice import Chooser
-    from pipeline.sampling.drawing import Draw
 
 CHUNK = 16
 Choose = Callable[[Mapping[str, Sequence[str]]], Mapping[tuple[str, str], str]]

@@ -142,6 +142,32 @@ class Config(Settings):
                 "out quantization or policy.vllm."
             )
 
+    def check_sampler(self) -> None:
+        """Refuse importance weights that a server's log-probabilities cannot give."""
+        policy = self.policy
+        if self.served_policy and policy.importance_cap is not None and policy.temperature != 1:
+            raise UserError(
+                f"policy.importance_cap={policy.importance_cap} weighs by the probabilities of sampling. The server "
+                "of sampler.endpoint tells those of temperature 1, and policy.temperature is "
+                f"{policy.temperature}. Set policy.temperature=1, or leave out policy.importance_cap."
+            )
+
+    @property
+    def served_policy(self) -> bool:
+        """Whether a server samples what the policy learns from."""
+        return bool(self.sampler.endpoint) and self.policy.engine == "native" and not self.offline
+
+    @property
+    def of_policy(self) -> dict[str, Any]:
+        """What the policy depends on of the settings. Which server samples is not among it; that one does, is."""
+        settings = self.with_prompts(self.policy)
+        del settings["accept_weak_reward"]  # whether it is made, not how
+        if not self.policy.stop_on:
+            settings["alarms"] = {"kl": self.policy.alarms.kl}  # a budget; the others tell, and change nothing
+        if self.rewards != LEARNED_ONLY and not self.offline:
+            settings["rewards"] = self.rewards_as_json
+        return settings | ({"sampled_by": "a server"} if self.served_policy else {})
+
     @property
     def learned_reward(self) -> bool:
         """Whether a trained reward model is among the rewards."""

@@ -1,4 +1,6 @@
-"""Who samples responses in the stages `collect` and `evaluate`: this program, or a server of the same model."""
+"""Who samples responses: this program, or a server of the same model."""
+
+from pathlib import Path
 
 from pydantic import Field, model_validator
 
@@ -17,6 +19,9 @@ class SamplerConfig(Settings):
         None, description="what it calls the policy; null: as the folder of its round, as in round-000"
     )
     at_once: int = Field(32, ge=1, description="prompts that are sent to it at a time")
+    exchange: Path | None = Field(
+        None, description="folder from which it loads the policy while that is tuned; null: the run's own"
+    )
     patience: float = Field(60.0, gt=0, description="seconds of trying again while it does not answer")
 
     @model_validator(mode="after")

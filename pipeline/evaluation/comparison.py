@@ -13,13 +13,13 @@ import numpy as np
 
 from backbone.adapters import SharedBase
 from backbone.logprobs import response_kl
-from backbone.sampling import Sample
+from backbone.sampling import Draw, Sample
 from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from foundation.files import Row, read_jsonl, write_jsonl
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluation.statistics import mean_interval, measures, ratio_interval, win_rate
-from pipeline.sampling.drawing import Draw, draw_here
+from pipeline.sampling.drawing import draw_here
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import best_of_n
 from policy.scorer_protocol import Scorer

@@ -94,6 +94,8 @@ def check(config: Config, rows: Sequence[Row], run: Run | None = None, *, found:
         check_quantization(config.quantization, choose_device(config.device))
     with found.gathering("policy"):
         config.check_vllm()
+    with found.gathering("policy"):
+        config.check_sampler()
     with found.gathering():
         tokenizer = load_tokenizer(config.model, config.template)
         model = outline(config.model, config.dtype, config.device)

@@ -20,6 +20,7 @@ from pipeline.config.sampler import SamplerConfig
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 SHOWN = 200
 _SILENCE = 300.0  # seconds without a byte of an answer
+_ONCE = 10.0  # likewise, of what is only asked once
 
 
 class Refused(Exception):
@@ -51,23 +52,20 @@ class Client:
                 with suppress(OSError):
                     connection.sock.shutdown(socket.SHUT_RDWR)
 
-    def post(
-        self, path: str, body: Mapping[str, Any], busy: Set[int] = BUSY, *, patience: float | None = None
-    ) -> bytes:
+    def post(self, path: str, body: Mapping[str, Any], busy: Set[int] = BUSY, *, once: bool = False) -> bytes:
         """What the server answers at `path`, below the endpoint.
 
-        A status of `busy`, or no answer, is tried again for `patience` seconds, by default those of the configuration;
-        then `UserError`. `Refused` on any other status but 200.
+        A status of `busy`, or no answer, is tried again for as long as the configuration has patience, unless it is
+        asked `once`; then `UserError`. `Refused` on any other status but 200.
         """
         began, pause = time.monotonic(), 0.25
-        patience = self._config.patience if patience is None else patience
         while not self._stopped.is_set():
             try:
-                said = self._sent(path, body, busy)
+                said = self._sent(path, body, busy, _ONCE if once else _SILENCE)
                 self._heard = time.monotonic()
                 return said
             except _NotNow as reason:
-                if time.monotonic() + pause > max(began, self._heard) + patience:
+                if once or time.monotonic() + pause > max(began, self._heard) + self._config.patience:
                     raise UserError(
                         f"the sampling server at {self._config.endpoint} does not answer ({reason}). See whether it "
                         "runs, and run the command again: it goes on with what it has."
@@ -76,13 +74,13 @@ class Client:
             pause = min(2 * pause, 8.0)
         raise UserError("sampling was stopped.")
 
-    def _sent(self, path: str, body: Mapping[str, Any], busy: Set[int]) -> bytes:
+    def _sent(self, path: str, body: Mapping[str, Any], busy: Set[int], silence: float) -> bytes:
         address = urlsplit(f"{(self._config.endpoint or '').rstrip('/')}/{path}")
         kind = HTTPSConnection if address.scheme == "https" else HTTPConnection
         headers = {"content-type": "application/json"}
         if key := os.environ.get("OPENAI_API_KEY"):
             headers["authorization"] = f"Bearer {key}"
-        connection = kind(address.hostname or "", address.port, timeout=_SILENCE)
+        connection = kind(address.hostname or "", address.port, timeout=silence)
         self._open.add(connection)
         try:
             connection.request("POST", address.path, json.dumps(body), headers)

@@ -2,24 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from backbone.adapters import SharedBase
-from backbone.sampling import Sample, sample
+from backbone.sampling import Draw, Sample, sample
 from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from pipeline.config.sampler import SamplerConfig
-
-
-class Draw(Protocol):
-    """Draws as `backbone.sampling.sample` does, by `adapter` of `base`, or by the base itself."""
-
-    def __call__(
-        self, base: SharedBase, adapter: str | None, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1,
-        seed: int = 0, rows: Sequence[int] | None = None, batch: int = 64,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[Sample]:  # fmt: skip
-        """`group` responses to each prompt, in the order of the prompts."""
 
 
 def draw_here(
@@ -40,3 +28,12 @@ def drawing_by(config: SamplerConfig, adapters: Mapping[str, Path | None]) -> Dr
     names: dict[str | None, str] = {None: config.model}
     names |= {name: config.adapter or folder.parent.name for name, folder in adapters.items() if folder}
     return SamplingServer(config, names)
+
+
+def policy_drawing(config: SamplerConfig, folder: Path) -> Draw | None:
+    """For the policy that is tuned in `folder`: by the server of the configuration; None without one."""
+    if not config.endpoint:
+        return None
+    from pipeline.sampling.policy_server import PolicyServer
+
+    return PolicyServer(config, folder)

@@ -2,11 +2,12 @@
 
 Prompts are sent as token ids, so that nobody renders them twice, and ids come back. What a server says of itself proves
 little, so the first responses of each model are computed here as well: its log-probabilities (of temperature 1) must be
-those of the base and adapter in this process. Random streams are the server's own: a seed repeats what it draws, but
-not what this program would have drawn.
+those of the base and adapter in this process, and no nearer to those of the base alone. Random streams are the server's
+own: a seed repeats what it draws, but not what this program would have drawn.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,6 +27,7 @@ from pipeline.sampling.client import SHOWN, Client, Refused
 TOLERANCE = 0.1
 """Nats a token, on the mean: kernels in bf16 differ by a hundredth or two, another model by tenths at least."""
 _COMPARED = 4  # responses
+_SURE = 6  # standard errors, by which the base must be nearer than the adapter: the comparison is made at every step
 _NEUTRAL = {"min_p": 0.0, "repetition_penalty": 1.0}
 """vLLM takes from the model's `generation_config.json` what a request leaves open."""
 
@@ -59,10 +61,9 @@ class SamplingServer:
             waiting = [threads.submit(self._answer, body, base.lm_table.shape[0]) for body in asked]
             try:
                 for prompt, each in enumerate(waiting):
-                    fresh = [one._replace(prompt=prompt) for one in each.result()]
-                    if adapter not in self._compared:
-                        self._compare(base, adapter, prompts[prompt], fresh[:_COMPARED])
-                    found += fresh
+                    found += [one._replace(prompt=prompt) for one in each.result()]
+                    if adapter not in self._compared and (len(found) >= _COMPARED or prompt == len(prompts) - 1):
+                        self._compare(base, adapter, prompts, found[:_COMPARED])
                     if progress:
                         progress(group)
             except BaseException:
@@ -95,7 +96,13 @@ class SamplingServer:
 
     def _read(self, reply: bytes, body: Mapping[str, Any], vocabulary: int) -> Iterator[Sample]:
         try:
-            choices = sorted(json.loads(reply)["choices"], key=lambda choice: choice["index"])
+            said = json.loads(reply)
+            choices = sorted(said["choices"], key=lambda choice: choice["index"])
+            if body["model"] != self._config.model and said.get("model", body["model"]) != body["model"]:
+                raise UserError(
+                    f'the sampling server at {self._config.endpoint} answers by its model "{said["model"]}" where '
+                    f'"{body["model"]}" was asked.'
+                )
             if choices[0].get("prompt_token_ids") not in (None, body["prompt"]):
                 raise UserError(
                     f"the sampling server at {self._config.endpoint} read the prompt as other tokens than it was sent."
@@ -115,23 +122,31 @@ class SamplingServer:
             ) from error
 
     @torch.no_grad()
-    def _compare(self, base: SharedBase, adapter: str | None, prompt: Ids, samples: Sequence[Sample]) -> None:
+    def _compare(
+        self, base: SharedBase, adapter: str | None, prompts: Sequence[Ids], samples: Sequence[Sample]
+    ) -> None:
         """Raise `UserError` if the server's model is not the one in this process."""
-        responses = [one.response_ids for one in samples]
-        with base.using(adapter):
-            own = response_logprobs(base, [prompt] * len(samples), responses).logprobs.float().cpu()
-        differences = torch.cat(
-            [
-                (row[: len(one.logprobs)] - torch.tensor(one.logprobs)).abs()
-                for row, one in zip(own, samples, strict=True)
-            ]
-        )
-        mean = float(differences.mean())
-        if not mean <= TOLERANCE:
+        told = torch.tensor([logprob for one in samples for logprob in one.logprobs])
+
+        def distances(name: str | None) -> torch.Tensor:
+            asked, responses = [prompts[one.prompt] for one in samples], [one.response_ids for one in samples]
+            with base.using(name):
+                own = response_logprobs(base, asked, responses)
+            return (own.logprobs[own.mask.bool()].float().cpu() - told).abs()
+
+        found = distances(adapter)
+        if not float(found.mean()) <= TOLERANCE:
             raise UserError(
                 f'the sampling server at {self._config.endpoint} has another model as "{self._names[adapter]}": its '
-                f"log-probabilities differ from those computed here by {mean:.2f} nats a token, where {TOLERANCE} is "
-                "the most that rounding explains. Let it serve the base and adapter of this run, and give its "
-                "log-probabilities as the model has them, before temperature."
+                f"log-probabilities differ from those computed here by {float(found.mean()):.2f} nats a token, where "
+                f"{TOLERANCE} is the most that rounding explains. Let it serve the base and adapter of this run, and "
+                "give its log-probabilities as the model has them, before temperature."
+            )
+        farther = found - distances(None) if adapter is not None else found
+        if adapter is not None and float(farther.mean()) > _SURE * float(farther.std()) / math.sqrt(len(told)):
+            raise UserError(
+                f'the sampling server at {self._config.endpoint} answers as "{self._names[adapter]}" without the '
+                "adapter: its log-probabilities are those of the base. Let it load that adapter, or another that it "
+                "can compute."
             )
         self._compared.add(adapter)

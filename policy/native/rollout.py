@@ -11,7 +11,7 @@ from accelerate.utils import gather_object
 from backbone.adapters import SharedBase
 from backbone.batching import by_prompt
 from backbone.logprobs import response_logprobs, response_mask
-from backbone.sampling import Sample, sample
+from backbone.sampling import Draw, Sample, sample
 from backbone.sampling_config import SamplingConfig
 from backbone.tokens import Ids
 from policy.metrics import timed
@@ -26,6 +26,8 @@ class Rollout:
 
     rows: the names of their random streams; logprobs, ref_logprobs, mask: (n, T); scores: (n,); finished: (n,) bool;
     seconds: by phase; parts: the parts of a mixture's scores, each (n,).
+    mismatch: (n, T), distances of the log-probabilities at temperature 1 of whoever drew from those of the policy here;
+    None if `logprobs` are those of whoever drew.
     """
 
     rows: list[int]
@@ -38,6 +40,7 @@ class Rollout:
     finished: torch.Tensor
     seconds: dict[str, float]
     parts: dict[str, torch.Tensor] = field(default_factory=dict)
+    mismatch: torch.Tensor | None = None
 
 
 class SampledResponse(NamedTuple):
@@ -61,15 +64,22 @@ def roll_out(
     micro_batch: int,
     merge: bool,
     accelerator: Accelerator | None = None,
+    draw: Draw | None = None,
 ) -> Rollout:
     """`group` responses to each prompt, with their scores and the reference's log-probabilities.
 
-    `rows` names each prompt's random stream (see `sampling.sample`). If there are several processes, each samples as
-    many responses and then continues with its share of all of them. `UserError` on a score that is not finite.
+    `rows` names each prompt's random stream (see `sampling.sample`). If there are several processes, each samples
+    responses to its prompts and then continues with its share of all of them. `draw` draws elsewhere, and gives the
+    log-probabilities of temperature 1: at another, those of the policy are computed here. `UserError` on a score that
+    is not finite.
     """
     seconds: dict[str, float] = {}
-    with timed(seconds, "sample"), base.merged(adapter) if merge else base.using(adapter):
-        samples = sample(base, prompts, sampling, group=group, seed=seed, rows=rows)
+    with timed(seconds, "sample"):
+        if draw is None:
+            with base.merged(adapter) if merge else base.using(adapter):
+                samples = sample(base, prompts, sampling, group=group, seed=seed, rows=rows)
+        else:
+            samples = draw(base, adapter, prompts, sampling, group=group, seed=seed, rows=rows) if prompts else []
     responses = [
         SampledResponse(rows[one.prompt] + place % group, list(prompts[one.prompt]), one)
         for place, one in enumerate(samples)
@@ -88,16 +98,30 @@ def roll_out(
     logprobs = torch.zeros_like(mask)
     for row, one in enumerate(samples):
         logprobs[row, : len(one.logprobs)] = torch.tensor(one.logprobs, device=base.device)
-    with timed(seconds, "reference"), torch.no_grad(), base.using(None):
-        ref_logprobs = torch.zeros_like(mask)
-        for rows_ in by_prompt(prompt_ids, response_ids, _ROWS_WITHOUT_GRADIENTS * micro_batch):
-            part = response_logprobs(
-                base, [prompt_ids[r] for r in rows_], [response_ids[r] for r in rows_], sampling.temperature
-            ).logprobs
-            ref_logprobs[rows_, : part.shape[1]] = part
+
+    @torch.no_grad()
+    def own_logprobs(name: str | None, temperature: float) -> torch.Tensor:
+        found = torch.zeros_like(mask)
+        with base.using(name):
+            for chosen in by_prompt(prompt_ids, response_ids, _ROWS_WITHOUT_GRADIENTS * micro_batch):
+                part = response_logprobs(
+                    base, [prompt_ids[r] for r in chosen], [response_ids[r] for r in chosen], temperature
+                ).logprobs
+                found[chosen, : part.shape[1]] = part
+        return found
+
+    mismatch = None
+    if draw is not None and sampling.temperature != 1:
+        with timed(seconds, "sample"):
+            mismatch = (own_logprobs(adapter, 1.0) - logprobs).abs() * mask
+            logprobs = own_logprobs(adapter, sampling.temperature)
+    with timed(seconds, "reference"):
+        ref_logprobs = own_logprobs(None, sampling.temperature)
     finished = torch.tensor([one.finish_reason == "stop" for one in samples], device=base.device)
     names = [one.row for one in responses]
-    return Rollout(names, prompt_ids, response_ids, logprobs, ref_logprobs, mask, scores, finished, seconds, parts)
+    return Rollout(
+        names, prompt_ids, response_ids, logprobs, ref_logprobs, mask, scores, finished, seconds, parts, mismatch
+    )
 
 
 def split_among_processes(

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from backbone.adapters import SharedBase
-from backbone.sampling import check_room
+from backbone.sampling import Draw, check_room
 from backbone.tokens import Ids
 from foundation.errors import UserError
 from foundation.files import write_jsonl
@@ -52,6 +52,7 @@ def train_policy(
     accelerator: Accelerator | None = None,
     watched: Sequence[Row] = (),
     judge: Scorer | None = None,
+    draw: Draw | None = None,
     on_step: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:
     """Tune the adapter "policy" on `base` and write it to `folder`; returns the log, one row per step.
@@ -61,7 +62,8 @@ def train_policy(
     alarm of `config.stop_on` ends the training: the adapter is then that of the checkpoint before it, or of the start,
     and the last row of the log says so (`stopped`, `kept_step`). A `judge` that was not tuned towards may end it as
     well, or have an earlier checkpoint kept. Whatever ended it, what is kept above the target of the KL is brought
-    there (`selection.py`).
+    there (`selection.py`). `draw`, of the main process, draws the responses to learn from elsewhere, with the
+    log-probabilities of temperature 1; what is watched and judged is drawn here.
     """
     accelerator = accelerator or Accelerator(cpu=base.device.type == "cpu")
     check_config(config, len(prompts), accelerator.num_processes)
@@ -85,7 +87,7 @@ def train_policy(
         alarms.after(row)
         on_step(row)
     while state.step < config.steps:
-        row = train_step(config, base, scorer, prompts, state, seed, accelerator)
+        row = train_step(config, base, scorer, prompts, state, seed, accelerator, draw)
         if fired := [alarm.name for alarm in alarms.after(row)]:
             row["alarms"] = fired
         ended, checkpoint = state.step == config.steps, state.step % config.checkpoint_every == 0
@@ -125,10 +127,11 @@ def train_step(
     state: TrainState,
     seed: int,
     accelerator: Accelerator,
+    draw: Draw | None = None,
 ) -> Row:
     """One step of the algorithm: sample, score, penalise, update."""
     algorithm = algorithm_of(config)
-    rollout = _sample(config, base, scorer, prompts, state, seed, accelerator)
+    rollout = _sample(config, base, scorer, prompts, state, seed, accelerator, draw)
     values = None
     if state.value:
         with timed(rollout.seconds, "value"):
@@ -177,7 +180,9 @@ def train_step(
     follow(state, whole)
     state.baseline = state.baseline.after(rewards.sum(1))
     state.step += 1
-    local = _of_responses(rollout, _at(rewards, *mine), figures.pop("entropy"), figures.pop("mismatch"))
+    entropy, mismatch = figures.pop("entropy"), figures.pop("mismatch")
+    mismatch = mismatch if rollout.mismatch is None else rollout.mismatch
+    local = _of_responses(rollout, _at(rewards, *mine), entropy, mismatch)
     everyone = gather_object(local)
     means = {name: sum(one[name] for one in everyone) / len(everyone) for name in everyone[0]}
     return {"step": state.step, **means, **figures, **machine_metrics(rollout.seconds, figures["tokens"], base.device)}
@@ -220,11 +225,14 @@ def _sample(
     state: TrainState,
     seed: int,
     accelerator: Accelerator,
+    draw: Draw | None,
 ) -> Rollout:
     """This process's share of the step's responses."""
     chosen = prompts_of_step(len(prompts), config.prompts_per_step, state.step, seed)
     share = len(chosen) // accelerator.num_processes
     mine = range(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+    if draw is not None:  # what is asked elsewhere, one process asks
+        mine = range(len(chosen) if accelerator.is_main_process else 0)
     first = state.step * config.prompts_per_step
     try:
         return roll_out(
@@ -239,6 +247,7 @@ def _sample(
             micro_batch=config.micro_batch,
             merge=config.merge_for_sampling,
             accelerator=accelerator,
+            draw=draw,
         )
     except UserError as error:
         raise UserError(f"step {state.step + 1}: {error} The last checkpoint is kept.") from error

@@ -1,14 +1,10 @@
 """Responses drawn by a server of the same model: what it draws is the model's, and what goes wrong is told."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 import torch
@@ -25,6 +21,7 @@ from pipeline.evaluation.comparison import respond
 from pipeline.sampling.drawing import draw_here, drawing_by
 from pipeline.sampling.server import TOLERANCE, SamplingServer
 from tests.pipeline import tiny
+from tests.pipeline.serving.between import answer, opened
 from tests.pipeline.serving.conftest import Site, open_site
 
 SAMPLING = SamplingConfig(max_new_tokens=12, temperature=0.9, top_p=0.95)
@@ -98,59 +95,6 @@ def test_another_model_under_that_name_is_refused(wide: Site, base: SharedBase) 
     with pytest.raises(UserError, match=r'another model as "round-000".*differ .* by [0-9.]+ nats a token'):
         draw(base, None, ids_of(base), SAMPLING)
     assert TOLERANCE == 0.1
-
-
-class Between:
-    """A server between the program and the one that is meant: what it does to a request is `does`."""
-
-    def __init__(self, site: Site) -> None:
-        self.answered = 0
-        self.does: Callable[[BaseHTTPRequestHandler, bytes], bool] = lambda handler, body: False
-        between = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if between.does(self, body):
-                    return
-                headers = {"authorization": self.headers["authorization"], "content-type": "application/json"}
-                try:
-                    with urlopen(Request(f"{site.address}{self.path}", body, headers)) as reply:
-                        status, said = reply.status, reply.read()
-                except HTTPError as error:
-                    status, said = error.code, error.read()
-                between.answered += 1
-                answer(self, status, said)
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-
-def answer(handler: BaseHTTPRequestHandler, status: int, said: bytes) -> bool:
-    handler.send_response(status)
-    handler.send_header("content-length", str(len(said)))
-    handler.end_headers()
-    handler.wfile.write(said)
-    return True
-
-
-@contextmanager
-def opened(site: Site) -> Iterator[Between]:
-    between = Between(site)
-    thread = threading.Thread(target=between.server.serve_forever)
-    thread.start()
-    try:
-        yield between
-    finally:
-        between.server.shutdown()
-        thread.join()
-        between.server.server_close()
 
 
 @pytest.mark.parametrize(("top_k", "sent"), [(None, -1), (3, 3)])
