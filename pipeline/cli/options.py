@@ -123,7 +123,8 @@ def processes(run: Path, config: "Config") -> tuple[bool, Callable[[], None]]:
                 "`ACCELERATE_USE_CPU=true accelerate launch --multi_gpu`, or torchrun."
             )
         return True, lambda: None
-    others.compare({"--run": str(run.resolve()), **sources.flat(config.model_dump(mode="json"))})
+    others.compare(sources.flat(config.model_dump(mode="json")))
+    others.check_shared(run)
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
