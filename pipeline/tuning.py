@@ -17,7 +17,6 @@ from backbone.adapter_folder import read_adapter
 from backbone.adapters import SharedBase
 from backbone.exactness import load_shared_base
 from backbone.loading.devices import choose_device, choose_dtype
-from foundation.errors import UserError
 from foundation.files import Row, read_rows
 from pipeline.collection.held_out import preference_rows, say_left_out
 from pipeline.collection.prompts import HELD_OUT, TRAIN, check_later_stages, fitting_prompts
@@ -180,15 +179,11 @@ def _base(config: Config, process: Accelerator | PartialState) -> SharedBase:
 
 def _base_for_trl(config: Config, state: PartialState) -> SharedBase:
     """The base on this process's device; if it will be sharded, on the CPU, in the dtype that the device prefers."""
-    from policy.trl.adapter_trainer import sharded
+    from backbone.training.sharded_weights import check_not_quantized, sharded
 
     if not sharded():
         return _base(config, state)
-    if config.quantization:
-        raise UserError(
-            f"quantization={config.quantization} and weights sharded by FSDP or DeepSpeed do not go together. Leave "
-            "one of them out: configs/accelerate/ddp.yaml shares the work, with the whole quantised base on each GPU."
-        )
+    check_not_quantized(config.quantization)
     dtype = str(choose_dtype(config.dtype, state.device)).removeprefix("torch.")
     return load_shared_base(config.model, dtype, "cpu", config.template)
 

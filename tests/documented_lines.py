@@ -210,6 +210,7 @@ NOT_HERE = {
     "CUDA_VISIBLE_DEVICES=1,2,3 accelerate launch * policy.vllm=http://localhost:8000": NotHere(
         "needs vLLM, and a server of it", _no_vllm
     ),
+    "accelerate launch * --num_machines 2 *": NotHere("needs two machines", lambda: True),
     "accelerate launch --config_file configs/accelerate/fsdp2.yaml --num_processes 4 *": NotHere(
         "shards the weights among four GPUs", lambda: torch.cuda.device_count() < 4
     ),

@@ -25,6 +25,7 @@ from backbone.adapters import SharedBase
 from backbone.loading.saved_weights import WEIGHTS
 from backbone.training.activation_checkpointing import checkpointed
 from backbone.training.evaluation_mode import evaluation_mode
+from backbone.training.sharded_weights import sharded
 from backbone.training.whole_checkpoints import last_whole_checkpoint, mark_whole
 from foundation.errors import UserError
 from foundation.files import read_json, write_json, write_jsonl
@@ -254,11 +255,6 @@ def training_arguments(
         "ddp_find_unused_parameters": False,
         "seed": seed,
     }
-
-
-def sharded() -> bool:
-    """Whether the launcher shards weights among processes; the base is then loaded on the CPU first."""
-    return any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
 
 
 def process_state(device: torch.device) -> PartialState:

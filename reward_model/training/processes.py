@@ -1,13 +1,17 @@
 """Several processes that train one reward model, as `accelerate launch` or torchrun starts them.
 
 Every process sees the batches that one process would see, in the same order, and computes its share of each; losses and
-gradients are then added up. So the weights are those of one process up to rounding, however many there are. Starting
-and ending processes is not decided here.
+gradients are then added up. So the weights are those of one process up to rounding, however many there are. Where the
+base's weights are divided among them as well, no process computes alone. Starting and ending processes is not decided
+here.
 """
 
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +19,12 @@ from accelerate import PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch import Tensor, distributed, nn
+
+from backbone.adapters import SharedBase
+from backbone.exactness import load_shared_base
+from backbone.loading.settings import Quantization
+from backbone.templates.plain_text import TemplateChoice
+from backbone.training.sharded_weights import load_sharded_base, sharded, without_fsdp
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,36 @@ class Processes:
     def is_main(self) -> bool:
         """Whether this is the one that writes."""
         return self.rank == 0
+
+    @property
+    def sharded(self) -> bool:
+        """Whether the base's weights are divided among them: all then take part in every forward pass."""
+        return self.size > 1 and sharded()
+
+    def load_base(
+        self, model: str, dtype: str, device: str, template: TemplateChoice, quantization: Quantization | None
+    ) -> SharedBase:
+        """The base, whole or divided among the processes."""
+        if self.sharded:
+            assert self.device is not None
+            return load_sharded_base(model, dtype, self.device, template, quantization)
+        return load_shared_base(model, dtype, device, template, quantization)
+
+    @contextmanager
+    def to_measure_in(self, folder: Path, without: str) -> Iterator[Path | None]:
+        """Where this process measures a model that is in `folder`, but for what is there `without` need.
+
+        In the folder itself if it is the one that writes. Another one has nothing to measure (None), or does the same
+        in a copy that is thrown away, because the weights are divided.
+        """
+        if self.sharded:
+            self.wait()
+        if self.is_main or not self.sharded:
+            yield folder if self.is_main else None
+            return
+        with tempfile.TemporaryDirectory() as copy:
+            shutil.copytree(folder, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns(without))
+            yield Path(copy)
 
     def wait(self) -> None:
         """Wait for the others."""
@@ -83,7 +123,8 @@ class Processes:
     def each_alone(self) -> Iterator[None]:
         """In here a trainer takes its process for the only one: it shares out no data and gathers nothing."""
         if self.size == 1:
-            yield
+            with without_fsdp():
+                yield
             return
         state = PartialState()
         before = state.distributed_type, state.num_processes, state.process_index, state.local_process_index
@@ -91,7 +132,8 @@ class Processes:
         try:
             state.distributed_type, state.num_processes, state.process_index, state.local_process_index = alone
             AcceleratorState._reset_state()
-            yield
+            with without_fsdp():
+                yield
         finally:
             state.distributed_type, state.num_processes, state.process_index, state.local_process_index = before
             AcceleratorState._reset_state()

@@ -23,7 +23,6 @@ from backbone.adapters import SharedBase, lora_config
 from backbone.cpu.attention import use_attention
 from backbone.cpu.lora_layer import fuse_lora
 from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
-from backbone.exactness import load_shared_base
 from backbone.loading.settings import Quantization
 from backbone.lora_targets import resolve_targets
 from backbone.templates.plain_text import TemplateChoice
@@ -97,7 +96,7 @@ def train_reward(
     began = time.monotonic()
     labels = select(config, rows, seed, held_out)
     initial = InitialReward.read(config.initial) if config.initial else None
-    base = load_shared_base(model, dtype, device, template, quantization)
+    base = processes.load_base(model, dtype, device, template, quantization)
     longest = min(config.max_length, base.renderer.max_length)
     computed = (str(base.base.dtype), quantization)
     basis = content_id(
@@ -108,57 +107,60 @@ def train_reward(
         prepare_checkpoints(folder / CHECKPOINTS, basis)
     with quiet(), processes.each_alone():
         fitted = _fit(config, base, longest, labels, folder, seed, on_step, processes, initial)
-    if not processes.is_main:
-        return {}
-    closed(base.tokenizer).save_pretrained(folder)
-    name, trained_in = base.name, str(base.base.dtype).removeprefix("torch.")
-    del base
-    words = BagOfWords.fit(labels.pairs)
-    words.save(folder / WORDS)
-    seconds = time.monotonic() - began
+    with processes.to_measure_in(folder, CHECKPOINTS) as measured_in:
+        if measured_in is None:
+            return {}
+        folder = measured_in
+        closed(base.tokenizer).save_pretrained(folder)
+        name, trained_in = base.name, str(base.base.dtype).removeprefix("torch.")
+        del base
+        words = BagOfWords.fit(labels.pairs)
+        words.save(folder / WORDS)
+        seconds = time.monotonic() - began
 
-    gc.collect()  # the trainer and its model refer to each other: without, two bases are in memory from here on
-    scorer = RewardScorer.load(folder, dtype=dtype, device=device, quantization=quantization)
-    scorer = replace(scorer, max_length=longest)
-    asked = {(pair.prompt_key, text) for pair in computed_for(labels.pairs) for text in pair.responses}
-    scorer = replace(scorer, on_batch=_measuring(on_step, len(asked) + 2 * len(labels.test)))
-    posterior = fit_posterior(scorer, labels.pairs)
-    posterior.save(folder)
-    scorer = replace(scorer, posterior=posterior)
-    uncertainty_seconds = time.monotonic() - began - seconds
-    measured = measure(scorer, labels.test)
-    judging, learned = (of_first_prompts(pairs, _MOST) for pairs in (labels.test, labels.pairs))
-    frozen = frozen_differences(scorer.base, [*judging, *learned], longest)
-    halves = half_labels(frozen, [pair.prompt_key for pair in (*judging, *learned)])
-    result = {
-        **held_out_figures(scorer, labels.test, measured, words),
-        **gate(labels.test, measured.differences, words, [*judging, *learned], frozen),
-        **fit_held_out_judge(judging, learned, frozen, folder),
-        **labels.counts(),
-        "cut_pairs": fitted.cut,
-        "margins": any(pair.margin for pair in labels.pairs),
-        "length_effect": fitted.length_effect,
-        "steps": fitted.steps,
-        "seconds": round(seconds, 1),
-        "uncertainty_seconds": round(uncertainty_seconds, 1),
-    }
-    if halves:
-        halves["pairs"] = len(labels.pairs)
-        curve = LearningCurve.of_model(halves["half"], result["accuracy"], result["n"], halves["pairs"])
-        result["doubled"] = [round(each, 4) for each in curve.accuracy(2 * halves["pairs"])]
-    write_json(
-        folder / FIGURES,
-        {**result, "max_length": longest, "dtype": trained_in, "quantization": quantization, "seed": seed,
-         "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
-         "learning_curve": halves,
-         **reliabilities(labels.test, measured.differences), "log": fitted.log},
-    )  # fmt: skip
-    simulated = sum(bool(row.get("simulated")) for row in rows)
-    settings = config.model_dump(mode="json") | {"seed": seed}
-    say_trained_on(folder, (*labels.train, *labels.validation), config.initial)
-    write_card(folder, name, fitted.decoder, result, settings, simulated, quantization)
-    shutil.rmtree(folder / CHECKPOINTS)
-    return result
+        gc.collect()  # the trainer and its model refer to each other: without, two bases are in memory from here on
+        again = processes.load_base(name, dtype, device, template, quantization) if processes.sharded else None
+        scorer = RewardScorer.load(folder, again, dtype=dtype, device=device, quantization=quantization)
+        scorer = replace(scorer, max_length=longest)
+        asked = {(pair.prompt_key, text) for pair in computed_for(labels.pairs) for text in pair.responses}
+        scorer = replace(scorer, on_batch=_measuring(on_step, len(asked) + 2 * len(labels.test)))
+        posterior = fit_posterior(scorer, labels.pairs)
+        posterior.save(folder)
+        scorer = replace(scorer, posterior=posterior)
+        uncertainty_seconds = time.monotonic() - began - seconds
+        measured = measure(scorer, labels.test)
+        judging, learned = (of_first_prompts(pairs, _MOST) for pairs in (labels.test, labels.pairs))
+        frozen = frozen_differences(scorer.base, [*judging, *learned], longest)
+        halves = half_labels(frozen, [pair.prompt_key for pair in (*judging, *learned)])
+        result = {
+            **held_out_figures(scorer, labels.test, measured, words),
+            **gate(labels.test, measured.differences, words, [*judging, *learned], frozen),
+            **fit_held_out_judge(judging, learned, frozen, folder),
+            **labels.counts(),
+            "cut_pairs": fitted.cut,
+            "margins": any(pair.margin for pair in labels.pairs),
+            "length_effect": fitted.length_effect,
+            "steps": fitted.steps,
+            "seconds": round(seconds, 1),
+            "uncertainty_seconds": round(uncertainty_seconds, 1),
+        }
+        if halves:
+            halves["pairs"] = len(labels.pairs)
+            curve = LearningCurve.of_model(halves["half"], result["accuracy"], result["n"], halves["pairs"])
+            result["doubled"] = [round(each, 4) for each in curve.accuracy(2 * halves["pairs"])]
+        write_json(
+            folder / FIGURES,
+            {**result, "max_length": longest, "dtype": trained_in, "quantization": quantization, "seed": seed,
+             "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
+             "learning_curve": halves,
+             **reliabilities(labels.test, measured.differences), "log": fitted.log},
+        )  # fmt: skip
+        simulated = sum(bool(row.get("simulated")) for row in rows)
+        settings = config.model_dump(mode="json") | {"seed": seed}
+        say_trained_on(folder, (*labels.train, *labels.validation), config.initial)
+        write_card(folder, name, fitted.decoder, result, settings, simulated, quantization)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=not processes.is_main)
+    return result if processes.is_main else {}
 
 
 def _measuring(on_step: Callable[[Row], None], responses: int) -> Callable[[int], None]:

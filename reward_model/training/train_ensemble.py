@@ -73,9 +73,15 @@ def train_ensemble(
                 write_json(folder / FILE, {"basis": basis, "finished": number + 1})
         if processes.is_main:
             figures.append(read_json(path / FIGURES))
+    base = None
+    if processes.sharded:
+        base = processes.load_base(model, dtype, device, template, quantization)
+        processes.wait()
+    elif not processes.is_main:
+        return {}
+    found = joint_figures(load_members(folder, count, base, dtype, device, quantization), measured_on)
     if not processes.is_main:
         return {}
-    found = joint_figures(load_members(folder, count, None, dtype, device, quantization), measured_on)
     write_json(folder / FILE, {"basis": basis, "finished": count, "centres": found["centres"]})
     result = {
         **figures[0],
