@@ -27,6 +27,7 @@ from backbone.lora_targets import resolve_targets
 from backbone.merging import can_merge, merged_layers
 from backbone.own_function import Paths, decoder_of, head_is_linear, own_logits, states_by_length
 from foundation.errors import UserError
+from foundation.sizes import Sizes
 
 _MAGNITUDE = ("lora_magnitude_vector.weight", "lora_magnitude_vector")  # PEFT's module, and its name in the file
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class SharedBase:
         self.heads: dict[str, torch.nn.Linear] = {}
         self.trainable: str | None = None
         self.paths = Paths()  # the plain ways, until `exactness.check` finds faster ones
+        self.sizes = Sizes()  # a CPU's, until `load_shared_base` finds out what the device can hold
         self._peft: PeftModel | None = None
         self.active: str | None = None
         self.scratch: torch.Tensor | None = None  # of `logprobs.py`, kept from call to call
@@ -289,11 +291,10 @@ def lora_config(
     rank: int, alpha: float, targets: str | Sequence[str] = "all-linear", dropout: float = 0.0
 ) -> LoraConfig:
     """A LoRA of this rank on these linear layers (Hu et al. 2021); scale alpha/rank."""
-    modules = targets if isinstance(targets, str) else list(targets)
     return LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]
-        target_modules=modules,
+        target_modules=targets if isinstance(targets, str) else list(targets),
         lora_dropout=dropout,
         bias="none",
     )

@@ -17,10 +17,11 @@ from torch import Tensor
 from backbone.adapters import SharedBase, lora_config
 from backbone.decoding import attends_to_everything, forced_states, longest_window
 from backbone.hidden_states import states_before
-from backbone.loading.devices import choose_device
+from backbone.loading import devices
 from backbone.loading.models import load_base, load_tokenizer
 from backbone.loading.quantization import check_quantization
 from backbone.loading.settings import Quantization
+from backbone.loading.sizes import settled_sizes
 from backbone.logprobs import response_logprobs
 from backbone.own_function import DECODING, SCORING, Differences, Paths, as_published, decoder_of, in_float32
 from backbone.templates.plain_text import TemplateChoice
@@ -67,7 +68,8 @@ def load_shared_base(
 
     That depends on the architecture, not on the weights, and is found out once a process.
     """
-    check_quantization(quantization, choose_device(device))
+    check_quantization(quantization, devices.choose_device(device))
+    memory = devices.gpu_memory(devices.choose_device(device))
     tokenizer = load_tokenizer(model, template)
     base = load_base(model, dtype, device, quantization)
     shared = SharedBase(base, tokenizer, str(base.config.name_or_path))
@@ -75,6 +77,7 @@ def load_shared_base(
     if architecture not in _checked:
         _checked[architecture] = check(shared)
     shared.paths = _checked[architecture]
+    shared.sizes = settled_sizes(base, architecture, memory)
     return shared
 
 

@@ -14,7 +14,6 @@ from backbone.adapters import SharedBase
 from backbone.hidden_states import states_before
 from backbone.tokens import Ids
 
-CHUNK_BYTES = 24 << 20
 _RESPONSES = 16  # at a time, where nothing is kept for gradients
 
 
@@ -60,14 +59,15 @@ def response_logprobs(
     """Return log pi(token | prompt, tokens before it) for every response token, under the base's active adapter.
 
     `temperature` divides the logits, as it did while sampling. Differentiable if gradients are enabled, the
-    entropy only if asked for. `chunk` is how many positions go through the LM head at once; by default as many as keep
-    the logits in the CPU's cache. Consecutive responses to the same prompt share its computation.
+    entropy only if asked for. `chunk` is how many positions go through the LM head at once; by default as many as the
+    base's `sizes` allow: on a CPU, as keep the logits in its cache. Consecutive responses to the same prompt share its
+    computation.
     """
     mask = response_mask(response_ids)
     rows, columns = mask.nonzero(as_tuple=True)
     targets = torch.tensor([token for response in response_ids for token in response], device=base.device)
     states = states_before(base, prompt_ids, response_ids)
-    chunk = chunk or max(16, CHUNK_BYTES // (4 * base.lm_table.shape[0]))
+    chunk = chunk or max(16, base.sizes.logit_bytes // (4 * base.lm_table.shape[0]))
     head = _Head.apply if base.linear_head else _own_head
     parts = [
         head(base, temperature, states[start : start + chunk], targets[start : start + chunk], differentiable_entropy)

@@ -39,7 +39,7 @@ class Draw(Protocol):
 
     def __call__(
         self, base: SharedBase, adapter: str | None, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1,
-        seed: int = 0, rows: Sequence[int] | None = None, batch: int = 64,
+        seed: int = 0, rows: Sequence[int] | None = None, batch: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[Sample]:  # fmt: skip
         """`group` responses to each prompt, in the order of the prompts."""
@@ -54,18 +54,20 @@ def sample(
     group: int = 1,
     seed: int = 0,
     rows: Sequence[int] | None = None,
-    batch: int = 64,
+    batch: int | None = None,
     progress: Callable[[int], None] | None = None,
     on_token: Callable[[list[list[int]]], None] | None = None,
 ) -> list[Sample]:
     """`group` responses to each prompt under the active adapter, in prompt order.
 
     `rows[i]` names the random stream of prompt i's first response (its j-th uses `rows[i] + j`); by default
-    `i * group`. At most `batch` responses are decoded at once; `progress` gets the number of finished ones, and
-    `on_token`, after each step, the token ids so far of all responses that are decoded together.
+    `i * group`. At most `batch` responses are decoded at once, by default as many as the base's `sizes` allow;
+    `progress` gets the number of finished ones, and `on_token`, after each step, the token ids so far of all responses
+    that are decoded together.
     """
     check_room(base, prompts, config.max_new_tokens)
     rows = rows if rows is not None else range(0, len(prompts) * group, group)
+    batch = batch or base.sizes.rows(max(map(len, prompts), default=0) + config.max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     found: dict[int, list[Sample]] = {}
     for chosen in _batches(base, prompts, order, max(1, batch // group)):

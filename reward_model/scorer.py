@@ -44,7 +44,6 @@ class RewardScorer:
     base: SharedBase
     name: str | None = ADAPTER
     max_length: int | None = None
-    batch_tokens: int = 2048
     bag_of_words: BagOfWords | None = None
     posterior: Laplace | None = None
     temperature: float | None = None
@@ -136,7 +135,7 @@ class RewardScorer:
         device = self.base.device
         found = torch.zeros(len(sequences), self.head.shape[0])
         with self.base.using(self.name):
-            for batch in by_length([len(sequence) for sequence in sequences], most_tokens=self.batch_tokens):
+            for batch in by_length([len(sequence) for sequence in sequences], most_tokens=self.base.sizes.score_tokens):
                 ids, mask = pad_right([sequences[i] for i in batch], self.base.renderer.pad_id)
                 states = self.base.hidden_states(ids.to(device), mask.to(device))
                 last = states[torch.arange(len(batch), device=device), mask.sum(1).to(device) - 1]
@@ -152,7 +151,7 @@ class RewardScorer:
         longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
         found = torch.zeros(len(prompts), self.head.shape[0])
         with self.base.using(self.name):
-            for rows in by_prompt(prompts, responses, max(1, self.batch_tokens // longest)):
+            for rows in by_prompt(prompts, responses, max(1, self.base.sizes.score_tokens // longest)):
                 states = last_states(self.base, [prompts[i] for i in rows], [responses[i] for i in rows])
                 found[rows] = states.float().cpu()
                 self.on_batch(len(rows))

@@ -23,6 +23,11 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
+def gpu_memory(device: torch.device) -> tuple[int, int] | None:
+    """Bytes that are free on this GPU, and all that it has; None for a CPU."""
+    return torch.cuda.mem_get_info(device) if device.type == "cuda" else None
+
+
 def choose_dtype(dtype: str = "auto", device: torch.device | None = None) -> torch.dtype:
     """`auto` is bfloat16 if the machine multiplies it faster than float32, else float32.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from foundation import threads
+from foundation import sizes, threads
 from pipeline.cli.exit_status import complain
 from pipeline.cli.known_runs import check_known
 from pipeline.cli.launched_processes import launched
@@ -65,6 +65,7 @@ def open_run(
     run = Run(path, seed=config.seed, say=say, is_main=is_main, barrier=barrier)
     given = config_file, overrides or ()
     with (
+        sizes.asking(config.sizes),
         run.lock() if alone and is_main else nullcontext(),
         disk_errors("the command", path),
         settings_kept(run, config, *given) if alone and is_main else nullcontext(),

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from foundation.errors import UserError
 from foundation.files import Row, content_id, json_line, read_rows, write_jsonl
+from foundation.sizes import Sizes
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Candidate, Prompt, Task
 from labeling_ui.store.store import Store
@@ -131,16 +132,18 @@ def collect(
     `source` says what samples (model, adapter, round) and goes into every candidate.
     """
     path, part = folder / "candidates.jsonl", folder / "candidates.part.jsonl"
-    per_chunk = CHUNK * config.candidates
+    size = prompts_at_once(base.sizes, config.candidates)
+    per_chunk = size * config.candidates
+    batch = per_chunk if base.sizes.sample_tokens is None else None
     done = list(_whole_lines(part))
     done = done[: len(done) // per_chunk * per_chunk]  # a chunk that was cut off is sampled again as it was batched
     write_jsonl(part, done)
     advance(len(done))
-    for start in range(len(done) // config.candidates, len(prompts), CHUNK):
-        chunk = prompts[start : start + CHUNK]
+    for start in range(len(done) // config.candidates, len(prompts), size):
+        chunk = prompts[start : start + size]
         ids = [base.renderer.prompt_ids(row["prompt"], config.sampling.max_new_tokens) for row in chunk]
         drawn = draw(
-            base, adapter, ids, config.sampling, group=config.candidates, seed=seed, batch=per_chunk,
+            base, adapter, ids, config.sampling, group=config.candidates, seed=seed, batch=batch,
             rows=[(start + place) * config.candidates for place in range(len(chunk))],
         )  # fmt: skip
         fresh = []
@@ -172,6 +175,11 @@ def collect(
         "empty": sum(not row["response"] for row in done),
         "finish_rate": finished / len(done),
     }
+
+
+def prompts_at_once(sizes: Sizes, candidates: int) -> int:
+    """How many prompts are answered together and written down: 16 on a CPU, elsewhere as many as sizes allow."""
+    return CHUNK if sizes.sample_rows == Sizes().sample_rows else max(1, sizes.sample_rows // candidates)
 
 
 def tasks_of(

@@ -16,6 +16,7 @@ from backbone.loading.settings import Quantization
 from backbone.templates.plain_text import TemplateChoice
 from foundation.errors import UserError
 from foundation.settings import Settings
+from foundation.sizes import SizesConfig
 from labeling_ui.campaign import Campaign, CampaignSettings
 from labeling_ui.notices.settings import NoticeSettings
 from labeling_ui.web.proxy.addresses import address_elsewhere, address_here
@@ -95,6 +96,7 @@ class Config(Settings):
     )
     device: str = Field("auto", min_length=1, description='"auto", "cpu", "cuda" or "cuda:1"')
     seed: int = Field(0, ge=0, lt=2**32, description="where all randomness of a run begins")
+    sizes: SizesConfig = SizesConfig()
     collect: CollectConfig = CollectConfig()
     sampler: SamplerConfig = SamplerConfig()
     label: LabelConfig = LabelConfig()

@@ -24,6 +24,7 @@ from backbone.loading.quantization import check_quantization
 from backbone.training.activation_checkpointing import layers_to_recompute
 from foundation.errors import UserError
 from foundation.files import Row, read_rows
+from foundation.sizes import Sizes
 from pipeline.collection.prompts import (
     HELD_OUT,
     TRAIN,
@@ -54,6 +55,7 @@ class Findings:
 
     `model` lies without its weights; `layers` and `adapters` say on how many layers the adapters of the reward model
     and the policy lie, and how many weights they have; `needed` is the estimate of each stage's memory, in bytes.
+    `sizes` say how much is computed at once, `oversized` which are set too large for the GPU.
     """
 
     reasons: list[str] = field(default_factory=list)
@@ -61,6 +63,8 @@ class Findings:
     layers: dict[str, int] = field(default_factory=dict)
     adapters: dict[str, int] = field(default_factory=dict)
     needed: dict[str, int] = field(default_factory=dict)
+    sizes: Sizes | None = None
+    oversized: list[str] = field(default_factory=list)
 
     @contextmanager
     def gathering(self, stage: str = "") -> Iterator[None]:
@@ -111,6 +115,8 @@ def check(config: Config, rows: Sequence[Row], run: Run | None = None, *, found:
         found.add(memory.too_large(config, found.model.base))
         longest = min(config.collect.max_prompt_tokens, found.model.renderer.max_length)
         found.needed = memory.estimate(config, found.model.base, found.adapters, longest)
+        found.sizes = memory.sizes_here(config, found.model.base)
+        found.oversized = memory.oversized(config, found.model.base, longest)
     if rows:
         _check_policy(config, len(train), found)
     _check_rewards(config, rows, found)
@@ -137,7 +143,7 @@ def load_checked(run: Run, config: Config, console: Console, adapter: Path | Non
     assert base is not None
     evaluated = config.evaluate.sampling.max_new_tokens
     fitting_prompts(run, config, base, console, HELD_OUT, evaluated)  # says how many are left out
-    for word in memory.tight(config, found.needed):
+    for word in memory.tight(config, found.needed, found.oversized):
         console.print(f"collect: {word}", markup=False, highlight=False, soft_wrap=True)
     return base
 

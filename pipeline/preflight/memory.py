@@ -4,24 +4,21 @@ The formula is in docs/scaling.md. It counts what grows with the model: weights,
 micro-batch, logits and the cache of sampling. Python, libraries and fragmentation are left out, about 1 GiB.
 """
 
-from typing import Any, cast
+from collections.abc import Sequence
 
 import psutil
-import torch
 from transformers import PreTrainedModel
 
-from backbone.loading.devices import choose_device
+from backbone.loading import devices
 from backbone.loading.quantization import base_bytes
-from backbone.logprobs import CHUNK_BYTES
-from pipeline.collection.candidates import CHUNK
+from backbone.loading.sizes import LOGIT_COPIES, Shape, sizes_for
+from foundation.sizes import MIB, Sizes
+from pipeline.collection.candidates import prompts_at_once
 from pipeline.config.config import Config
 
 GIB = 2**30
 _FLOAT32 = 4
 _TRAINED = 4 * _FLOAT32  # master copy, gradient, and AdamW's two moments of each weight
-_HIDDEN, _INTERMEDIATE = 8, 4  # states and MLP activations that one layer keeps for the backward pass, per token
-_ROWS = 64  # that are sampled at a time
-_LOGITS = 3  # copies of a chunk: logits, probabilities, gradient
 REMEDIES = {
     "collect": "lower collect.candidates",
     "reward": "set reward.gradient_checkpointing=true, or lower reward.micro_batch or reward.max_length",
@@ -33,40 +30,38 @@ REMEDIES = {
 
 def available(device: str = "auto") -> tuple[int, int]:
     """Bytes that are free on the device for which the configuration asks, and all that it has."""
-    chosen = choose_device(device)
-    if chosen.type == "cuda":
-        free, total = torch.cuda.mem_get_info(chosen)
-        return free, total
+    if (found := devices.gpu_memory(devices.choose_device(device))) is not None:
+        return found
     memory = psutil.virtual_memory()
     return memory.available, memory.total
 
 
 def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], prompt_tokens: int) -> dict[str, int]:
     """Bytes by stage at its peak; `adapters` holds the number of weights of the reward and the policy adapter."""
-    text, size = model.config.get_text_config(), model.dtype.itemsize
-    vocabulary, hidden = (int(one) for one in cast(Any, model.get_input_embeddings()).weight.shape)
-    layers = int(getattr(text, "num_hidden_layers", 0) or 1)
-    heads = int(getattr(text, "num_attention_heads", 0) or 1)
-    inner = int(getattr(text, "intermediate_size", 0) or 4 * hidden)
-    head_size = int(getattr(text, "head_dim", 0) or hidden // heads)
-    cached = 2 * int(getattr(text, "num_key_value_heads", 0) or heads) * head_size
+    shape, size, sizes = Shape.of(model), model.dtype.itemsize, sizes_here(config, model)
     base = base_bytes(model, config.quantization)
 
-    def sampling(rows: int, new_tokens: int) -> int:
-        cache = rows * (prompt_tokens + new_tokens) * layers * cached * size
-        return cache + 2 * rows * vocabulary * _FLOAT32
+    def sampling(rows: int, new_tokens: int, group: int) -> int:
+        if sizes.sample_tokens is not None:
+            rows = min(rows, max(group, sizes.rows(prompt_tokens + new_tokens)))  # a group is never divided
+        return rows * ((prompt_tokens + new_tokens) * shape.cache_bytes + 2 * shape.vocabulary * _FLOAT32)
 
     def training(rows: int, length: int, recomputed: bool) -> int:
-        layer = rows * length * (_HIDDEN * hidden + _INTERMEDIATE * inner) * size
-        kept = layer + layers * rows * length * hidden * size if recomputed else layers * layer
-        return kept + _LOGITS * max(CHUNK_BYTES, 16 * vocabulary * _FLOAT32)
+        layer = rows * length * shape.layer_bytes
+        kept = layer + shape.layers * rows * length * shape.hidden * size if recomputed else shape.layers * layer
+        return kept + LOGIT_COPIES * max(sizes.logit_bytes, 16 * shape.vocabulary * _FLOAT32)
 
-    reward, policy, evaluation = config.reward, config.policy, config.evaluate
+    collect, reward, policy, evaluation = config.collect, config.reward, config.policy, config.evaluate
     learned, tuned = adapters.get("reward", 0), adapters.get("policy", 0)
     values = tuned if policy.value_network == "adapter" else 0
     answers = policy.prompts_per_step * policy.group
     found = {
-        "collect": base + sampling(CHUNK * config.collect.candidates, config.collect.sampling.max_new_tokens),
+        "collect": base
+        + sampling(
+            prompts_at_once(sizes, collect.candidates) * collect.candidates,
+            collect.sampling.max_new_tokens,
+            collect.candidates,
+        ),
         "reward": base
         + learned * (_TRAINED + size)
         + training(2 * reward.micro_batch, reward.max_length, reward.gradient_checkpointing),
@@ -74,16 +69,50 @@ def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], p
         + learned * size * reward.ensemble
         + (tuned + values) * (_TRAINED + size)
         + max(
-            sampling(min(answers, _ROWS), policy.max_new_tokens),
+            sampling(min(answers, sizes.sample_rows), policy.max_new_tokens, policy.group),
+            sizes.score_tokens * shape.layer_bytes,
             training(policy.micro_batch, prompt_tokens + policy.max_new_tokens, policy.gradient_checkpointing),
         ),
         "evaluate": base
         + (tuned + learned * reward.ensemble) * size
-        + sampling(min(evaluation.prompts * evaluation.responses, _ROWS), evaluation.sampling.max_new_tokens),
+        + sampling(
+            min(evaluation.prompts * evaluation.responses, sizes.sample_rows),
+            evaluation.sampling.max_new_tokens,
+            evaluation.responses,
+        ),
     }
     if not config.learned_reward:
         del found["reward"]
     return found
+
+
+def sizes_here(config: Config, model: PreTrainedModel) -> Sizes:
+    """How much is computed at once on the device for which the configuration asks, as each stage will settle it."""
+    return config.sizes.over(_following(config, model))
+
+
+def _following(config: Config, model: PreTrainedModel) -> Sizes:
+    memory = devices.gpu_memory(devices.choose_device(config.device))
+    return sizes_for(Shape.of(model), memory and memory[0] - base_bytes(model, config.quantization))
+
+
+def oversized(config: Config, model: PreTrainedModel, prompt_tokens: int) -> list[str]:
+    """A word about each size that is set beyond what the GPU has room for, with what it has room for."""
+    if devices.gpu_memory(devices.choose_device(config.device)) is None:
+        return []
+    fits, asked = _following(config, model), config.sizes
+    new_tokens = (config.collect.sampling, config.policy, config.evaluate.sampling)
+    longest = prompt_tokens + max(each.max_new_tokens for each in new_tokens)
+    found = {
+        "sample_rows": (asked.sample_rows, fits.rows(longest), f"responses of {longest:,} tokens with their prompts"),
+        "score_tokens": (asked.score_tokens, fits.score_tokens, "tokens"),
+        "logit_mib": (asked.logit_mib, fits.logit_bytes // MIB, "MiB"),
+    }
+    return [
+        f"sizes.{name}={wanted:,} is beyond what this GPU has room for: {most:,} {what} fit. Lower it, or leave it out."
+        for name, (wanted, most, what) in found.items()
+        if wanted and wanted > most
+    ]
 
 
 def too_large(config: Config, model: PreTrainedModel) -> str | None:
@@ -92,16 +121,17 @@ def too_large(config: Config, model: PreTrainedModel) -> str | None:
     if needed <= total:
         return None
     return (
-        f"the weights of {config.model} take {needed / GIB:.1f} GiB, and {choose_device(config.device)} has "
+        f"the weights of {config.model} take {needed / GIB:.1f} GiB, and {devices.choose_device(config.device)} has "
         f"{total / GIB:.1f} GiB. Use a smaller model, quantization=nf4, or a machine with more memory."
     )
 
 
-def tight(config: Config, needed: dict[str, int]) -> list[str]:
-    """A word about each stage whose estimate is beyond what is free."""
+def tight(config: Config, needed: dict[str, int], oversized: Sequence[str] = ()) -> list[str]:
+    """A word about each stage whose estimate is beyond what is free, and then about the sizes that are too large."""
     free, _ = available(config.device)
-    return [
+    words = [
         f"{stage} may need {size / GIB:.1f} GiB of memory, and {free / GIB:.1f} GiB are free: {REMEDIES[stage]}."
         for stage, size in needed.items()
         if size > free
     ]
+    return [*words, *oversized] if words else []

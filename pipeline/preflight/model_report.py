@@ -12,6 +12,7 @@ from rich.table import Table
 from backbone.adapters import SharedBase
 from backbone.loading.devices import choose_device
 from foundation.files import Row
+from foundation.sizes import Sizes
 from pipeline.collection.prompts import EVERYDAY, parse_prompts
 from pipeline.config.config import Config
 from pipeline.preflight import memory
@@ -36,7 +37,8 @@ class ModelReport:
     """Memory in GiB, differences in nats; what stays empty could not be found out, and `refusals` say why.
 
     `sampling` (collect, policy, evaluate) and `scoring` (reward, policy) name the ways that compute the model's own
-    function. `differences` are the largest from the log-probabilities of its own forward pass.
+    function. `sizes` say how much is computed at once (`foundation/sizes.py`). `differences` are the largest from the
+    log-probabilities of its own forward pass.
     """
 
     model: str
@@ -54,6 +56,7 @@ class ModelReport:
     lora_layers: dict[str, int] = field(default_factory=dict)
     lora_weights: dict[str, int] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
+    sizes: dict[str, int | None] = field(default_factory=dict)
     memory_free: float = 0.0
     memory_total: float = 0.0
     advice: list[str] = field(default_factory=list)
@@ -73,8 +76,9 @@ def examine(config: Config) -> ModelReport:
         _describe(report, found.model)
         free, total = memory.available(config.device)
         report.memory_free, report.memory_total = _gib(free), _gib(total)
+        report.sizes = found.sizes.model_dump() if found.sizes else {}
         report.memory = {stage: _gib(size) for stage, size in found.needed.items()}
-        report.advice = memory.tight(config, found.needed)
+        report.advice = memory.tight(config, found.needed, found.oversized)
         if not memory.too_large(config, found.model.base):
             with found.gathering():
                 _try(report, loaded(config))
@@ -114,6 +118,8 @@ def show(report: ModelReport, console: Console) -> None:
         stages.add_row(stage, "; then ".join(ways), f"about {needed:.1f} GiB")
     console.print(about, markup=False)
     console.print(stages)
+    if report.sizes:
+        console.print(f"Sizes: {Sizes.model_validate(report.sizes)}.", highlight=False, soft_wrap=True)
     console.print(f"{report.memory_free:.1f} of {report.memory_total:.1f} GiB are free.", highlight=False)
     for word in report.advice:
         console.print(f"note: {word}", markup=False, highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from foundation import threads
+from foundation import sizes, threads
 from foundation.files import sha256_of
 from pipeline.runs.disk_space import disk_errors
 from pipeline.runs.fingerprint import basis_of, in_run
@@ -67,7 +67,7 @@ def make(
         run.barrier()
         clock = time.monotonic()
         count = made.threads
-        with threads.using(count):
+        with threads.using(count), sizes.kept(made.sizes, made.keep_sizes if run.is_main else _ignore):
             figures = dict(produce(made.partial))
         run.barrier()
 
@@ -86,10 +86,15 @@ def make(
                 seconds=round(before + time.monotonic() - clock, 3),
                 figures=figures,
                 threads=count,
+                sizes=made.sizes,
             )
             made.publish(record)
         run.barrier()
         return run.manifest().stages[name]
+
+
+def _ignore(settled: sizes.Sizes, here: sizes.Sizes) -> None:
+    """Nobody but the main process keeps them."""
 
 
 def _check_unchanged(run: Path, inputs: Sequence[Path], hashes: Mapping[str, str]) -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from foundation import __version__
 from foundation.errors import UserError
 from foundation.files import read_json, write_json
+from foundation.sizes import Sizes
 from pipeline.runs.fingerprint import Basis
 
 _RECORDED_VERSIONS = ("torch", "transformers", "trl", "peft")
@@ -23,7 +24,8 @@ _RECORDED_VERSIONS = ("torch", "transformers", "trl", "peft")
 class StageRecord(BaseModel):
     """How one output came to be. `output` is relative to the round's folder; times are UTC, `seconds` wall clock.
 
-    `threads` are those that computed it: the last bits of results depend on their number.
+    `threads` are those that computed it, `sizes` say how much was computed at once, if a model was loaded: results
+    depend on them in the last bits.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +39,7 @@ class StageRecord(BaseModel):
     seconds: float
     figures: dict[str, Any]
     threads: int | None = None
+    sizes: Sizes | None = None
     skipped: bool = False
 
     @property

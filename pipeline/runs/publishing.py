@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from foundation import threads
 from foundation.errors import UserError
 from foundation.files import publish_folder, read_json, sha256_of, sync_folder, write_json
+from foundation.sizes import Sizes
 from pipeline.runs.fingerprint import Basis
 from pipeline.runs.manifest import Manifest, StageRecord
 
 
 class Journal(BaseModel):
-    """What an attempt is making (`basis`, since `began`, with so many `threads`).
+    """What an attempt is making (`basis`, since `began`, with so many `threads`, and with these `sizes` once known).
 
     Once it has made it: the `record` to be published, and `aside`, where the old output goes, relative to the round's
     folder.
@@ -32,6 +33,7 @@ class Journal(BaseModel):
     basis: Basis
     began: float
     threads: int | None = None
+    sizes: Sizes | None = None
     record: StageRecord | None = None
     aside: str | None = None
 
@@ -64,16 +66,16 @@ class Output:
         Returns the seconds that the interrupted attempt is known to have taken.
         """
         journal = self._journal()
-        before, count = 0.0, threads.number()
+        before, count, sizes = 0.0, threads.number(), None
         if journal is not None and journal.basis.same_as(basis) and self.partial.is_dir():
             before = max(0.0, _latest_change(self.partial) - journal.began)
             self._say(f"{self.name}: going on where it was interrupted.")
-            count = self._kept(journal.threads or count, count)
+            count, sizes = self._kept(journal.threads or count, count), journal.sizes
         else:
             if self.partial.exists():
                 shutil.rmtree(self.partial)
             self._say_why(basis)
-        self._write(Journal(basis=basis, began=time.time() - before, threads=count))
+        self._write(Journal(basis=basis, began=time.time() - before, threads=count, sizes=sizes))
         self.partial.mkdir(parents=True, exist_ok=True)
         return before
 
@@ -82,6 +84,20 @@ class Output:
         """With how many threads the attempt that has begun computes."""
         journal = self._journal()
         return (journal and journal.threads) or threads.number()
+
+    @property
+    def sizes(self) -> Sizes | None:
+        """How much the attempt that has begun computes at once, as far as it has loaded a model."""
+        journal = self._journal()
+        return journal.sizes if journal else None
+
+    def keep_sizes(self, settled: Sizes, here: Sizes) -> None:
+        """Keep what was settled for whoever resumes; `here` is what would be settled anew."""
+        if settled != here:
+            self._say(f"{self.name}: as it began, {settled}, not {here}: results depend on it. sizes.* changes it.")
+        journal = self._journal()
+        if journal is not None and journal.sizes != settled:
+            self._write(journal.model_copy(update={"sizes": settled}))
 
     def publish(self, record: StageRecord) -> None:
         """Publish what was made. From here on, `recover` completes what a crash interrupts."""

@@ -12,7 +12,8 @@ from pipeline.config.sampler import SamplerConfig
 
 def draw_here(
     base: SharedBase, adapter: str | None, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1,
-    seed: int = 0, rows: Sequence[int] | None = None, batch: int = 64, progress: Callable[[int], None] | None = None,
+    seed: int = 0, rows: Sequence[int] | None = None, batch: int | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Sample]:  # fmt: skip
     """In this process."""
     with base.using(adapter):

@@ -35,7 +35,7 @@ class PolicyServer:
 
     def __call__(
         self, base: SharedBase, adapter: str | None, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1,
-        seed: int = 0, rows: Sequence[int] | None = None, batch: int = 64,
+        seed: int = 0, rows: Sequence[int] | None = None, batch: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[Sample]:  # fmt: skip
         """`group` responses to each prompt; their log-probabilities are those of temperature 1.

@@ -42,7 +42,7 @@ class SamplingServer:
 
     def __call__(
         self, base: SharedBase, adapter: str | None, prompts: Sequence[Ids], config: SamplingConfig, *, group: int = 1,
-        seed: int = 0, rows: Sequence[int] | None = None, batch: int = 64,
+        seed: int = 0, rows: Sequence[int] | None = None, batch: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> list[Sample]:  # fmt: skip
         """`group` responses to each prompt, in the order of the prompts; their log-probabilities are the model's own.

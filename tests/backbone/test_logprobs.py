@@ -7,6 +7,7 @@ from backbone.adapters import SharedBase
 from backbone.logprobs import response_logprobs, response_mask
 from backbone.own_function import Paths
 from backbone.tokens import pad_right
+from foundation.sizes import Sizes
 from tests.shared_base import PROMPTS, add_random_adapter
 
 RESPONSES = [[30, 31, 2], [7], [9, 9, 9, 200, 2], [100, 2]]
@@ -50,6 +51,20 @@ def test_values_and_gradients_are_those_of_the_full_logits(base: SharedBase, chu
             assert theirs.abs().max() > 1e-3
             # Sums of many terms: what rounding leaves is of the size of the largest entry, not of each.
             torch.testing.assert_close(mine, theirs, atol=1e-5 * max(1.0, float(theirs.abs().max())), rtol=1e-4)
+
+
+def test_a_chunk_has_as_many_logits_as_the_sizes_allow(base: SharedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts, responses = [PROMPTS[0]] * 2, [list(range(30, 50)), list(range(60, 80))]
+    expected, lm_head, chunks = response_logprobs(base, prompts, responses).logprobs, base.lm_head, []
+
+    def counted(states: torch.Tensor) -> torch.Tensor:
+        chunks.append(len(states))
+        return lm_head(states)
+
+    monkeypatch.setattr(base, "lm_head", counted)
+    monkeypatch.setattr(base, "sizes", Sizes(logit_bytes=4 * base.lm_table.shape[0] * 25))
+    torch.testing.assert_close(response_logprobs(base, prompts, responses).logprobs, expected, atol=1e-5, rtol=0)
+    assert chunks == [25, 15]
 
 
 def test_without_gradients_the_values_are_the_same(base: SharedBase) -> None:

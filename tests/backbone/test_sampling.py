@@ -13,6 +13,7 @@ from backbone.sampling import Sample, sample
 from backbone.sampling_config import SamplingConfig
 from backbone.token_draws import draw, uniforms
 from foundation.errors import UserError
+from foundation.sizes import Sizes
 from tests.shared_base import PROMPTS, add_random_adapter
 
 CONFIG = SamplingConfig(max_new_tokens=12, temperature=1.0)
@@ -172,6 +173,19 @@ def _same(ours: list[Sample], theirs: list[Sample]) -> None:
 @pytest.mark.parametrize("batch", [1, 3, 5, 64])
 def test_what_is_sampled_does_not_depend_on_the_batch_size(base: SharedBase, batch: int) -> None:
     _same(sample(base, PROMPTS, CONFIG, group=2, batch=batch), sample(base, PROMPTS, CONFIG, group=2, batch=8))
+
+
+@pytest.mark.parametrize(
+    "sizes", [Sizes(sample_rows=3), Sizes(sample_rows=512, sample_tokens=50), Sizes(sample_tokens=0)]
+)
+def test_what_is_sampled_does_not_depend_on_the_sizes(
+    base: SharedBase, sizes: Sizes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = sample(base, PROMPTS, CONFIG, group=2, batch=8)
+    monkeypatch.setattr(base, "sizes", sizes)
+    together: list[int] = []
+    _same(sample(base, PROMPTS, CONFIG, group=2, on_token=lambda rows: together.append(len(rows))), expected)
+    assert set(together) == {2}  # the longest prompt has 9 tokens, and 12 are new
 
 
 def test_what_is_sampled_does_not_depend_on_the_other_prompts_or_on_grouping(base: SharedBase) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from backbone.adapters import SharedBase, lora_config
 from backbone.exactness import load_shared_base
 from foundation.errors import UserError
+from foundation.sizes import Sizes
 from reward_model.labels.reading import to_pair
 from reward_model.labels.rendering import rendered
 from reward_model.scorer import RewardScorer
@@ -48,6 +50,24 @@ def test_scores_come_in_the_order_asked_and_do_not_depend_on_company(scorer):
     assert together.dtype == torch.float32
     assert together.unique().numel() == len(prompts)
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_scores_do_not_depend_on_how_many_tokens_are_read_at_once(scorer, monkeypatch, shared):
+    prompts, responses = samples(scorer)
+    sequences = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
+    counts: list[int] = []
+    counting = replace(scorer, on_batch=counts.append)
+
+    def scores() -> torch.Tensor:
+        counts.clear()
+        return counting.score(prompts, responses) if shared else counting.score_sequences(sequences)
+
+    expected = scores()
+    assert counts == [len(responses)]
+    monkeypatch.setattr(scorer.base, "sizes", Sizes(score_tokens=1))
+    torch.testing.assert_close(scores(), expected, atol=1e-4, rtol=0)
+    assert counts == [1] * len(responses)
 
 
 def test_a_trained_model_says_how_sure_it_is(scorer):

@@ -11,6 +11,7 @@ from backbone.exactness import load_shared_base
 from backbone.sampling_config import SamplingConfig
 from foundation.errors import UserError
 from foundation.files import write_jsonl
+from foundation.sizes import Sizes
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Prompt
 from pipeline.collection.candidates import collect, tasks_of
@@ -123,6 +124,19 @@ def test_candidates_say_where_they_come_from(base: SharedBase, tmp_path: Path) -
     assert finish <= {"stop", "length"}
     assert all(row["source"] == SOURCE | {"temperature": 0.8, "top_p": 1.0, "seed": 3} for row in found)
     assert list(tmp_path.iterdir()) == [tmp_path / "candidates.jsonl"]
+
+
+def test_a_collection_is_the_same_however_much_is_sampled_at_once(
+    base: SharedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {"cpu": Sizes(), "gpu": Sizes(sample_rows=512, sample_tokens=90), "set": Sizes(sample_rows=7)}
+    chunks: dict[str, list[int]] = {name: [] for name in kinds}
+    for name, sizes in kinds.items():
+        monkeypatch.setattr(base, "sizes", sizes)
+        run(base, tmp_path / name, chunks[name].append)
+    assert chunks == {"cpu": [0, 48, 12], "gpu": [0, 60], "set": [0, *[6] * 10]}
+    whole = (tmp_path / "cpu" / "candidates.jsonl").read_bytes()
+    assert all((tmp_path / name / "candidates.jsonl").read_bytes() == whole for name in ("gpu", "set"))
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
+from backbone.exactness import load_shared_base
+from backbone.loading import devices
+from foundation import sizes
+from foundation.sizes import Sizes
 from pipeline.cli.commands import app
 from tests.pipeline.bad_input.refusing import CPU
 from tests.pipeline.preflight.test_checks import encoder
@@ -27,6 +32,29 @@ def test_the_report_on_a_model_that_every_stage_can_use(tiny_model: Path) -> Non
     assert max(found["differences"].values()) < 1e-4
     assert found["memory"].keys() == {"collect", "reward", "policy", "evaluate"}
     assert found["refusals"] == []
+
+
+def test_the_report_says_the_sizes_that_the_stages_will_use(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # There is no GPU where the tests run: only what it says of its memory is made up.
+    monkeypatch.setattr(devices, "gpu_memory", lambda device: (24 * 10**9, 24 * 10**9))
+    monkeypatch.setattr(sizes, "_found", {})
+    result = CliRunner().invoke(app, ["doctor", "--model", str(tiny_model), "--json", *SET])
+    assert result.exit_code == 0, result.output
+    found = Sizes.model_validate(json.loads(result.stdout)["model_report"]["sizes"])
+    assert found == load_shared_base(str(tiny_model), "float32", "cpu").sizes != Sizes()
+
+
+def test_a_size_that_is_set_beyond_a_small_gpu_is_told_with_what_fits(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "gpu_memory", lambda device: (2 << 20, 2 << 20))  # no GPU here: see above
+    monkeypatch.setattr(sizes, "_found", {})
+    asked = ["--set", "sizes.sample_rows=300", "--set", "sizes.logit_mib=24"]
+    result = CliRunner().invoke(app, ["doctor", "--model", str(tiny_model), *SET, *asked])
+    assert result.exit_code == 0, result.output
+    assert "up to 300 responses sampled, 2,048 tokens scored, and 24 MiB of logits at a time" in result.stdout
+    assert "sizes.sample_rows=300 is beyond what this GPU has room for: 1 responses of" in result.stdout
+    assert "sizes.logit_mib" not in result.stdout
 
 
 def test_a_model_that_a_stage_would_refuse_ends_with_the_reasons_and_status_2(tiny_model: Path, tmp_path: Path) -> None:

@@ -4,15 +4,16 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from foundation import threads
+from foundation import sizes, threads
 from foundation.errors import UserError
 from foundation.files import sha256_of
+from foundation.sizes import Sizes, SizesConfig
 from pipeline.runs import manifest
 from pipeline.runs.folder import Run
 from tests.pipeline.runs.outputs import must_not_run, write_adapter, write_pairs
@@ -242,3 +243,54 @@ def test_a_resumed_stage_keeps_the_threads_that_it_began_with(run: Run, said: li
         assert threads.number() == began + 1
     assert (used, record.threads) == ([began, began], began)
     assert said[-1].startswith(f"reward: with {began} threads as it began, not {began + 1}: results depend on it.")
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> list[Sizes]:
+    """What the device has room for, which a stage measures when it loads a base."""
+    monkeypatch.setattr(sizes, "_found", {})
+    return [Sizes(sample_rows=512, sample_tokens=30_000)]
+
+
+def interrupted_once(used: list[Sizes], free: list[Sizes]) -> Callable[[Path], Mapping[str, Any]]:
+    def produce(partial: Path) -> Mapping[str, Any]:
+        used.append(sizes.settle(("model", len(used)), lambda: free[-1]))
+        if len(used) == 1:
+            raise KeyboardInterrupt
+        return write_adapter(partial)
+
+    return produce
+
+
+def test_a_resumed_stage_keeps_the_sizes_that_it_began_with(run: Run, said: list[str], free: list[Sizes]) -> None:
+    used: list[Sizes] = []
+    produce = interrupted_once(used, free)
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("reward", "reward", [], {}, produce)
+    free.append(Sizes(sample_rows=512, sample_tokens=10_000))  # another program has taken some
+    record = run.stage("reward", "reward", [], {}, produce)
+    assert used == [free[0], free[0]]
+    assert run.record("reward") == record
+    assert record.sizes == free[0]
+    assert "as it began, up to 512 responses of 30,000 tokens together sampled" in said[-1]
+
+
+def test_a_resumed_stage_takes_the_sizes_that_the_user_sets(run: Run, said: list[str], free: list[Sizes]) -> None:
+    used: list[Sizes] = []
+    produce = interrupted_once(used, free)
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("reward", "reward", [], {}, produce)
+    with sizes.asking(SizesConfig(sample_rows=8, logit_mib=3)):
+        record = run.stage("reward", "reward", [], {}, produce)
+    assert record.sizes == used[1] == Sizes(sample_rows=8, logit_bytes=3 << 20)
+    assert said[-1] == "reward: going on where it was interrupted."
+
+
+def test_a_stage_has_the_same_sizes_throughout_and_none_where_it_loads_no_model(run: Run, free: list[Sizes]) -> None:
+    def produce(partial: Path) -> Mapping[str, Any]:
+        first = sizes.settle("model", lambda: free[0])
+        assert sizes.settle("another model", lambda: Sizes(sample_rows=2)) == first
+        return write_adapter(partial)
+
+    assert run.stage("reward", "reward", [], {}, produce).sizes == free[0]
+    assert run.stage("policy", "policy", [], {}, write_adapter).sizes is None
