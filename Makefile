@@ -16,12 +16,12 @@ PIP   = $(BIN)/python -m pip --disable-pip-version-check install --no-compile --
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo collect label import reward policy evaluate export loop report doctor test lint bench models clients clean FORCE
+.PHONY: help demo collect label import reward policy evaluate export loop report doctor test lint bench bench-gpu models clients clean FORCE
 
 help: ## Print these verbs
 	@echo "make VERB [RUN=runs/mine] [CONFIG=my.yaml] [ARGS='--set policy.steps=200']"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed ## The whole loop with simulated annotators on a small model, in minutes
 	@$(RLHF) loop --simulate --run runs/demo --config configs/demo.yaml $(ARGS)
@@ -68,9 +68,13 @@ lint: $(VENV)/installed-dev ## Check style, types and the direction of imports
 	@$(BIN)/lint-imports
 
 # Threads that wait sleep soon, as under `rlhf` (foundation/threads.py): scripts load torch before they could say so.
+# gpu.py has a verb of its own.
 bench: $(VENV)/installed-dev ## Run the benchmarks, each with the machine it ran on
-	@set -e; export GOMP_SPINCOUNT=$${GOMP_SPINCOUNT-3000}; for script in benchmarks/*.py; do echo "== $$script"; \
+	@set -e; export GOMP_SPINCOUNT=$${GOMP_SPINCOUNT-3000}; for script in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do echo "== $$script"; \
 		$(BIN)/python "$$script" $(ARGS); done
+
+bench-gpu: $(VENV)/installed-dev ## Measure policy steps, collecting and reward training on a GPU, in half an hour
+	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 models: $(VENV)/installed-dev ## Compare every architecture with its own forward pass, and write docs/models.md
 	@$(BIN)/python -m benchmarks.architectures $(ARGS)

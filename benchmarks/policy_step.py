@@ -118,10 +118,10 @@ def _work(worker: str, folder: Path) -> None:
     work: dict[str, Callable[..., dict[str, Any]]] = {"ours": _ours, "trl": trl_steps, "rates": measured_rates}
     setting = Setting(**task["setting"])
     result = work[worker](setting, task["steps"], task["model"], task["given"].get(worker, {}), folder)
-    write_json(folder / f"{worker}.json", {**result, "peak_bytes": _peak_bytes()})
+    write_json(folder / f"{worker}.json", {**result, "peak_bytes": peak_bytes()})
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Of this process so far; of the GPU's memory where the step ran on one."""
     import torch
 

@@ -79,6 +79,18 @@ def test_run_config_and_arguments_are_passed_on(clone: Clone) -> None:
     assert clone.did()[-1] == "policy --run runs/mine --config mine.yaml --set policy.steps=200"
 
 
+def test_the_benchmark_of_a_gpu_has_a_verb_of_its_own_and_is_left_out_of_the_others(clone: Clone) -> None:
+    (clone.folder / "benchmarks").mkdir()
+    for name in ("bounds", "gpu", "verdict"):
+        (clone.folder / "benchmarks" / f"{name}.py").touch()
+    clone.make("bench")
+    ran = [line for line in clone.log.read_text().splitlines() if line.startswith("benchmarks/")]
+    assert ran == ["benchmarks/bounds.py", "benchmarks/verdict.py"]
+    clone.make("bench-gpu", "ARGS=--minutes 5")
+    assert "benchmarks/gpu.py --minutes 5" in clone.log.read_text()
+    assert "bench-gpu Measure" in clone.make("help").stdout
+
+
 def test_changed_pins_are_installed(clone: Clone) -> None:
     clone.make("report")
     later = (clone.folder / ".venv" / "installed").stat().st_mtime + 10
