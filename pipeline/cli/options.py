@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from foundation import sizes, threads
+from foundation import threads
 from pipeline.cli.exit_status import complain
 from pipeline.cli.known_runs import check_known
 from pipeline.cli.launched_processes import launched
@@ -45,6 +45,7 @@ def open_run(
     There must be a run, unless `new` says (of the configuration) that this command may begin one. With `ends`, the
     stage of that name ends the command: its last line says what was written and what comes next.
     """
+    from foundation import sizes
     from pipeline.cli.run_settings import settings_kept, told_for_run
     from pipeline.config.config import load_run_config
     from pipeline.runs.disk_space import disk_errors
