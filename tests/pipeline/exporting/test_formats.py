@@ -39,8 +39,7 @@ def test_every_format_carries_card_and_lineage(to: Any, expected: set[str], expo
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert "simulated annotators" in card.text
-    library = {"peft": "peft", "merged": "transformers"}.get(to, "gguf")
-    assert card.data.library_name == library
+    assert card.data.library_name == {"peft": "peft", "merged": "transformers"}.get(to, "gguf")
     with pytest.raises(UserError, match="exists already"):
         formats.write(to, exported, tmp_path / "out", "mine")
 
