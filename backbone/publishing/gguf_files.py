@@ -4,9 +4,8 @@ Known are models like Llama with a byte-level BPE tokenizer, in float32 or bfloa
 loads and computes something else would be worse than none. Quantising is left to llama.cpp's own tools.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,32 +13,26 @@ import gguf
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig
 
 from backbone.adapter_folder import read_adapter, take_head
-from backbone.templates.answers import Answers
+from backbone.publishing.gguf_vocabulary import vocabulary
 from foundation.errors import UserError
 
 GgufType = Literal["float32", "bfloat16"]
 _ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 """transformers' model types and llama.cpp's names of what computes the same."""
-_GPT2 = {"type": "ByteLevel", "use_regex": True}
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_SPLITS = {
-    json.dumps([_GPT2]): "gpt-2",
-    json.dumps([{"type": "Digits", "individual_digits": True}, _GPT2]): "smollm",
-    json.dumps([{"type": "Split", "regex": _LLAMA3}, {"type": "ByteLevel", "use_regex": False}]): "llama-bpe",
-    json.dumps(
-        [
-            {"type": "Split", "regex": _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")},
-            {"type": "ByteLevel", "use_regex": False},
-        ]
-    ): "qwen2",
+_WRITTEN = {
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "head_dim"),
+    *("num_key_value_heads", "max_position_embeddings", "rms_norm_eps", "rope_parameters", "tie_word_embeddings"),
 }
-"""How a tokenizer cuts a text before BPE, and llama.cpp's name of that (`tokenizer.ggml.pre`)."""
+"""Fields of a configuration that the file says, or that its weights do."""
+_NO_MATTER = {
+    *("model_type", "initializer_range", "use_cache", "pretraining_tp", "attention_dropout"),
+    *("bos_token_id", "eos_token_id", "pad_token_id"),  # the tokenizer's are written
+    *("sliding_window", "use_sliding_window", "max_window_layers", "layer_types"),  # see `_has_window`
+}
+"""Fields that change nothing of what is computed, or that are looked at apart."""
 Array = NDArray[Any]
 
 
@@ -50,11 +43,11 @@ def write_model(folder: Path, file: Path, dtype: GgufType, name: str) -> None:
     """
     config = AutoConfig.from_pretrained(folder)
     architecture = known(config, folder)
-    vocabulary = _vocabulary(folder, config.vocab_size)
+    told = vocabulary(folder, config.vocab_size)
     writer = gguf.GGUFWriter(file, architecture)
     writer.add_name(name)
     _add_shape(writer, config)
-    for add in vocabulary:
+    for add in told:
         add(writer)
     kind = gguf.GGMLQuantizationType.F32 if dtype == "float32" else gguf.GGMLQuantizationType.BF16
     writer.add_file_type(gguf.LlamaFileType.ALL_F32 if dtype == "float32" else gguf.LlamaFileType.MOSTLY_BF16)
@@ -114,8 +107,7 @@ def known(config: PretrainedConfig, where: Path) -> str:
             f"the model in {where} ({what}) is none that is written as GGUF here; known are unquantised models of the "
             f"types {', '.join(_ARCHITECTURES)}. Convert it with llama.cpp's convert_hf_to_gguf.py."
         )
-    window = getattr(config, "sliding_window", None)
-    if window and getattr(config, "use_sliding_window", True) and window < config.max_position_embeddings:
+    if _has_window(config):
         raise UserError(
             f"the model in {where} attends within a window, which is not written as GGUF here. Convert it with "
             "llama.cpp's convert_hf_to_gguf.py."
@@ -123,16 +115,35 @@ def known(config: PretrainedConfig, where: Path) -> str:
     head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if architecture == "qwen2" and head * config.num_attention_heads != config.hidden_size:
         raise UserError(f"the model in {where} has heads of a size that llama.cpp's qwen2 has not.")
-    if config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
+    if other := _beyond(config):
         raise UserError(
-            f"the model in {where} has layers that llama.cpp's {architecture} has not (activation, biases)."
+            f"the model in {where} has {', '.join(other)}, which llama.cpp's {architecture} has not, or which is not "
+            "written as GGUF here. Use the merged model with transformers."
         )
     return architecture
 
 
-def check_tokenizer(folder: Path) -> None:
-    """`UserError` if the tokenizer in this folder is none that can be written here."""
-    _vocabulary(folder, 0)
+def _has_window(config: PretrainedConfig) -> bool:
+    window, kinds = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    slides = window is not None if kinds is None else set(kinds) != {"full_attention"}
+    return slides and (window or 0) < config.max_position_embeddings
+
+
+def _beyond(config: PretrainedConfig) -> list[str]:
+    """What of a configuration llama.cpp is not known to compute: `field=value` each.
+
+    Every field of the class that is not listed above has to be at its default: so have hidden_act, mlp_bias and, but
+    for Llama, attention_bias, and so would have one that comes with a new version of transformers.
+    """
+    known = _WRITTEN | _NO_MATTER | PretrainedConfig().to_dict().keys()
+    if config.model_type == "llama":
+        known |= {"attention_bias"}
+    told = config.to_dict()
+    return [
+        f"{name}={told[name]}"
+        for name, value in type(config)().to_dict().items()
+        if name not in known and told[name] != value
+    ]
 
 
 def _add_shape(writer: gguf.GGUFWriter, config: PretrainedConfig) -> None:
@@ -149,67 +160,6 @@ def _add_shape(writer: gguf.GGUFWriter, config: PretrainedConfig) -> None:
     writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-
-
-def _vocabulary(folder: Path, rows: int) -> list[Callable[[gguf.GGUFWriter], None]]:
-    """What the file says of the tokenizer, to be added to a writer."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    try:
-        settings = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        model, split = settings["model"], _SPLITS[_split(settings["pre_tokenizer"])]
-        if (
-            model["type"] != "BPE"
-            or model.get("byte_fallback")
-            or settings["normalizer"] not in (None, {"type": "NFC"})
-        ):
-            raise KeyError(model["type"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"the tokenizer in {folder} is none that is written as GGUF here; known are byte-level BPE tokenizers as "
-            "GPT-2, SmolLM, Llama 3 and Qwen 2 have them. Convert the model with llama.cpp's convert_hf_to_gguf.py."
-        ) from error
-    added = {token["id"]: token for token in settings["added_tokens"]}
-    pieces = {number: piece for piece, number in model["vocab"].items()}
-    pieces |= {number: token["content"] for number, token in added.items()}
-    kinds = [
-        (gguf.TokenType.CONTROL if added[number]["special"] else gguf.TokenType.USER_DEFINED)
-        if number in added
-        else gguf.TokenType.NORMAL if number in pieces else gguf.TokenType.UNUSED
-        for number in range(rows)
-    ]  # fmt: skip
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    found: list[Callable[[gguf.GGUFWriter], None]] = [
-        lambda writer: writer.add_tokenizer_model("gpt2"),
-        lambda writer: writer.add_tokenizer_pre(split),
-        lambda writer: writer.add_token_list([pieces.get(number, f"[PAD{number}]") for number in range(rows)]),
-        lambda writer: writer.add_token_types(kinds),
-        lambda writer: writer.add_token_merges(merges),
-        lambda writer: writer.add_add_bos_token(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id),
-    ]
-    for special in ("bos", "eos", "pad"):
-        if (number := getattr(tokenizer, f"{special}_token_id")) is not None:
-            found.append(lambda writer, add=f"add_{special}_token_id", number=number: getattr(writer, add)(number))  # type: ignore[misc]
-    if (end := Answers.of(tokenizer).end) != tokenizer.eos_token_id:  # llama.cpp guesses it from well-known names only
-        found.append(lambda writer: writer.add_eot_token_id(end))
-    if tokenizer.chat_template:
-        found.append(lambda writer: writer.add_chat_template(tokenizer.chat_template))
-    return found
-
-
-def _split(settings: dict[str, Any]) -> str:
-    """A pre-tokenizer in the form of the keys of `_SPLITS`."""
-    parts = settings["pretokenizers"] if settings["type"] == "Sequence" else [settings]
-    told = []
-    for part in parts:
-        if part["type"] == "ByteLevel":
-            if part["add_prefix_space"]:
-                raise ValueError("a space before each text")
-            told.append({"type": "ByteLevel", "use_regex": part["use_regex"]})
-        elif part["type"] == "Split":
-            told.append({"type": "Split", "regex": part["pattern"]["Regex"]})
-        else:
-            told.append(part)
-    return json.dumps(told)
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:

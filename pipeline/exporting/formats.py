@@ -145,7 +145,8 @@ def _check(source: _Source) -> None:
     """Refuse what cannot be written as GGUF, before anything is merged."""
     from transformers import AutoConfig
 
-    from backbone.publishing.gguf_files import check_tokenizer, known
+    from backbone.publishing.gguf_files import known
+    from backbone.publishing.gguf_vocabulary import check_tokenizer
 
     known(AutoConfig.from_pretrained(source.base), Path(source.base))
     check_tokenizer(source.exported)
@@ -175,8 +176,11 @@ def _license(exported: Path) -> str | None:
 
 def _add_card(source: _Source, folder: Path, lines: str, dtype: Dtype, what: str) -> None:
     from backbone.publishing.cards import write_merged_card
+    from backbone.publishing.gguf_vocabulary import composes
 
     said = f"{what} Written with the package gguf {version('gguf')}."
+    if composes(source.exported):
+        said += " Give it composed letters (Unicode's NFC): the tokenizer composes them by itself, llama.cpp does not."
     write_merged_card(
         folder, source.exported, source.named, lines, dtype, "text-generation",
         library="gguf", language="sh", what=said,

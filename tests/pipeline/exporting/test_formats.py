@@ -143,3 +143,11 @@ def test_a_gguf_file_names_an_end_of_turn_that_is_not_the_end_of_a_text(
     pieces = fields["tokenizer.ggml.tokens"].contents()
     named = [pieces[fields[f"tokenizer.ggml.{end}_token_id"].contents()] for end in ("eos", "eot")]
     assert named == ["<|endoftext|>", "<|im_end|>"]
+
+
+def test_the_card_says_that_llama_cpp_does_not_compose_letters(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backbone.publishing.gguf_vocabulary.composes", lambda folder: folder == exported)
+    formats.write("ollama", exported, tmp_path / "out", "mine")
+    assert "the tokenizer composes them by itself, llama.cpp does not." in (tmp_path / "out" / "README.md").read_text()
