@@ -21,7 +21,7 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from backbone.adapter_folder import put_weights, read_adapter, take_head
-from backbone.cpu.lora_layer import drop_prepacked, is_plain, use_prepacked
+from backbone.cpu.lora_layer import is_plain
 from backbone.loading.base_identity import check_base
 from backbone.loading.quantization import quantization_of
 from foundation.errors import UserError
@@ -66,14 +66,11 @@ def merged_layers(model: PeftModel, name: str) -> Iterator[None]:
     try:
         for layer in layers:
             weight = _weight(layer)
-            total = (weight.float() + layer.get_delta_weight(name).float()).to(weight.dtype)
-            if not use_prepacked(layer, total):
-                weight.data = total
+            weight.data = (weight.float() + layer.get_delta_weight(name).float()).to(weight.dtype)
         yield
     finally:
         for layer, original in zip(layers, kept, strict=True):
             _weight(layer).data = original
-            drop_prepacked(layer)
 
 
 def check_new(folder: Path) -> None:

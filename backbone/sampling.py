@@ -6,6 +6,7 @@ computed in `decoding.py`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, NamedTuple, Protocol
@@ -13,6 +14,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 
 from backbone.adapters import SharedBase
+from backbone.cpu.packed_layers import WORTH, packed, packed_bytes
 from backbone.decoding import decoder_for
 from backbone.sampling_config import SamplingConfig
 from backbone.templates.answers import encode
@@ -70,12 +72,14 @@ def sample(
     batch = batch or base.sizes.rows(max(map(len, prompts), default=0) + config.max_new_tokens)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     found: dict[int, list[Sample]] = {}
-    for chosen in _batches(base, prompts, order, max(1, batch // group)):
-        drawn = _decode(base, [prompts[i] for i in chosen], [rows[i] for i in chosen], config, group, seed, on_token)
-        for place, index in enumerate(chosen):
-            found[index] = [one._replace(prompt=index) for one in drawn[place * group : (place + 1) * group]]
-        if progress:
-            progress(len(chosen) * group)
+    with packed(base.base) if config.max_new_tokens >= WORTH else nullcontext():
+        for chosen in _batches(base, prompts, order, max(1, batch // group)):
+            asked, streams = [prompts[i] for i in chosen], [rows[i] for i in chosen]
+            drawn = _decode(base, asked, streams, config, group, seed, on_token)
+            for place, index in enumerate(chosen):
+                found[index] = [one._replace(prompt=index) for one in drawn[place * group : (place + 1) * group]]
+            if progress:
+                progress(len(chosen) * group)
     return [one for index in range(len(prompts)) for one in found[index]]
 
 
@@ -95,6 +99,11 @@ def check_room(base: SharedBase, prompts: Sequence[Ids], max_new_tokens: int) ->
             f"a prompt and {max_new_tokens} new tokens need {longest} tokens; the model's context has "
             f"{base.renderer.max_length}. Shorten the prompt or lower max_new_tokens."
         )
+
+
+def copied_bytes(model: torch.nn.Module, device: torch.device) -> int:
+    """Bytes that `sample` takes on this device for weights that are laid out anew."""
+    return packed_bytes(model) if device.type == "cpu" else 0
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 The doors, and the files of `backbone` that use them:
 - `fuse_lora`, `fuse_mlps`, `fuse_norms`: layers with fewer passes over memory (`adapters.py`);
-- `use_prepacked`: merged weights laid out once for all tokens (`merging.py`);
+- `packed`: weights laid out once for all tokens that are sampled (`sampling.py`);
 - `Stream` and its attention: each prompt computed once for its responses (`hidden_states.py`, and reward training);
 - `step_attention`: the attention of one decoding step (`decoding.py`).
 """

@@ -17,19 +17,12 @@ from transformers.pytorch_utils import Conv1D
 
 LoRAParts = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
 
-STEP_ROWS = 32  # about as many responses as a decoding step has, for which `prepack` lays weights out
-
 
 class FusedLoRALinear(lora.Linear):
     """A PEFT LoRA layer whose usual case is one autograd function."""
 
-    prepacked: Tensor | None = None  # the weight to compute with instead of all others, without gradients
-
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """W x + scale B A x for (..., in): (..., out), in the base's dtype."""
-        if self.prepacked is not None:
-            bias = cast(nn.Linear, self.base_layer).bias
-            return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x, self.prepacked, bias, "none", [], ""))
         if self.disable_adapters and not self.merged:
             return cast(Tensor, self.base_layer(x))
         parts = None if args or kwargs else self.parts()
@@ -42,7 +35,7 @@ class FusedLoRALinear(lora.Linear):
 
     def parts(self) -> LoRAParts | None:
         """W, c, A, B and the scale in W's dtype; None if this is not the usual case."""
-        name = None if self.disable_adapters or self.prepacked is not None else self._alone()
+        name = None if self.disable_adapters else self._alone()
         if name is None:
             return None
         base = cast(nn.Linear, self.base_layer)
@@ -111,17 +104,6 @@ def lora_gradients(
     return to_x, (rows.T @ inner).T * scale, (narrow.T @ slope).T * scale
 
 
-def prepack(weight: Tensor) -> Tensor | None:
-    """A weight (out, in) in oneDNN's layout for bf16, else made anew for every token; None on other machines."""
-    here = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
-    built = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    operators = torch.ops.mkldnn
-    known = hasattr(operators, "_reorder_linear_weight") and hasattr(operators, "_linear_pointwise")
-    if not (here and built and known and operators._is_mkldnn_bf16_supported()):
-        return None
-    return cast(Tensor, operators._reorder_linear_weight(weight, STEP_ROWS))
-
-
 def fuse_lora(model: nn.Module) -> None:
     """Let every LoRA layer on a linear one compute this way; layers that already do stay as they are."""
     for module in model.modules():
@@ -147,18 +129,3 @@ def unfused_lora(model: nn.Module) -> Iterator[None]:
     finally:
         for module in fused:
             module.__class__ = FusedLoRALinear
-
-
-def use_prepacked(layer: nn.Module, weight: Tensor) -> bool:
-    """Let a fused layer compute with `weight` alone, without gradients, laid out for oneDNN; False if it cannot."""
-    prepacked = prepack(weight) if isinstance(layer, FusedLoRALinear) else None
-    if prepacked is None:
-        return False
-    cast(FusedLoRALinear, layer).prepacked = prepacked
-    return True
-
-
-def drop_prepacked(layer: nn.Module) -> None:
-    """Undo `use_prepacked`."""
-    if isinstance(layer, FusedLoRALinear):
-        layer.prepacked = None

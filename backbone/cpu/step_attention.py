@@ -30,7 +30,8 @@ def step_attention(
     n, heads, _, d = query.shape
     grouped = query.view(n, key.shape[1], -1, d)
     scale = scaling if scaling is not None else d**-0.5
-    weights = (grouped @ key.transpose(-1, -2)).float().mul_(scale).add_(absent).softmax(-1)
+    scores = (key @ grouped.transpose(-1, -2)).transpose(-1, -2)  # this way around, oneDNN need not lay keys out anew
+    weights = scores.float().mul_(scale).add_(absent).softmax(-1)
     return (weights.to(value.dtype) @ value).view(n, 1, heads, d), None
 
 

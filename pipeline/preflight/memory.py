@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from backbone.loading import devices
 from backbone.loading.quantization import base_bytes
 from backbone.loading.sizes import LOGIT_COPIES, Shape, sizes_for
+from backbone.sampling import copied_bytes
 from foundation.sizes import MIB, Sizes
 from pipeline.collection.candidates import prompts_at_once
 from pipeline.config.config import Config
@@ -40,11 +41,12 @@ def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], p
     """Bytes by stage at its peak; `adapters` holds the number of weights of the reward and the policy adapter."""
     shape, size, sizes = Shape.of(model), model.dtype.itemsize, sizes_here(config, model)
     base = base_bytes(model, config.quantization)
+    copies = 0 if config.quantization else copied_bytes(model, devices.choose_device(config.device))
 
     def sampling(rows: int, new_tokens: int, group: int) -> int:
         if sizes.sample_tokens is not None:
             rows = min(rows, max(group, sizes.rows(prompt_tokens + new_tokens)))  # a group is never divided
-        return rows * ((prompt_tokens + new_tokens) * shape.cache_bytes + 2 * shape.vocabulary * _FLOAT32)
+        return copies + rows * ((prompt_tokens + new_tokens) * shape.cache_bytes + 2 * shape.vocabulary * _FLOAT32)
 
     def training(rows: int, length: int, recomputed: bool) -> int:
         layer = rows * length * shape.layer_bytes
