@@ -1,5 +1,6 @@
 """The model card of an exported policy, and the lines that load it: texts, which need no torch."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,11 +16,19 @@ ids = tokenizer("Once upon a time", return_tensors="pt")"""
 _COUNTS = ("judgements", "simulated_judgements", "pairs")
 IN_THIS_FOLDER = "In this folder:\n\n"
 
-_ANSWER = 'print(tokenizer.decode(model.generate(**ids, max_new_tokens=96)[0, ids["input_ids"].shape[1] :]))'
+_ENDS = re.compile(r"max_new_tokens=96, eos_token_id=\[([\d, ]+)\]")
 
 
-def load_snippet(model: str, adapter: str, plain: bool = False) -> str:
-    """The lines that load the adapter with nothing but transformers and PEFT, and prompt it: `plain` with a text."""
+def _answer(ends: Sequence[int] = ()) -> str:
+    stop = f", eos_token_id={list(ends)}" if ends else ""
+    return f'print(tokenizer.decode(model.generate(**ids, max_new_tokens=96{stop})[0, ids["input_ids"].shape[1] :]))'
+
+
+def load_snippet(model: str, adapter: str, plain: bool = False, ends: Sequence[int] = ()) -> str:
+    """The lines that load the adapter with nothing but transformers and PEFT, and prompt it: `plain` with a text.
+
+    `ends` are the tokens at which to stop, where the base's own settings, which PEFT takes, do not say all of them.
+    """
     ask = _ASK_PLAIN if plain else _ASK_CHAT
     return f"""\
 from peft import PeftModel
@@ -30,7 +39,13 @@ model = PeftModel.from_pretrained(model, {adapter!r})
 tokenizer = AutoTokenizer.from_pretrained({adapter!r})
 
 {ask}
-{_ANSWER}"""
+{_answer(ends)}"""
+
+
+def ends_in(card: str) -> list[int]:
+    """The `ends` of the `load_snippet` in a card."""
+    found = _ENDS.search(card)
+    return [int(end) for end in found[1].split(",")] if found else []
 
 
 def merged_snippet(model: str, plain: bool = False) -> str:
@@ -42,7 +57,7 @@ model = AutoModelForCausalLM.from_pretrained({model!r})
 tokenizer = AutoTokenizer.from_pretrained({model!r})
 
 {_ASK_PLAIN if plain else _ASK_CHAT}
-{_ANSWER}"""
+{_answer()}"""
 
 
 def model_card(

@@ -92,6 +92,13 @@ def renderer_of(base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Re
     return renderer
 
 
+def undeclared_ends(model: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Where to stop the model, if its own settings lack the token that ends an answer: theirs and that; else none."""
+    path = resolve_model(model)
+    declared, end = _declared_ends(path, AutoConfig.from_pretrained(path)), Answers.of(tokenizer).end
+    return [] if end in declared else [*declared, end]
+
+
 def _declared_ends(path: str, config: PretrainedConfig) -> list[int]:
     """The tokens at which the model's own settings stop it."""
     try:

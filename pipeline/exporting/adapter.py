@@ -11,7 +11,7 @@ from typing import Any
 from backbone.loading.base_identity import note_of, provenance_of, published_name
 from backbone.loading.licenses import license_of
 from backbone.loading.model_name import resolve_model
-from backbone.loading.models import load_tokenizer
+from backbone.loading.models import load_tokenizer, undeclared_ends
 from backbone.templates.plain_text import is_plain
 from foundation.files import read_json, write_json
 from pipeline.champion.history import check_model
@@ -55,7 +55,7 @@ def export_with_card(
         base=base,
         note=note_of(model),
         license=config.export.license or license_of(model, base),
-        snippet=load_snippet(base, ".", plain=is_plain(tokenizer)),
+        snippet=load_snippet(base, ".", plain=is_plain(tokenizer), ends=undeclared_ends(model, tokenizer)),
         how=how_tuned(settings),
         labels=labels.figures if labels else None if made_from.judged else NO_LABELS,
         evaluation=read_json(evaluation) if evaluation else {},

@@ -34,7 +34,7 @@ from pipeline.reporting.shipping import decided_in_a_word, how_far, shipping_of,
 from pipeline.reporting.tried import tried_in
 from pipeline.runs.folder import Run
 from policy.alarms import RULES, alarm_spans
-from policy.model_card import load_snippet
+from policy.model_card import ends_in, load_snippet
 from policy.training_log import LOG, SAMPLES
 
 _MEASURES = {
@@ -264,4 +264,5 @@ def _load_snippet(exported: Path, config: Config) -> str:
         config.export.base or published_name(resolve_model(config.model)),
         exported.as_posix(),
         plain=saved_choice(exported) == "plain",
+        ends=ends_in((exported / "README.md").read_text(encoding="utf-8")),
     )

@@ -14,6 +14,7 @@ from labeling_ui.data_model import Answer, Judgement
 from pipeline import stages
 from pipeline.config.config import Config
 from pipeline.exporting import hub
+from pipeline.reporting.figures import snippet
 from pipeline.reporting.shipping import shipping_of
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import label_store
@@ -151,3 +152,13 @@ def test_the_report_ships_by_the_reward_model_that_tuned_it(path: Path, tiny_set
     assert "it was tuned towards this judge" not in found["By the reward model"]
     stages.report(run, config, console)
     assert "Win rates by the reward model are by a later one" in tiny.printed(console)
+
+
+def test_the_card_and_the_report_stop_the_model_where_its_own_settings_do_not(
+    path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "eos_token_id" not in (path / "round-000" / "export" / "README.md").read_text()
+    monkeypatch.setattr("backbone.loading.models._declared_ends", lambda *_: [1])
+    assert "max_new_tokens=96, eos_token_id=[1, 2])" in exported(path, tiny_settings)
+    run, config, _ = tiny.opened(path, tiny_settings)
+    assert "max_new_tokens=96, eos_token_id=[1, 2])" in snippet(run, config)
