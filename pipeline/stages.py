@@ -58,7 +58,7 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
             if simulated:
                 label(now, config, console, simulated=True)
             elif waiting(run, config):
-                console.print(f"The candidates wait for their judges: {label_it}. Then run this again.")
+                _say(console, f"The candidates wait for their judges: {label_it}. Then run this again.")
                 return
         elif not now.record("policy"):
             with told_together(now, config):
@@ -76,7 +76,7 @@ def loop(run: Run, config: Config, console: Console, *, simulated: bool = False,
             break
     report(now, config, console)
     if left:
-        console.print(f"The verdict waits for about {left} judgements: {label_it}. Then run this again.")
+        _say(console, f"The verdict waits for about {left} judgements: {label_it}. Then run this again.")
 
 
 def prompts(run: Run, config: Config) -> StageRecord:
@@ -185,7 +185,7 @@ def reward(run: Run, config: Config, console: Console) -> StageRecord:
 
     settings = config.with_model(config.reward)
     record = run.stage("reward", "reward", inputs, settings, produce, extra=left_out, content=content_of(run, config))
-    console.print(reward_line(run, record.figures))
+    _say(console, reward_line(run, record.figures))
     _caution(console, "reward", cautions.of_reward(record.figures))
     return record
 
@@ -291,4 +291,8 @@ def report(run: Run, config: Config, console: Console) -> Path:
 
 def _caution(console: Console, stage: str, sentences: Sequence[str]) -> None:
     for sentence in sentences:
-        console.print(f"{stage}: {sentence}", markup=False, highlight=False, soft_wrap=True)
+        _say(console, f"{stage}: {sentence}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)  # a command in it can be copied

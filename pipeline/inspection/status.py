@@ -176,13 +176,9 @@ def _next_round(facts: Facts) -> str:
 
 def too_few_prompts(facts: Facts) -> bool:
     """Whether the held-out prompts could never decide a verdict."""
-    from pipeline.verdict.pairs import TooFewPrompts, check_enough, known_prompts
+    from pipeline.verdict.pairs import why_never_decided
 
-    try:
-        check_enough(facts.run, facts.config, known_prompts(facts.run, facts.config))
-    except TooFewPrompts:
-        return True
-    return False
+    return why_never_decided(facts.run, facts.config) is not None
 
 
 def _judges(verdict: Row) -> str:

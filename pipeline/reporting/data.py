@@ -105,7 +105,7 @@ class Measure(Settings):
 
 
 class EvaluationFigures(Settings):
-    """Policy against base on held-out prompts, by automatic judges. KL in nats per response.
+    """Policy against base on held-out prompts, by automatic judges. KL in nats per response, with its 95% interval.
 
     `pairs`: every prompt with both responses, the policy's greatest gain by the first judge first, of which `shown` at
     either end, and as many drawn at random, are shown at once.
@@ -113,6 +113,7 @@ class EvaluationFigures(Settings):
 
     win_rates: tuple[Rate, ...] = Field(min_length=1)
     mean_kl: float | None = None
+    kl_interval: tuple[float, float] | None = None
     measures: tuple[Measure, ...] = ()
     pairs: tuple[Comparison, ...] = ()
     shown: int = 8

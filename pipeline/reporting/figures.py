@@ -14,6 +14,7 @@ from backbone.templates.plain_text import saved_choice
 from foundation.files import Row, read_json, read_rows
 from labeling_ui.store.store import Store
 from pipeline.champion.history import history
+from pipeline.champion.promotion import spread
 from pipeline.config.config import Config
 from pipeline.reporting.cautions import evaluation_of, export_of
 from pipeline.reporting.data import (
@@ -71,11 +72,12 @@ def table(run: Run, figures: dict[str, Any]) -> Table:
     """The figures as a table for the terminal."""
     drawn = Table(title=f"{run.name}, round {run.round}", title_justify="left", show_header=False)
     rate = f"{figures['win_rate']:.1%} (95% interval {figures['win_rate_low']:.1%} to {figures['win_rate_high']:.1%})"
-    target = figures["kl_target"]
+    path, target = evaluation_of(run), figures["kl_target"]
+    kl, length = (spread(read_json(path), name) if path else "" for name in ("kl", "length"))
     held = f" (target {target:g})" if target is not None else ""
-    drawn.add_row("KL from the base, nats per response", f"{figures['mean_kl']:.2f}{held}")
+    drawn.add_row("KL from the base, nats per response", f"{figures['mean_kl']:.2f}{kl}{held}")
     if figures["words_ratio"] is not None:
-        drawn.add_row("length in words, ratio to the base", f"{figures['words_ratio']:.2f}")
+        drawn.add_row("length in words, ratio to the base", f"{figures['words_ratio']:.2f}{length}")
     drawn.add_row("distinct-2, ratio to the base", f"{figures['distinct2_ratio']:.2f}")
     drawn.add_row(f"policy beats base, judged by the {figures['judge']}", rate)
     reward = run.record("reward")
@@ -86,7 +88,8 @@ def table(run: Run, figures: dict[str, Any]) -> Table:
             "gain by a judge from other labels, in its SDs", f"{gain:+.2f} (95% interval {low:+.2f} to {high:+.2f})"
         )
     if reward:
-        drawn.add_row("reward model, held-out accuracy", f"{reward.figures['accuracy']:.1%}")
+        right, low, high = (reward.figures[name] for name in ("accuracy", "accuracy_low", "accuracy_high"))
+        drawn.add_row("reward model, held-out accuracy", f"{right:.1%} (95% interval {low:.1%} to {high:.1%})")
     drawn.add_row("seconds, all stages", f"{figures['seconds']:.0f}")
     drawn.add_row("adapter", figures["adapter"])
     return drawn
@@ -239,6 +242,7 @@ def _evaluation(run: Run) -> EvaluationFigures | None:
     return EvaluationFigures(
         win_rates=rates,
         mean_kl=found["mean_kl"],
+        kl_interval=found["sampled"].get("kl_interval"),  # evaluations of earlier versions have none
         measures=tuple(
             Measure(name=title, base=measured["base"][name], policy=measured["policy"][name])
             for name, title in _MEASURES.items()

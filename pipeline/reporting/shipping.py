@@ -24,7 +24,7 @@ def shipping_of(run: Run, config: Config, waiting: Row | None = None) -> Shippin
     if run.record("policy") is None:
         return None
     verdict, decision = verdict_figures(run), decision_about(run)
-    outcome, sentence = _sentence(run, verdict, decision, waiting)
+    outcome, sentence = _sentence(run, config, verdict, decision, waiting)
     return Shipping(outcome=outcome, sentence=sentence, evidence=tuple(_evidence(run, config, verdict)))
 
 
@@ -76,8 +76,10 @@ def how_far(waiting: Row) -> str:
 
 
 def _sentence(
-    run: Run, verdict: VerdictFigures | None, decision: Decision | None, waiting: Row | None
+    run: Run, config: Config, verdict: VerdictFigures | None, decision: Decision | None, waiting: Row | None
 ) -> tuple[Any, str]:
+    from pipeline.verdict.pairs import why_never_decided  # here: it brings numpy with it
+
     word = decided_in_a_word(run)
     if decision is not None and word == "restored":
         return "ship", f"it was made champion again by hand: {decision.reason}."
@@ -103,6 +105,8 @@ def _sentence(
             "not decided",
             f"the comparison with {_called(waiting['champion']['name'])} is {how_far(waiting)} until it decides.",
         )
+    if never := why_never_decided(run, config):
+        return "not decided", f"nobody has compared it with {_opponent(run)}: {never}"
     return (
         "not decided",
         f"nobody has compared it with {_opponent(run)}: `rlhf verdict --run {run.argument}` asks people.",

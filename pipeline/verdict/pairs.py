@@ -135,3 +135,12 @@ def check_enough(run: Run, config: Config, prompts: int) -> None:
             f"(verdict.alpha={config.verdict.alpha:g}). Hold out {needed} or more, and 50 to 200 for a difference that "
             f'is not extreme: more prompts of {run.path} with "split": "held_out", or a larger collect.held_out.'
         )
+
+
+def why_never_decided(run: Run, config: Config) -> str | None:
+    """In words, why no verdict could ever be decided on the round's held-out prompts; None if one could."""
+    try:
+        check_enough(run, config, known_prompts(run, config))
+    except TooFewPrompts as reason:
+        return str(reason)
+    return None

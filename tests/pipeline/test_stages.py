@@ -229,6 +229,13 @@ def test_judgements_of_other_pairs_do_not_stand_for_those_that_wait(tiny_setting
     assert "wait for their judges" in tiny.printed(console)
 
 
+def test_a_line_with_a_command_is_not_broken_and_loses_no_letter(tiny_settings: list[str], tmp_path: Path) -> None:
+    run, config, console = tiny.opened(tmp_path / f"[bold] {'long' * 30}", tiny_settings)
+    stages.loop(run, config, console)
+    line = f"The candidates wait for their judges: `rlhf label --run {run.argument}`. Then run this again."
+    assert line in tiny.printed(console).splitlines()
+
+
 # --- kill -9 ---
 
 KILLS = {

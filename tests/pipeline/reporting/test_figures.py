@@ -15,6 +15,7 @@ from pipeline.inspection.facts import facts_of
 from pipeline.inspection.status import next_step
 from pipeline.reporting import figures as summary
 from pipeline.reporting.data import ReportData
+from pipeline.reporting.report import number, render
 from pipeline.runs.folder import Run
 from pipeline.runs.manifest import Manifest
 from pipeline.terminal import progress as progress_module
@@ -39,6 +40,23 @@ def test_summary_json_holds_the_runs_figures(finished: Path) -> None:
     assert (Path(found["adapter"]) / "adapter_model.safetensors").is_file()
     records = Manifest.read(finished / "round-000" / "manifest.json").stages.values()
     assert found["seconds"] == pytest.approx(sum(record.seconds for record in records), abs=0.06)
+
+
+def test_every_measured_figure_stands_with_its_interval(finished: Path, tiny_settings: list[str]) -> None:
+    run, config, console = tiny.opened(finished, tiny_settings)
+    found = summary.summarise(run)
+    assert found is not None
+    console.print(summary.table(run, found))
+    lines = [line for line in tiny.printed(console).splitlines() if "│" in line]
+    for name in ("KL from the base", "length in words", "policy beats base", "reward model, held-out"):
+        (line,) = [each for each in lines if name in each]
+        assert "(95% interval " in line
+    store = Store(run.database)
+    page = render(summary.report_data(run, config, store))
+    store.close()
+    low, high = read_json(run.folder / "evaluation.json")["sampled"]["kl_interval"]
+    tile = " ".join(page.split("Mean KL from base")[1].split("</div>")[0].split())
+    assert f"nats per response, {number(low)} to {number(high)}" in tile
 
 
 def test_before_the_evaluation_there_is_nothing_to_sum_up(tmp_path: Path, tiny_settings: list[str]) -> None:

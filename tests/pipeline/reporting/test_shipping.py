@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from foundation.files import sha256_of, write_json
+from foundation.files import sha256_of, write_json, write_jsonl
 from pipeline.champion import history as past
 from pipeline.champion.history import BASE, Decision
 from pipeline.config.config import Config, load_config
@@ -17,6 +17,7 @@ from pipeline.reporting.report import render
 from pipeline.reporting.shipping import shipping_of, verdict_figures
 from pipeline.runs.folder import Run
 from tests.pipeline.champion.verdicts import decide
+from tests.pipeline.tiny import TOPICS, ask
 
 
 def evaluated(kl: float) -> dict[str, Any]:
@@ -37,8 +38,9 @@ def config() -> Config:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """A run with a policy and an evaluation, and a weak reward model."""
+    """A run with a policy and an evaluation, a weak reward model, and prompts enough for a verdict."""
     made = Run(tmp_path / "run", say=lambda line: None)
+    hold_out(made, 20)
     figures = {
         "accuracy": 0.56, "accuracy_low": 0.31, "accuracy_high": 0.78, "n": 27,
         "longer_wins": 0.5, "bag_of_words": 0.52,
@@ -60,10 +62,21 @@ def judge(run: Run, kl: float) -> None:
 
     def evaluation(folder: Path) -> dict[str, Any]:
         write_json(folder / "evaluation.json", evaluated(kl))
-        return {}
+        return {"n": 64}
 
     inputs = [run.folder / "policy", run.folder / "reward"]
-    run.stage("evaluate", "evaluation.json", inputs, {"kl": kl}, evaluation)
+    settings = {"kl": kl, "max_prompt_tokens": 64, "sampling": {"max_new_tokens": 8}}
+    run.stage("evaluate", "evaluation.json", inputs, settings, evaluation)
+
+
+def hold_out(run: Run, prompts: int) -> None:
+    rows = [{"prompt": ask(f"tell me of the {topic}"), "split": "held_out"} for topic in TOPICS[:prompts]]
+    run.stage("prompts", "prompts.jsonl", [], {"held_out": prompts}, lambda folder: _write(folder, rows))
+
+
+def _write(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    write_jsonl(folder / "prompts.jsonl", rows)
+    return {}
 
 
 def said(run: Run, config: Config) -> tuple[str, str, str]:
@@ -99,6 +112,14 @@ def test_a_win_rate_by_the_reward_model_alone_ships_nothing(run: Run, config: Co
     assert "Length: 0.25 times the words of the base" in evidence
     assert "right on 56% (95% interval 31% to 78%) of 27 held-out pairs" in evidence
     assert "Held-out judge: a gain of -0.10 standard deviations (95% interval -0.37 to 0.17)" in evidence
+
+
+def test_no_verdict_is_asked_for_that_could_never_be_decided(run: Run, config: Config) -> None:
+    hold_out(run, 5)
+    outcome, sentence, _ = said(run, config)
+    assert outcome == "not decided"
+    assert "nobody has compared it with the base: a verdict could never decide on 5 held-out prompts" in sentence
+    assert "`rlhf verdict" not in sentence, "it would be refused"
 
 
 def test_what_people_preferred_and_was_promoted_ships(run: Run, config: Config) -> None:
