@@ -14,7 +14,7 @@ Unit = tuple[str, ...]
 Category = str | int
 Order = Literal[-1, 0, 1]
 MOST_COMPARED = 12
-_CLOSE = 1  # points: ratings this near are the same opinion
+_LONG = 5  # from this scale on, ratings that are one point apart are the same opinion
 
 
 def pair_orders(answer: Answer, task: Task) -> dict[Unit, Order]:
@@ -58,17 +58,19 @@ def categories(answer: Answer, task: Task, campaign: Campaign) -> Iterable[tuple
             yield "strength", (task.id,), order * answer.strength
 
 
-def similarity(one: Answer, other: Answer, task: Task) -> float | None:
+def similarity(one: Answer, other: Answer, task: Task, scale: int) -> float | None:
     """How far two answers to a task agree, from 0 to 1; None if one of them is a skip or they share nothing.
 
     Of a pair: the same winner, tie or both bad. Of a ranking: the share of pairs in the same order. Of ratings: the
-    share that lie at most one point apart.
+    share that lie at most one point apart; that are equal, on a `scale` of less than five points, where one point is
+    more than a quarter of it.
     """
     if "skip" in (one.verdict, other.verdict):
         return None
     if one.verdict == other.verdict == "rated":
+        close = 1 if scale >= _LONG else 0
         near = [
-            abs(point - other.ratings[aspect][candidate]) <= _CLOSE
+            abs(point - other.ratings[aspect][candidate]) <= close
             for aspect, points in one.ratings.items()
             for candidate, point in points.items()
             if candidate in other.ratings.get(aspect, {})
@@ -81,13 +83,13 @@ def similarity(one: Answer, other: Answer, task: Task) -> float | None:
     return float((one.verdict, one.winner) == (other.verdict, other.winner))
 
 
-def disagreement(answers: Sequence[Answer], task: Task) -> float:
+def disagreement(answers: Sequence[Answer], task: Task, scale: int) -> float:
     """How far answers to a task are from one another: 1 less the mean similarity of each two; 0 for fewer than two.
 
     Of very many answers (a task with a known answer goes to everybody), the last `MOST_COMPARED` are compared.
     """
     pairs = combinations(answers[-MOST_COMPARED:], 2)
-    alike = [found for one, other in pairs if (found := similarity(one, other, task)) is not None]
+    alike = [found for one, other in pairs if (found := similarity(one, other, task, scale)) is not None]
     return 1 - sum(alike) / len(alike) if alike else 0.0
 
 

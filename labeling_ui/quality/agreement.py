@@ -29,7 +29,7 @@ class Agreement:
 
     1 is perfect agreement, 0 what chance gives, below 0 is worse than chance. `alpha` is None if no unit was
     judged twice or everybody always gave the same answer; then there is nothing to measure. `low` and `high` bound its
-    95% interval. `judgements` counts the answers in these units.
+    95% interval. `judgements` counts the answers in these units; what somebody says of several units of a task is one.
     """
 
     alpha: float | None
@@ -58,7 +58,7 @@ def krippendorff(said: Said, level: Level = "nominal", confidence: float = 0.95)
     """
     shared = {unit: list(said[unit].values()) for unit in sorted(said) if len(said[unit]) > 1}
     tasks = len({unit[0] for unit in shared})
-    judgements = sum(len(given) for given in shared.values())
+    judgements = len({(unit[0], annotator) for unit in shared for annotator in said[unit]})
     categories = sorted({category for given in shared.values() for category in given})
     if len(categories) < 2:
         return Agreement(None, None, None, tasks, judgements)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from labeling_ui.assignment.answer_comparison import Category, Unit, categories, pair_orders, similarity
-from labeling_ui.data_model import Annotator, Judgement, Task
+from labeling_ui.data_model import Annotator, Judgement
 from labeling_ui.quality.agreement import Agreement, Kappa, kappas, krippendorff
 from labeling_ui.quality.doubts import Doubt, corrected, doubts_of
 from labeling_ui.quality.guessing import guessing, margins
@@ -124,7 +124,7 @@ def assess_annotators(labels: Labels) -> list[AnnotatorQuality]:
     tests: dict[str, dict[Doubt, float]] = {}
     for annotator in judges:
         own = given[annotator.id]
-        timed = [(each.seconds, labels.campaigns[labels.tasks[each.task_id].campaign]) for each in own]
+        timed = [(labels.seconds(each), labels.campaigns[labels.tasks[each.task_id].campaign]) for each in own]
         seconds = [time for time, _ in timed if time is not None]
         left = [judgement.side == "left" for judgement in own if judgement.side]
         hasty = [time < campaign.shortest_seconds for time, campaign in timed if time is not None]
@@ -135,8 +135,8 @@ def assess_annotators(labels: Labels) -> list[AnnotatorQuality]:
                 annotator=annotator,
                 judgements=len(own),
                 left=share(left),
-                gold=share(_gold(own, labels.tasks)),
-                repeats=share(_repeats(own, labels.tasks)),
+                gold=share(_gold(own, labels)),
+                repeats=share(_repeats(own, labels)),
                 skill=skills.get(annotator.id),
                 weight=weighted[annotator.id],
                 median_seconds=statistics.median(seconds) if seconds else None,
@@ -150,13 +150,18 @@ def assess_annotators(labels: Labels) -> list[AnnotatorQuality]:
 
 
 def said_by_scale(labels: Labels) -> dict[str, dict[Unit, dict[str, Category]]]:
-    """What each annotator said of each unit, by scale; without gold tasks and repeats."""
+    """What each annotator said of each unit, by scale; without gold tasks and repeats.
+
+    The simulated say it of a unit of their own: nobody is compared with them.
+    """
     said: dict[str, dict[Unit, dict[str, Category]]] = {}
+    programs = _groups(labels)[1]
     for judgement in labels.judgements:
         task = labels.tasks[judgement.task_id]
         if task.gold is None and task.repeat_of is None:
             for scale, unit, category in categories(judgement.answer, task, labels.campaign_of(task)):
-                said.setdefault(scale, {}).setdefault(unit, {})[judgement.annotator_id] = category
+                of = (*unit, "simulated") if judgement.annotator_id in programs else unit
+                said.setdefault(scale, {}).setdefault(of, {})[judgement.annotator_id] = category
     if not any(category for given in said.get("strength", {}).values() for category in given.values()):
         said.pop("strength", None)  # ties alone: nobody was asked how strongly
     return said
@@ -222,7 +227,7 @@ def _choices(labels: Labels, known: Mapping[Unit, bool]) -> Iterator[Choice]:
             orders = pair_orders(judgement.answer, task).items()
             decided = {unit: order for unit, order in orders if order != 0 and (task.gold is None or unit in known)}
             # n responses make n (n - 1) / 2 pairs, of which n - 1 follow from no others.
-            share_of_each = 2 / len(task.candidates)
+            share_of_each = 2 / max(2, len({response for _, *both in decided for response in both}))
             for unit, order in decided.items():
                 yield Choice(judgement.annotator_id, unit, order > 0, share_of_each)
 
@@ -234,20 +239,21 @@ def _weights(labels: Labels, skills: Mapping[str, Skill]) -> dict[str, float]:
     return counted
 
 
-def _gold(own: Iterable[Judgement], tasks: Mapping[str, Task]) -> list[float]:
+def _gold(own: Iterable[Judgement], labels: Labels) -> list[float]:
     compared = []
     for judgement in own:
-        task = tasks[judgement.task_id]
+        task = labels.tasks[judgement.task_id]
         if task.gold is not None and task.repeat_of is None:
-            compared.append(similarity(judgement.answer, task.gold, task))
+            compared.append(similarity(judgement.answer, task.gold, task, labels.campaign_of(task).scale))
     return [agreed for agreed in compared if agreed is not None]
 
 
-def _repeats(own: Sequence[Judgement], tasks: Mapping[str, Task]) -> list[float]:
+def _repeats(own: Sequence[Judgement], labels: Labels) -> list[float]:
     first = {judgement.task_id: judgement.answer for judgement in own}
     compared = []
     for judgement in own:
-        task = tasks[judgement.task_id]
+        task = labels.tasks[judgement.task_id]
         if task.repeat_of in first:
-            compared.append(similarity(first[task.repeat_of], judgement.answer, task))
+            again, scale = judgement.answer, labels.campaign_of(task).scale
+            compared.append(similarity(first[task.repeat_of], again, task, scale))
     return [agreed for agreed in compared if agreed is not None]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from foundation.errors import UserError
 from labeling_ui.campaign import Campaign
 from labeling_ui.data_model import Annotator, Judgement, Task
+from labeling_ui.store.review.work import time_spent
 from labeling_ui.store.store import Store
 
 
@@ -16,7 +17,8 @@ from labeling_ui.store.store import Store
 class Labels:
     """All campaigns by name, tasks by id, annotators, and judgements in the order of their arrival.
 
-    `versions` are the settings under which tasks were answered, by campaign and version.
+    `versions` are the settings under which tasks were answered, by campaign and version; `spent` is the time on tasks
+    that an annotator came back to, by task and annotator.
     """
 
     campaigns: Mapping[str, Campaign]
@@ -24,6 +26,11 @@ class Labels:
     annotators: Sequence[Annotator]
     judgements: Sequence[Judgement]
     versions: Mapping[tuple[str, int], Campaign] = field(default_factory=dict)
+    spent: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    def seconds(self, judgement: Judgement) -> float | None:
+        """The time spent on its task in all, answers that were changed or taken back since included."""
+        return self.spent.get((judgement.task_id, judgement.annotator_id), judgement.seconds)
 
     def campaign_of(self, task: Task) -> Campaign:
         """What annotators were asked of the task, in its version of the campaign."""
@@ -33,7 +40,7 @@ class Labels:
         """Those of one of the campaigns."""
         tasks = {task_id: task for task_id, task in self.tasks.items() if task.campaign == name}
         judgements = [each for each in self.judgements if each.task_id in tasks]
-        return Labels(self.campaigns, tasks, self.annotators, judgements, self.versions)
+        return Labels(self.campaigns, tasks, self.annotators, judgements, self.versions, self.spent)
 
 
 def check_campaign(store: Store, campaign: str | None) -> dict[str, Campaign]:
@@ -57,4 +64,6 @@ def read_labels(store: Store, campaign: str | None = None, simulated: bool | Non
     tasks = {task.id: task for task in store.tasks() if task.campaign in wanted and task.state != "removed"}
     judgements = [each for each in store.judgements() if each.annotator_id in ids and each.task_id in tasks]
     versions = {key: each.campaign for key, each in store.versions().items()}
-    return Labels(campaigns, tasks, counted, judgements, versions)
+    with store.database.read() as connection:
+        spent = time_spent(connection)
+    return Labels(campaigns, tasks, counted, judgements, versions, spent)

@@ -116,7 +116,7 @@ def over_time(
         undated=undated,
         scale=scale or "",
         agreement=agreement_over_time(labels, scale) if scale else [],
-        forecast=forecast(judged[:-1], waiting, period, starts[-1]) if times else None,
+        forecast=forecast(judged[:-1], waiting, period, now) if times else None,
     )
 
 
@@ -145,7 +145,7 @@ def agreement_over_time(labels: Labels, scale: str) -> list[AgreementThen]:
 
 
 def forecast(judged: Sequence[int], waiting: int, period: Period, now: datetime) -> Forecast | None:
-    """When `waiting` judgements will be in, after so many were `judged` in each period before `now`.
+    """When `waiting` judgements, lacking `now`, will be in, after so many were `judged` in each whole period before.
 
     The interval is a prediction: n periods bring n times the mean, give or take Student's quantile times
     s √(n + n²/k), with s the spread of the last k periods. None if nothing is lacking, or too little is known.

@@ -145,7 +145,7 @@ class Restoring:
             connection.execute(sa.insert(events), rows)
         self._put_in_force(list(touched))
         point_to(connection, decided)
-        refresh(connection, newest)
+        refresh(connection, newest, versions_of(connection))
         follow_answers(connection, settings_now(connection), newest)
         yield from outcomes
 

@@ -24,7 +24,7 @@ from labeling_ui.store.answering.second_thoughts import is_copy, key_of_copy, sa
 from labeling_ui.store.campaign_rules.adaptive_overlap import follow_answers
 from labeling_ui.store.campaign_rules.qualification import final_answers, is_final, take_answers
 from labeling_ui.store.campaign_rules.rule_tables import annotator_skills, qualification_tasks, qualifications
-from labeling_ui.store.campaigns import Campaigns, Version, settings_now
+from labeling_ui.store.campaigns import Campaigns, Version, read_campaigns
 from labeling_ui.store.database import rows_in
 from labeling_ui.store.review.adjudication import LAST, last_number, reopen_all
 from labeling_ui.store.review.standing import SAID, keep_standing, refresh
@@ -71,7 +71,7 @@ def record_judgements(
         )
         change_places(connection, new, said_before)
     newest = {row["task_id"]: row["number"] for row in events}
-    keep_standing(connection, [known.tasks[task_id] for task_id in newest], newest, known.answers())
+    keep_standing(connection, [known.tasks[task_id] for task_id in newest], newest, known.answers(), known.versions)
     follow_answers(connection, campaigns.settings, newest)
     take_answers(connection, new, campaigns.settings, time)
     return [outcome for (_, outcome), (_, is_copy) in zip(sorted_out, said, strict=True) if not is_copy]
@@ -110,7 +110,7 @@ def withdraw_newest(
     if copied is not None:
         numbers[copied.task_id] = number + 1
         _put_back(connection, copied, number + 1, key, time)
-    refresh(connection, numbers)
+    refresh(connection, numbers, campaigns.versions)
     follow_answers(connection, campaigns.settings, list(numbers))
     granted, holder = tables.leases.c.granted, tables.leases.c.annotator_id
     first = sa.select(sa.func.coalesce(sa.func.min(granted), 1)).where(holder == annotator_id)
@@ -160,8 +160,9 @@ def delete_judgements(connection: sa.Connection, annotator_id: str) -> int:
     for table in (tables.task_changes, tables.adjudications, events):  # the latter: what reviewers said of them
         connection.execute(sa.delete(table).where(table.c.task_id.in_(theirs)))
     connection.execute(sa.delete(tables.tasks).where(tables.tasks.c.reserved_for == annotator_id))
-    refresh(connection, {row.task_id: 0 for row in given})
-    follow_answers(connection, settings_now(connection), [row.task_id for row in given])
+    campaigns = read_campaigns(connection)
+    refresh(connection, {row.task_id: 0 for row in given}, campaigns.versions)
+    follow_answers(connection, campaigns.settings, [row.task_id for row in given])
     return len(given)
 
 

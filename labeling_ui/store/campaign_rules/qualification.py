@@ -150,7 +150,8 @@ def take_answers(
         if row is None or row.right is not None or each.action != "answer":
             continue
         task = tables.task_of(gold[each.task_id])
-        right = 0.0 if task.gold is None else similarity(each.answer, task.gold, task) or 0.0
+        scale = campaigns[row.campaign].scale
+        right = 0.0 if task.gold is None else similarity(each.answer, task.gold, task, scale) or 0.0
         ours = (own.task_id == each.task_id) & (own.annotator_id == each.annotator_id)
         connection.execute(sa.update(qualification_tasks).where(ours).values(right=right))
         _end_if_complete(connection, campaigns[row.campaign], each.annotator_id, row.attempt, time)

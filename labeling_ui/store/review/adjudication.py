@@ -39,7 +39,7 @@ def adjudicate(connection: sa.Connection, task_id: str, reviewer_id: str, answer
     connection.execute(sa.insert(tables.events), [tables.event_row(said, number, version.number)])
     point_to(connection, {task.id: number})
     end_leases(connection, [task.id])
-    refresh(connection, {task.id: number})
+    refresh(connection, {task.id: number}, {(task.campaign, task.version): version})
     return said
 
 
@@ -55,7 +55,7 @@ def reopen(connection: sa.Connection, task_id: str, reviewer_id: str, time: str)
     number = last_number(connection) + 1
     connection.execute(sa.insert(tables.events), [tables.event_row(undone, number, version.number)])
     point_to(connection, {task.id: None})
-    refresh(connection, {task.id: number})
+    refresh(connection, {task.id: number}, {(task.campaign, task.version): version})
 
 
 def reopen_all(connection: sa.Connection, reviewer_id: str) -> None:

@@ -5,7 +5,7 @@ Kept in the transaction that changes it, so that a page of tasks needs no counti
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -14,6 +14,11 @@ from labeling_ui.assignment.self_identification import names_its_model
 from labeling_ui.data_model import Answer
 from labeling_ui.store import tables
 from labeling_ui.store.database import rows_in
+
+if TYPE_CHECKING:
+    from labeling_ui.store.campaigns import Version
+
+    Versions = Mapping[tuple[str, int], Version]
 
 _JUDGEMENTS, _EVENTS = tables.judgements.c, tables.events.c
 SAID = sa.select(_JUDGEMENTS.task_id, _JUDGEMENTS.annotator_id, _EVENTS.answer, _EVENTS.shown, _EVENTS.verdict).join(
@@ -27,23 +32,25 @@ _KEEP = (
 )
 
 
-def refresh(connection: sa.Connection, newest: Mapping[str, int]) -> None:
-    """Bring tasks up to date after an event on each: `newest` is its number, by task."""
+def refresh(connection: sa.Connection, newest: Mapping[str, int], versions: "Versions") -> None:
+    """Bring tasks up to date after an event on each: `newest` is its number, by task. `versions` are all there are."""
     if newest:
         found = rows_in(connection, tables.tasks.c.id, newest)
-        keep_standing(connection, list(found), newest, answers_in_force(connection, newest))
+        keep_standing(connection, list(found), newest, answers_in_force(connection, newest), versions)
 
 
 def keep_standing(
     connection: sa.Connection, tasks: Sequence[sa.Row[Any]], newest: Mapping[str, int],
-    answers: Mapping[str, Sequence[Answer]],
+    answers: Mapping[str, Sequence[Answer]], versions: "Versions",
 ) -> None:  # fmt: skip
     """The same of rows of `tasks`, and the answers in force on each, that were read before."""
     rows = [
         {
             "of_task": row.id,
             "at": max(row.activity, newest[row.id]),
-            "apart": disagreement(answers.get(row.id, []), tables.task_of(row)),
+            "apart": disagreement(
+                answers.get(row.id, []), tables.task_of(row), versions[row.campaign, row.version].campaign.scale
+            ),
         }
         for row in tasks
     ]

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from labeling_ui.assignment.answer_comparison import similarity
 from labeling_ui.store import tables
 from labeling_ui.store.answering.second_thoughts import is_copy
+from labeling_ui.store.campaigns import versions_of
 
 _SAID = ("answer", "edit")
 
@@ -90,6 +91,16 @@ def read_work(connection: sa.Connection, since: str | None = None, until: str | 
     return sorted(found, key=lambda each: (each.name.casefold(), each.annotator_id))
 
 
+def time_spent(connection: sa.Connection) -> dict[tuple[str, str], float]:
+    """The seconds that annotators spent on tasks of which they said something more than once, by task and annotator."""
+    events = tables.events.c
+    pair = (events.task_id, events.annotator_id)
+    timed = sa.select(*pair, sa.func.sum(events.seconds).label("seconds"))
+    timed = timed.where(events.action.in_(_SAID), ~is_copy(events.key), events.seconds.is_not(None))
+    rows = connection.execute(timed.group_by(*pair).having(sa.func.count() > 1))
+    return {(row.task_id, row.annotator_id): float(row.seconds) for row in rows}
+
+
 def _number(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
@@ -101,9 +112,11 @@ def _agreement_with_gold(connection: sa.Connection, during: list[sa.ColumnElemen
     known = known.join(tables.events, events.number == judgements.event)
     known = known.where(tasks.gold.is_not(None), tasks.repeat_of.is_(None), *during)
     right: dict[str, list[float]] = defaultdict(list)
+    versions = versions_of(connection)
     for row in connection.execute(known):
         task, given = tables.task_of(row), tables.answer_of(row.given)
-        agreed = None if task.gold is None else similarity(given, task.gold, task)
+        scale = versions[task.campaign, task.version].campaign.scale
+        agreed = None if task.gold is None else similarity(given, task.gold, task, scale)
         if agreed is not None:
             right[row.who].append(agreed)
     return right

@@ -9,7 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Answer, Judgement
+from labeling_ui.data_model import Answer, Candidate, Judgement, Prompt, Task
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.review.review import TaskReview
 from labeling_ui.store.review.search import Wanted
@@ -177,3 +177,23 @@ def test_two_admins_edit_the_instructions_and_the_second_is_told(
     for page in (first, second):
         assert page.evaluate("window.ran") is None
         page.context.close()
+
+
+def test_at_400_percent_no_page_scrolls_sideways(browser: Browser, site: tuple[str, Path]) -> None:
+    # WCAG 1.4.10: a window of 1280 pixels at 400% is 320 wide. Names and formulas may be long and unbroken.
+    store = Store(site[1])
+    prompt = Prompt(({"role": "user", "content": "W" * 300},))
+    both = [Candidate(prompt.id, f"Text {n}: ${'x^2+' * 60}1$", {"model": "m" * 80}) for n in range(2)]
+    campaign = Campaign(name="n" * 40, overlap=2, **PLAIN)
+    rated = Campaign(name="narrow", kind="rating", aspects=("a" * 40,), overlap=2, **PLAIN)
+    store.add_campaign(campaign)
+    store.add_prompts([prompt])
+    store.add_candidates(both)
+    pair = Task(prompt.id, tuple(one.id for one in both), campaign.name)
+    store.add_tasks([pair])
+    (single,) = add_tasks(store, 1, rated, asked="Narrow")
+    store.close()
+    page = enter(browser, site, "Root", viewport={"width": 320, "height": 256})
+    for name in ("tasks", f"tasks/{pair.id}", f"tasks/{single.id}", "work", "audit", "instructions/narrow"):
+        page.goto(f"{site[0]}/admin/{name}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, name

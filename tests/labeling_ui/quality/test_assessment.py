@@ -101,7 +101,7 @@ def test_rankings_agree_pair_by_pair() -> None:
     # Each task has the pairs ab (-1, -1), bc (1, 1) and ac (0, 1). Per task o_01 = o_10 = 1, n_-1 = 2, n_0 = 1 and
     # n_1 = 3; alpha = 1 - (72 - 1) * 24 / (72² - 24² - 12² - 36²).
     assert found.agreement["ranking"].alpha == pytest.approx(1 - 71 * 24 / (72**2 - 24**2 - 12**2 - 36**2))
-    assert found.agreement["ranking"].tasks == 12
+    assert (found.agreement["ranking"].tasks, found.agreement["ranking"].judgements) == (12, 24)
     assert [each.tasks for each in found.kappas] == [36]
     assert all(each.skill is not None for each in found.annotators)
 
@@ -259,3 +259,57 @@ def test_wrong_answers_that_agree_earn_nothing_where_none_is_better(known: Answe
     given = [Task(f"p{n}", (f"{n}a", f"{n}b"), gold=known) for n in range(30)]
     said = [judged(task, name, "a") for task in given for name in ("ann", "bob")]
     assert one(said, *given).skill is None
+
+
+@pytest.mark.parametrize(("scale", "right"), [(2, 0.5), (4, 0.5), (7, 1.0)])
+def test_known_ratings_on_a_short_scale_are_met_exactly(scale: int, right: float) -> None:
+    known = [Answer("rated", ratings={"helpful": {f"{n}a": 1 + n % 2}}) for n in range(6)]
+    given = [Task(f"p{n}", (f"{n}a",), gold=gold) for n, gold in enumerate(known)]
+    again = [Task(f"q{n}", (f"{n}q",)) for n in range(2)]
+    repeats = [Task(each.prompt_id, each.candidates, repeat_of=each.id, reserved_for="ann") for each in again]
+
+    def rated(task: Task, point: int) -> Judgement:
+        return judged(task, "ann", Answer("rated", ratings={"helpful": {task.candidates[0]: point}}))
+
+    said = [rated(task, 1) for task in (*given, *again)] + [rated(repeats[0], 1), rated(repeats[1], 2)]
+    versions = {("main", 1): Campaign(kind="rating", scale=scale)}
+    found = replace(labels(said, *given, *again, *repeats), versions=versions)
+    (ann,) = assessment.assess_annotators(found)
+    assert (ann.gold.n, ann.gold.value) == (6, right)
+    assert (ann.repeats.n, ann.repeats.value) == (2, right)
+
+
+def test_nobody_is_compared_with_the_simulated() -> None:
+    given = tasks(24)
+    said = [judged(task, who, "ab"[n % 2]) for n, task in enumerate(given) for who in ("ann", "bob")]
+    robots = [judged(task, who, "ba"[n % 2]) for n, task in enumerate(given) for who in ("robot 1", "robot 2")]
+    alone = [judged(task, "robot 1", "ba"[n % 2]) for n, task in enumerate(given)]
+    people, both, one_robot = (assessment.assess(labels(each, *given)) for each in (said, said + robots, said + alone))
+    assert people.agreement["winner"].alpha == both.agreement["winner"].alpha == pytest.approx(1.0)
+    assert one_robot.agreement["winner"] == people.agreement["winner"], "a task of one person and a program is no pair"
+    assert (both.agreement["winner"].tasks, both.agreement["winner"].judgements) == (24, 96)
+    assert [(each.first, each.second) for each in both.kappas] == [("ann", "bob"), ("robot 1", "robot 2")]
+
+
+def test_two_responses_that_were_ranked_say_as_much_however_many_were_shown() -> None:
+    # One pair of nine responses is one choice, as one of two is; it counted 2/9.
+    skills = []
+    for shown in ("ab", "abcdefghi"):
+        given, said = tasks(30, shown), []
+        for number, task in enumerate(given):
+            first, second = (task.candidates[0],), (task.candidates[1],)
+            for who in ("ann", "bob", "cid"):
+                wrong = who == "cid" and number % 3 == 0
+                said.append(judged(task, who, Answer("ranked", ranking=(second, first) if wrong else (first, second))))
+        found = [each.skill for each in assessment.assess_annotators(labels(said, *given))]
+        skills.append([(each.accuracy, each.low, each.high) for each in found if each is not None])
+    assert len(skills[0]) == 3
+    assert skills[0] == [pytest.approx(each) for each in skills[1]]
+
+
+def test_the_time_of_a_task_is_all_that_was_spent_on_it() -> None:
+    given = tasks(2)
+    said = [judged(task, "ann", "a", seconds=0.4) for task in given]  # as an edit of it took
+    found = replace(labels(said, *given), spent={(given[0].id, "ann"): 9.0})
+    (ann,) = assessment.assess_annotators(found)
+    assert (ann.hasty.n, ann.hasty.value, ann.median_seconds) == (2, 0.5, pytest.approx(4.7))

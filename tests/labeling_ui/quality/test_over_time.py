@@ -125,3 +125,15 @@ def test_the_interval_holds_the_day_on_which_it_is_done() -> None:
         high = found.latest is None or found.latest >= NOW + timedelta(days=took - 1)
         held += low and high
     assert held / n > 0.91
+
+
+def test_what_is_lacking_now_is_done_later_than_now() -> None:
+    # Ten a day for five days and three today: two more take a fifth of a day from now on, and not from midnight on.
+    asked = tasks(53)
+    given = [said(task, ANN, NOW - timedelta(days=5 - n // 10)) for n, task in enumerate(asked)]
+    found = over_time(labels(asked, given), 2, NOW).forecast
+    assert found is not None
+    assert found.rate == 10
+    assert found.likely == pytest.approx(NOW + timedelta(days=0.2), abs=timedelta(seconds=1))
+    assert found.earliest is not None
+    assert found.earliest > NOW

@@ -9,10 +9,11 @@ from alembic import command
 from alembic.config import Config
 
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Answer, Candidate, Message, Prompt, Task
+from labeling_ui.data_model import Answer, Candidate, Judgement, Message, Prompt, Task
 from labeling_ui.store import database
 from labeling_ui.store.store import Store
-from tests.labeling_ui.filling import Clock
+from tests.labeling_ui.filling import Clock, fill_with
+from tests.labeling_ui.store.statements import run
 
 pytestmark = pytest.mark.usefixtures("real_migrations")
 
@@ -73,3 +74,18 @@ def test_what_was_said_keeps_its_scale_and_what_was_skipped_is_asked_again(store
     store.add_campaign(stars.model_copy(update={"scale": 9}))
     assert (store.version("stars"), store.label_set_hash() == after, before == after) == (2, True, False)
     store.close()
+
+
+def test_answers_on_a_short_scale_are_apart_after_the_upgrade(store_url: str) -> None:
+    store = Store(store_url, Clock())
+    for name, scale in (("short", 3), ("long", 7)):
+        (task,) = fill_with(store, Campaign(name=name, kind="rating", scale=scale, aspects=("helpful",)), 1, 1, 2)
+        for who, point in (("ann", 1), ("bob", 2)):
+            said = Answer("rated", ratings={"helpful": {task.candidates[0]: point}})
+            store.record(Judgement(task.id, store.annotator(who).id, task.candidates, said))
+    apart = "SELECT campaign, disagreement FROM tasks ORDER BY campaign"
+    assert run(store_url, apart) == [("long", 0.0), ("short", 1.0)]
+    store.close()
+    run(store_url, "UPDATE tasks SET disagreement = 0", "UPDATE alembic_version SET version_num = '0015'")
+    Store(store_url, Clock()).close()
+    assert run(store_url, apart) == [("long", 0.0), ("short", 1.0)]

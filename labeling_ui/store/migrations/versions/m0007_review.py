@@ -25,6 +25,7 @@ _PARTIAL: dict[str, tuple[list[Any], str]] = {
     "divided_tasks": ([sa.text("disagreement DESC"), "id"], "disagreement > 0"),
 }
 _CHUNK = 5000
+_ANY_SCALE = 9  # 0016 looks at short ones again
 
 
 def upgrade() -> None:
@@ -80,7 +81,7 @@ def _fill_in(connection: sa.Connection) -> None:
     rows = []
     for row in connection.execute(sa.select(tasks.c.id, tasks.c.prompt_id, tasks.c.candidates)):
         task = Task(row.prompt_id, tuple(row.candidates), id=row.id)
-        apart = disagreement(answers.get(row.id, ()), task)
+        apart = disagreement(answers.get(row.id, ()), task, _ANY_SCALE)
         names = not flagged.isdisjoint(row.candidates)
         if apart or names:
             rows.append({"task": row.id, "apart": apart, "names": names})

@@ -1,16 +1,18 @@
 """Nobody is asked anything of a campaign before they have shown that they judge known answers as it does."""
 
+from dataclasses import replace
+
 import pytest
 
 from foundation.errors import UserError
 from labeling_ui.campaign import Campaign
-from labeling_ui.data_model import Assignment
+from labeling_ui.data_model import Answer, Assignment
 from labeling_ui.people.accounts import Accounts
 from labeling_ui.store.campaign_rules.qualification import Feedback, feedback_on
 from labeling_ui.store.campaign_rules.rules import CampaignRules
 from labeling_ui.store.campaigns import settings_now
 from labeling_ui.store.store import Store
-from tests.labeling_ui.filling import LEASE, TIE, Clock, fill, prefer
+from tests.labeling_ui.filling import LEASE, TIE, Clock, fill, fill_with, prefer
 
 CAMPAIGN = Campaign(
     qualification=3, qualification_share=0.66, qualification_attempts=2, gold_share=0, repeat_share=0, random_share=0
@@ -194,3 +196,19 @@ def test_a_shorter_round_ends_an_attempt_that_is_long_enough(store: Store, ann: 
     store.add_campaign(CAMPAIGN.model_copy(update={"qualification": 2}))
     assert len(store.assignments(ann, 2)) == 2
     assert CampaignRules(store.database).unqualified(ann) == []
+
+
+def test_on_a_short_scale_a_known_rating_has_to_be_met(store: Store) -> None:
+    asked = Campaign(
+        kind="rating", scale=2, aspects=("helpful",), qualification=2, gold_share=0, repeat_share=0, random_share=0
+    )
+    tasks = fill_with(store, asked, 6, 1)
+    known = [replace(task, gold=Answer("rated", ratings={"helpful": {task.candidates[0]: 2}})) for task in tasks]
+    store.add_tasks([replace(each, prompt_id=each.prompt_id, id="gold " + each.id) for each in known])
+    ann = store.annotator("ann").id
+    (shown,) = store.assignments(ann, 1)
+    assert shown.task.gold is not None
+    store.record(shown.judgement(Answer("rated", ratings={"helpful": {shown.shown[0].id: 1}})))
+    told = feedback(store, shown.task.id, ann)
+    assert told is not None
+    assert told.right == 0.0
