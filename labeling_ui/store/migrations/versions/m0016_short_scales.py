@@ -18,8 +18,9 @@ _CHUNK = 5000
 def upgrade() -> None:
     """Measure again how far the answers to such tasks are from one another."""
     connection = op.get_bind()
-    log = sa.text("SELECT campaign, version, settings FROM campaign_settings")
-    log = log.columns(sa.column("campaign"), sa.column("version"), sa.column("settings", sa.JSON))
+    log = sa.text("SELECT campaign, version, settings FROM campaign_settings").columns(
+        sa.column("campaign"), sa.column("version"), sa.column("settings", sa.JSON)
+    )
     short = {
         (row.campaign, row.version): row.settings["scale"]
         for row in connection.execute(log)
