@@ -39,7 +39,6 @@ _REPLACED = (
 """What an earlier export may have sent that would still be read: weights in other shards, labels since taken back."""
 _OWN_WORDS = ("rationale", "rationales", "at", "seconds")
 _REWARD = ("adapter_config.json", "adapter_model.safetensors", "README.md", "reward.json", "uncertainty.safetensors")
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "special_tokens_map.json")
 
 
 def publish(
@@ -181,6 +180,8 @@ def _reward(run: Run, out: Path, base: str, license: str) -> None:
 
     `UserError` if the policy was tuned towards another.
     """
+    from transformers import AutoTokenizer
+
     from reward_model.score_head import ASPECTS
 
     reward, made, tuned = run.artifact("reward"), run.record("reward"), run.record("policy")
@@ -191,9 +192,10 @@ def _reward(run: Run, out: Path, base: str, license: str) -> None:
             f"with the sha256 {used}. Leave out --part reward, or tune anew: `rlhf policy --run {run.argument}`."
         )
     out.mkdir(parents=True)
-    for name in (*_REWARD, *_TOKENIZER, ASPECTS):
+    for name in (*_REWARD, ASPECTS):
         if (reward / name).is_file():
             shutil.copyfile(reward / name, out / name)
+    AutoTokenizer.from_pretrained(reward).save_pretrained(out)  # whichever files that takes
     settings: dict[str, Any] = read_json(out / "adapter_config.json")
     before = str(settings["base_model_name_or_path"])
     write_json(out / "adapter_config.json", settings | {"base_model_name_or_path": base})

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard, ModelCard
+from transformers import AutoTokenizer, CTRLTokenizer
 
 from foundation.errors import UserError
 from labeling_ui.people.accounts import Accounts
@@ -250,3 +251,18 @@ def test_what_an_earlier_export_sent_is_not_read_any_more(tmp_path: Path, monkey
     monkeypatch.setattr("huggingface_hub.HfApi", lambda: there)
     hub.push([("someone/merged", "model", tmp_path)], public=False)
     assert there.files == {"model-00001-of-00002.safetensors", "mine.txt", "checkpoints/model.safetensors"}
+
+
+def test_the_reward_part_has_whichever_files_its_tokenizer_takes(named: tuple[Run, Config], tmp_path: Path) -> None:
+    path = shutil.copytree(named[0].path, tmp_path / "run")
+    reward = path / "round-000" / "reward"
+    (reward / "tokenizer.json").unlink()
+    (tmp_path / "vocab.json").write_text(json.dumps({"<unk>": 0, "a@@": 1, "b</w>": 2, "a": 3, "b": 4}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b</w>\n")
+    CTRLTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")).save_pretrained(reward)
+    hub.lay_out(Run(path), named[1], path / "round-000" / "export", tmp_path / "laid", "a/b", ["reward"], None)
+    sent = {each.name for each in (tmp_path / "laid" / "reward").iterdir()}
+    assert {"vocab.json", "merges.txt", "tokenizer_config.json"} <= sent
+    assert not {"trained_on.json", "bag_of_words.json"} & sent
+    old, new = (AutoTokenizer.from_pretrained(each) for each in (reward, tmp_path / "laid" / "reward"))
+    assert new("a b ab")["input_ids"] == old("a b ab")["input_ids"]
