@@ -54,7 +54,8 @@ class Findings:
     """Why later stages would refuse to run, and what is known of the model and of memory.
 
     `model` lies without its weights; `layers` and `adapters` say on how many layers the adapters of the reward model
-    and the policy lie, and how many weights they have; `needed` is the estimate of each stage's memory, in bytes.
+    and the policy lie, and how many weights they have, `carrying` how many the layers under the policy's adapter have;
+    `needed` is the estimate of each stage's memory, in bytes.
     `sizes` say how much is computed at once, `oversized` which are set too large for the GPU.
     """
 
@@ -62,6 +63,7 @@ class Findings:
     model: SharedBase | None = None
     layers: dict[str, int] = field(default_factory=dict)
     adapters: dict[str, int] = field(default_factory=dict)
+    carrying: int = 0
     needed: dict[str, int] = field(default_factory=dict)
     sizes: Sizes | None = None
     oversized: list[str] = field(default_factory=list)
@@ -114,7 +116,7 @@ def check(config: Config, rows: Sequence[Row], run: Run | None = None, *, found:
         _check_layers(config, found.model, found)
         found.add(memory.too_large(config, found.model.base))
         longest = min(config.collect.max_prompt_tokens, found.model.renderer.max_length)
-        found.needed = memory.estimate(config, found.model.base, found.adapters, longest)
+        found.needed = memory.estimate(config, found.model.base, found.adapters, longest, found.carrying)
         found.sizes = memory.sizes_here(config, found.model.base)
         found.oversized = memory.oversized(config, found.model.base, longest)
     if rows:
@@ -213,7 +215,11 @@ def _check_layers(config: Config, base: SharedBase, found: Findings) -> None:
 
 def _count(found: Findings, stage: str, weights: Mapping[str, Tensor]) -> None:
     found.adapters[stage] = sum(weight.numel() for weight in weights.values())
-    found.layers[stage] = sum(re.search(r"\.lora_(embedding_)?A\b", name) is not None for name in weights)
+    halves = [(name, re.sub(r"(\.lora_(?:embedding_)?)A\b", r"\1B", name)) for name in weights]
+    sizes = [weights[a].shape[1] * weights[b].shape[0] for a, b in halves if a != b and b in weights]
+    found.layers[stage] = len(sizes)
+    if stage == "policy":
+        found.carrying = sum(sizes)
 
 
 def _check_rewards(config: Config, rows: Sequence[Row], found: Findings) -> None:

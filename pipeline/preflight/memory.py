@@ -37,8 +37,13 @@ def available(device: str = "auto") -> tuple[int, int]:
     return memory.available, memory.total
 
 
-def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], prompt_tokens: int) -> dict[str, int]:
-    """Bytes by stage at its peak; `adapters` holds the number of weights of the reward and the policy adapter."""
+def estimate(
+    config: Config, model: PreTrainedModel, adapters: dict[str, int], prompt_tokens: int, carrying: int = 0
+) -> dict[str, int]:
+    """Bytes by stage at its peak; `adapters` holds the number of weights of the reward and the policy adapter.
+
+    `carrying` is the number of weights of the base's layers that carry the policy's adapter.
+    """
     shape, size, sizes = Shape.of(model), model.dtype.itemsize, sizes_here(config, model)
     base = base_bytes(model, config.quantization)
     copies = 0 if config.quantization else copied_bytes(model, devices.choose_device(config.device))
@@ -57,6 +62,8 @@ def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], p
     learned, tuned = adapters.get("reward", 0), adapters.get("policy", 0)
     values = tuned if policy.value_network == "adapter" else 0
     answers = policy.prompts_per_step * policy.group
+    merges = policy.merge_for_sampling and policy.engine == "native" and not config.quantization
+    sums = carrying * size if merges and not config.served_policy else 0  # beside the weights, which are kept
     found = {
         "collect": base
         + sampling(
@@ -71,7 +78,7 @@ def estimate(config: Config, model: PreTrainedModel, adapters: dict[str, int], p
         + learned * size * reward.ensemble
         + (tuned + values) * (_TRAINED + size)
         + max(
-            sampling(min(answers, sizes.sample_rows), policy.max_new_tokens, policy.group),
+            sums + sampling(min(answers, sizes.sample_rows), policy.max_new_tokens, policy.group),
             sizes.score_tokens * shape.layer_bytes,
             training(policy.micro_batch, prompt_tokens + policy.max_new_tokens, policy.gradient_checkpointing),
         ),
