@@ -8,7 +8,7 @@ known here: it would be computed as something else.
 import contextlib
 import dataclasses
 import json
-import math
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +34,7 @@ _UNDERSTOOD = {
     *("target_parameters", "layers_to_transform", "layers_pattern", "modules_to_save", "init_lora_weights"),
     *("eva_config", "loftq_config", "megatron_core", "qalora_group_size"),
 }
+_LARGEST = sys.float_info.max
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")  # the others leave changed base weights behind
 _MERGE_IT = "Merge it into its base with PEFT and name the merged model as the base, or train it again without that."
 
@@ -47,7 +48,7 @@ def read_adapter(folder: Path) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
         with warnings.catch_warnings(action="ignore"):  # about settings, all of which are looked at below
             config = LoraConfig.from_pretrained(str(folder))
         weights = load_file(folder / WEIGHTS)
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"the adapter in {folder} cannot be read ({error}). It is damaged, or no LoRA.") from error
     if type(config) is not LoraConfig:
         raise UserError(f"the adapter in {folder} is a {type(config).__name__}; only LoRA adapters are supported.")
@@ -138,13 +139,21 @@ def _beyond_lora(config: LoraConfig, settings: dict[str, object]) -> str | None:
 
 
 def _check_numbers(folder: Path, config: LoraConfig, weights: dict[str, torch.Tensor]) -> None:
+    for name in ("rank_pattern", "alpha_pattern"):
+        if not isinstance(getattr(config, name) or {}, dict):
+            raise UserError(f'the adapter in {folder} has a "{name}" that is no mapping of layers to numbers.')
     ranks = [config.r, *(config.rank_pattern or {}).values()]
     if bad := [rank for rank in ranks if type(rank) is not int or rank < 1]:
         raise UserError(f"the adapter in {folder} has rank {bad[0]}; a LoRA needs a rank of 1 or more.")
+    largest = max((size for value in weights.values() for size in value.shape), default=0)
+    if max(ranks) > largest:  # before memory is taken for it
+        raise UserError(f"the adapter in {folder} says rank {max(ranks)}, and none of its weights is as large as that.")
     scales = [config.lora_alpha, *(config.alpha_pattern or {}).values()]
-    if wrong := [scale for scale in scales if not isinstance(scale, int | float) or not math.isfinite(scale)]:
+    if wrong := [scale for scale in scales if not isinstance(scale, int | float) or not abs(scale) <= _LARGEST]:
         raise UserError(f'the adapter in {folder} has "lora_alpha" {wrong[0]}, which is no finite number.')
-    broken = [key for key, value in weights.items() if not torch.isfinite(value).all()]
+    if other := [key for key, value in weights.items() if not value.is_floating_point()]:
+        raise UserError(f'the adapter in {folder} is damaged: its weight "{other[0]}" is no floating-point number.')
+    broken = [key for key, value in weights.items() if not torch.isfinite(value.float()).all()]
     if broken:
         raise UserError(
             f"{len(broken)} of the adapter's weights in {folder} are not finite numbers, for instance "

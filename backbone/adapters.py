@@ -23,7 +23,7 @@ from backbone.cpu.rms_norm import fuse_norms
 from backbone.loading.base_identity import published_name, revision_of
 from backbone.loading.models import renderer_of
 from backbone.loading.quantization import quantization_of
-from backbone.lora_targets import resolve_targets
+from backbone.lora_targets import resolve_targets, take_off
 from backbone.merging import can_merge, merged_layers
 from backbone.own_function import Paths, decoder_of, head_is_linear, own_logits, states_by_length
 from foundation.errors import UserError
@@ -110,8 +110,10 @@ class SharedBase:
             if self.quantization:  # PEFT takes the dtype of the layer's weights, which is none to compute in
                 for parameter in self.parameters(name).values():
                     parameter.data = parameter.data.to(self.base.dtype)
-        except (ValueError, TypeError, NotImplementedError) as error:
-            raise UserError(f'cannot put the adapter "{name}" on {self.name}: {str(error).splitlines()[0]}') from error
+        except Exception as error:  # settings may come from elsewhere, and PEFT fails on them in any way
+            take_off(self.base, name)
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f'cannot put the adapter "{name}" on {self.name}: {reason}') from error
 
     def load_adapter(self, name: str, folder: Path, *, trainable: bool = False) -> None:
         """Read a PEFT LoRA folder; a saved `score` head goes to `heads[name]`.
@@ -122,6 +124,9 @@ class SharedBase:
         config, weights = read_adapter(folder)
         made_for = config.base_model_name_or_path
         head = take_head(weights)
+        if head is not None and (head.dim() != 2 or head.shape[1] != self.hidden_size):
+            wide = head.shape[-1] if head.dim() else 0
+            raise UserError(f"the score head in {folder} is {wide} wide, {self.name} is {self.hidden_size}.")
         self._add(name, config)
         assert self._peft is not None
         if trainable:
@@ -135,11 +140,6 @@ class SharedBase:
             self.remove_adapter(name)
             raise
         if head is not None:
-            if head.shape[-1] != self.hidden_size:
-                self.remove_adapter(name)
-                raise UserError(
-                    f"the score head in {folder} is {head.shape[-1]} wide, {self.name} is {self.hidden_size}."
-                )
             self.heads[name] = torch.nn.Linear(head.shape[1], head.shape[0], bias=False, device=self.device)
             self.heads[name].weight.data.copy_(head)
             self.heads[name].requires_grad_(False)

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import torch
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.transformers_weight_conversion import (
     convert_peft_adapter_state_dict_for_transformers,
@@ -137,3 +138,13 @@ def _shortest(paths: set[str], model: nn.Module) -> set[str]:
     names = {path.rpartition(".")[2] for path in paths}
     named = {path for path, _ in _layers(model) if path.rpartition(".")[2] in names}
     return names if named == paths else paths
+
+
+def take_off(model: nn.Module, name: str) -> None:
+    """Undo what PEFT has done of putting an adapter on before it failed; layers without any are the model's own."""
+    for path, layer in list(model.named_modules()):
+        if isinstance(layer, LoraLayer):
+            layer.delete_adapter(name)
+            if not (layer.lora_A or layer.lora_embedding_A):
+                parent, _, child = path.rpartition(".")
+                setattr(model.get_submodule(parent), child, layer.get_base_layer())

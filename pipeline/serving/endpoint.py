@@ -114,7 +114,10 @@ def build_endpoint(store: Store, served: Served) -> Starlette:
 
     async def load(request: Request, _person: Annotator) -> Response:
         asked = LoadRequest.model_validate_json(await _body(request))
-        await served.load(asked.lora_name, asked.lora_path, in_place=asked.load_inplace)
+        try:
+            await served.load(asked.lora_name, asked.lora_path, in_place=asked.load_inplace)
+        except UserError as error:  # whatever it comes from: a file that cannot be read is whoever wrote it's to mend
+            raise Refused(400, str(error)) from error
         return Response(f'Loaded the adapter "{asked.lora_name}".', media_type="text/plain", headers=_HEADERS)
 
     async def unload(request: Request, _person: Annotator) -> Response:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, VeraConfig, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
@@ -85,6 +86,16 @@ def test_master_copies_are_saved_in_place_of_what_is_in_memory(base: SharedBase,
     assert all(torch.equal(saved[name], master[name]) for name in master)
 
 
+SETTINGS: dict[str, dict[str, object]] = {
+    "other layers": {"target_modules": ["no_such_layer"]},
+    "some layers": {"target_modules": ["q_proj", "norm"]},  # PEFT fails at the second kind
+    "no pattern": {"exclude_modules": "("},
+    "no mapping": {"rank_pattern": [4]},
+    "vast rank": {"r": 10**9},
+    "vast scale": {"lora_alpha": 10**400},
+}
+
+
 def _foreign(folder: Path, what: str) -> None:
     """Turn a good adapter folder into one that does not fit."""
     weights = load_file(folder / WEIGHTS)
@@ -107,9 +118,16 @@ def _foreign(folder: Path, what: str) -> None:
         (folder / CONFIG).unlink()
     elif what == "no LoRA":
         VeraConfig(r=4, target_modules=["q_proj"]).save_pretrained(folder)
-    elif what == "other layers":
+    elif what == "too deep":
+        (folder / CONFIG).write_text("[" * 100_000)
+    elif what in SETTINGS:
         config = json.loads((folder / CONFIG).read_text())
-        (folder / CONFIG).write_text(json.dumps(config | {"target_modules": ["no_such_layer"]}))
+        (folder / CONFIG).write_text(json.dumps(config | SETTINGS[what]))
+    elif what in ("scalar head", "integers"):
+        weights = load_file(folder / WEIGHTS)
+        head = {"base_model.model.score.weight": torch.tensor(1.0)}
+        weights = weights | head if what == "scalar head" else {name: value.int() for name, value in weights.items()}
+        save_file(weights, folder / WEIGHTS)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +142,14 @@ def _foreign(folder: Path, what: str) -> None:
         ("no config", "is not an adapter folder"),
         ("no LoRA", "only LoRA adapters"),
         ("other layers", "cannot put the adapter"),
+        ("some layers", "cannot put the adapter .* is not supported"),
+        ("no pattern", "cannot put the adapter .* unterminated subpattern"),
+        ("no mapping", '"rank_pattern" that is no mapping'),
+        ("vast rank", "says rank 1000000000, and none of its weights"),
+        ("vast scale", "which is no finite number"),
+        ("scalar head", "score head .* is 0 wide"),
+        ("integers", "is no floating-point number"),
+        ("too deep", "cannot be read"),
     ],
 )
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
@@ -143,6 +169,8 @@ def test_an_adapter_that_does_not_fit_is_refused_and_leaves_no_trace(
         other.load_adapter("reward", tmp_path / "bad", trainable=not beside)
     assert other.adapters == known
     assert other.heads == {}
+    assert not [name for name, _ in other.base.named_parameters() if ".reward." in name]
+    assert beside or not [module for module in other.base.modules() if isinstance(module, BaseTunerLayer)]
     assert other.trainable == ("policy" if beside else None)
     assert torch.equal(logits(other, IDS), reference)
     other.load_adapter("reward", tmp_path / "good")

@@ -110,6 +110,19 @@ def test_what_is_no_adapter_of_this_base_or_takes_a_name_is_refused(
     assert ids_of(drawn(post, "round-001")) == wanted(base, "round-001")
 
 
+def test_an_adapter_that_the_server_may_not_read_is_no_fault_of_the_server(
+    post: Post, base: SharedBase, adapters: Mapping[str, Path], exchange: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    shutil.copytree(adapters["round-000"], exchange / "denied")
+    monkeypatch.setattr("backbone.adapter_folder.load_file", denied)
+    answer = post("load_lora_adapter", lora_name="new", lora_path="denied")
+    assert (answer.status_code, "cannot be read ([Errno 13]" in answer.text) == (400, True), answer.text
+    assert ids_of(drawn(post, "round-001")) == wanted(base, "round-001")
+
+
 def test_only_so_many_are_in_memory(post: Post, adapters: Mapping[str, Path], exchange: Path) -> None:
     shutil.copytree(adapters["round-000"], exchange / "many")
     found = [post("load_lora_adapter", lora_name=f"a{number}", lora_path="many") for number in range(9)]
