@@ -17,7 +17,7 @@ from labeling_ui.assignment.next_task import (
     task_to_repeat,
     verdict_first,
 )
-from labeling_ui.data_model import Prompt, Task
+from labeling_ui.data_model import REVIEWERS, Prompt, Task
 from labeling_ui.store import tables
 from labeling_ui.store.answering.at_work import AtWork
 from labeling_ui.store.campaign_rules.limits import limits_of
@@ -28,6 +28,13 @@ _SAMPLE = 100
 """Tasks to choose from; their ids are hashes, so the first of them are a sample."""
 _REPEAT_FROM = 200
 """How many of an annotator's latest judgements are considered for a repeat."""
+_REVIEWERS = ", ".join(f"'{role}'" for role in REVIEWERS)
+TO_REVIEW = tables.FOR_REVIEW + "".join(
+    f" AND NOT EXISTS (SELECT 1 FROM {theirs} JOIN annotators ON annotators.id = {theirs}.annotator_id"
+    f" WHERE {theirs}.task_id = tasks.id AND annotators.role IN ({_REVIEWERS}))"
+    for theirs in ("judgements", "leases")
+)
+"""Whether a task waits for a reviewer, of whom one has neither judged it nor holds it."""
 
 
 def choose_task(
@@ -79,7 +86,7 @@ def _asked(connection: sa.Connection, annotator_id: str, version: Version, turn:
     by_priority = not at_random(version.campaign, annotator_id, turn)
     open_tasks = _open_tasks(connection, annotator_id, version, by_priority, tables.OPEN)
     if reviews:
-        open_tasks += _open_tasks(connection, annotator_id, version, by_priority, tables.FOR_REVIEW)
+        open_tasks += _open_tasks(connection, annotator_id, version, by_priority, TO_REVIEW)
     return open_tasks
 
 

@@ -19,6 +19,7 @@ from labeling_ui.store.answering.at_work import AtWork
 from labeling_ui.store.campaign_rules.limits import limits_of
 from labeling_ui.store.campaign_rules.qualification import kept_from, must_qualify, qualifying_answers, still_to_give
 from labeling_ui.store.campaigns import Campaigns, for_training, is_current
+from labeling_ui.store.open_tasks import TO_REVIEW
 
 _MANY, _KEPT_SECONDS = 2_000, 5.0
 _counted: WeakKeyDictionary[sa.Engine, dict[tuple[str, str, int], tuple[float, int]]] = WeakKeyDictionary()
@@ -55,17 +56,13 @@ class Counts:
 
 def annotator_progress(connection: sa.Connection, who: AtWork, campaigns: Campaigns, now: float) -> Progress:
     """What the annotator has judged, and what is still open to them."""
-    conditions = {"open": tables.OPEN}
-    if who.reviews:
-        conditions["for_review"] = tables.FOR_REVIEW
+    conditions = (tables.OPEN, TO_REVIEW) if who.reviews else (tables.OPEN,)
     total, left = 0, who.held
     limits = limits_of(connection, who.annotator_id, campaigns.settings, who.people, now)
     qualifying = must_qualify(connection, who.annotator_id, campaigns.settings)
     for name, version in campaigns.now.items():
-        here, there = _counts(connection, who.annotator_id, name, version.version, conditions.values())
-        asked, open_to_all = here.ordinary, 0
-        for kind, condition in conditions.items():
-            open_to_all += there[condition] - getattr(here, kind)
+        here, there = _counts(connection, who.annotator_id, name, version.version, conditions)
+        asked, open_to_all = here.ordinary, sum(there[each] for each in conditions) - here.open
         if name in limits.closed:
             open_to_all = 0
         known_first = qualifying_answers(connection, name, who.annotator_id) if version.campaign.qualification else 0
@@ -128,7 +125,6 @@ def _own(conditions: tuple[str, ...]) -> sa.Select[Any]:
         sa.func.count().label("all"),
         number(tasks.gold.is_(sa.null()), tasks.repeat_of.is_(None)).label("ordinary"),
         number(current, sa.text(tables.OPEN)).label("open"),
-        number(current, sa.text(tables.FOR_REVIEW)).label("for_review"),
         *(_of_version(condition).scalar_subquery() for condition in conditions),
     )
     counted = counted.select_from(own.join(tables.tasks, tasks.id == own.c.task_id))
@@ -208,7 +204,7 @@ def _for_a_verdict_alone(connection: sa.Connection) -> sa.ColumnElement[bool]:
 def waiting(connection: sa.Connection, campaign: str | None) -> int:
     """How many judgements the tasks (of one campaign, or of all but verdicts) still lack, each by its overlap.
 
-    A skip is none. A task that enough annotators have skipped lacks the word of a reviewer, if it has no answer. Tasks
+    A skip is none. A task that enough annotators have skipped lacks the word of one reviewer, if it lacks any. Tasks
     with a known answer, those that are one annotator's alone, those of an older version, and those that a lead paused,
     removed or decided are not waited for.
     """
@@ -223,7 +219,7 @@ def waiting(connection: sa.Connection, campaign: str | None) -> int:
     )
     lacks = sa.case(
         (tasks.skips < tables.ENOUGH_SKIPS, sa.case((number < tasks.overlap, tasks.overlap - number), else_=0)),
-        ((number == 0) & ~reviewed, 1),
+        ((number < tasks.overlap) & ~reviewed, 1),
         else_=0,
     )
     lacking = sa.select(sa.func.coalesce(sa.func.sum(lacks), 0))

@@ -62,7 +62,7 @@ ENOUGH_SKIPS = 3
 """So many annotators may skip a task before it is left to a reviewer."""
 _OPEN_TO_ALL = "gold IS NULL AND reserved_for IS NULL AND state = 'open'"
 OPEN = f"taken < overlap AND skips < {ENOUGH_SKIPS} AND {_OPEN_TO_ALL}"
-FOR_REVIEW = f"taken = 0 AND skips >= {ENOUGH_SKIPS} AND {_OPEN_TO_ALL}"
+FOR_REVIEW = f"taken < overlap AND skips >= {ENOUGH_SKIPS} AND {_OPEN_TO_ALL}"
 GOLD = "gold IS NOT NULL AND state = 'open'"
 DIVIDED = "disagreement > 0"
 NOT_OPEN = "state <> 'open'"

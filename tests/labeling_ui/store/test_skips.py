@@ -81,3 +81,32 @@ def test_answers_and_skips_that_come_at_once_are_counted_each_as_it_is(store: St
     store.record_many([Judgement(task.id, who, task.candidates, each) for who, each in zip(people, said, strict=True)])
     assert store.waiting() == 2
     assert store.next_assignment(person(store, "di")) is not None
+
+
+@pytest.mark.parametrize("word", [TIE, SKIP], ids=["answered", "skipped"])
+def test_what_some_have_judged_and_enough_have_skipped_waits_for_one_reviewer(store: Store, word: Answer) -> None:
+    fill(store, 2, overlap=3)
+    assert answer_all(store, person(store, "ann"), TIE) == 2
+    for name in ("bob", "cy", "di"):
+        assert answer_all(store, person(store, name), SKIP) == 2
+    assert answer_all(store, person(store, "ed"), TIE) == 0, "three could not judge it: a fifth is not asked"
+    rex, root = person(store, "rex", "reviewer"), person(store, "root", "admin")
+    assert [store.waiting(), store.progress(rex).total, store.progress(root).total] == [2, 2, 2]
+    assert store.next_assignment(root) is not None
+    assert store.progress(rex).total == 1, "the other one is a reviewer's already"
+    assert answer_all(store, rex, word) == 1
+    assert (store.waiting(), store.progress(root).total) == (1, 1)
+    assert answer_all(store, root, word) == 1
+    assert (store.waiting(), store.next_assignment(rex)) == (0, None), "one reviewer's word is enough"
+    assert (store.progress(rex).total, store.progress(root).total) == (1, 1)
+    assert store.undo(rex, "undo") is not None
+    assert store.waiting() == 1
+
+
+def test_what_a_reviewer_has_judged_before_is_left_at_that(store: Store) -> None:
+    fill(store, 1, overlap=3)
+    assert answer_all(store, person(store, "rex", "reviewer"), TIE) == 1
+    for name in ("bob", "cy", "di"):
+        assert answer_all(store, person(store, name), SKIP) == 1
+    root = person(store, "root", "admin")
+    assert (store.waiting(), store.next_assignment(root), store.progress(root).total) == (0, None, 0)
