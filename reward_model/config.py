@@ -42,7 +42,9 @@ class RewardConfig(Settings):
     margin: bool = Field(True, description="ask for a larger score difference where the preference was stronger")
     soft_labels: bool = Field(True, description="learn how many preferred a response, not only which most preferred")
     weights: bool = Field(True, description="let labels count by their weight: how many annotators, and how skilled")
-    ties: bool = Field(True, description="learn from ties that responses are alike (Davidson 1970)")
+    ties: bool = Field(
+        True, description="learn from ties that responses are alike (Davidson 1970); false: from the other votes alone"
+    )
     aspects: tuple[str, ...] | None = Field(
         None, description="rated aspects to learn, each a score head of its own; null for all that were rated"
     )

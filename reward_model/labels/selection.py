@@ -127,17 +127,16 @@ def _simplified(config: RewardConfig, label: Label) -> Label | None:
         label = replace(label, weight=1.0)
     if not isinstance(label, Pair):
         return label
-    even = math.isclose(label.p_chosen, 0.5, abs_tol=1e-9)
     if not config.ties:
-        if even and label.p_tie:
-            return None
         voted = 1 - label.p_tie
+        if voted < 1e-9:
+            return None
         weight = label.weight * voted if config.weights else label.weight  # who found them equal adds none to a side
         label = replace(label, p_chosen=(label.p_chosen - label.p_tie / 2) / voted, p_tie=0.0, weight=weight)
     if not config.soft_labels:
         if not label.decided:
             return None
-        if even:
+        if math.isclose(label.p_chosen, 0.5, abs_tol=1e-9):
             return replace(label, p_chosen=0.5, p_tie=1.0) if label.p_tie else None
         label = replace(label, p_chosen=float(label.p_chosen > 0.5), p_tie=0.0)
     return label if config.margin else replace(label, margin=0.0)

@@ -4,6 +4,7 @@ import pytest
 
 from foundation.errors import UserError
 from reward_model.config import RewardConfig
+from reward_model.labels.records import Pair
 from reward_model.labels.selection import select
 from tests.reward_model.planted import planted
 
@@ -44,3 +45,14 @@ def test_without_ties_a_pair_weighs_as_much_as_the_votes_that_preferred_a_side(w
     found = select(RewardConfig(ties=False, weights=weights, patience=None), [said], seed=0, held_out=[other])
     (pair,) = found.pairs
     assert (pair.weight, pair.p_chosen) == (pytest.approx(1.0), pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("decided", [True, False])
+def test_without_ties_an_even_split_stays_what_it_is_whether_or_not_others_found_the_two_equal(decided: bool) -> None:
+    both: dict[str, object] = {"prompt": "q", "chosen": "a", "rejected": "b", "p_chosen": 0.5, "decided": decided}
+    rows = [both | {"weight": 2.0}, both | {"weight": 5.0, "p_tie": 0.6}, both | {"weight": 3.0, "p_tie": 1.0}]
+    clear = {"prompt": "another", "chosen": "a", "rejected": "b"}
+    found = select(RewardConfig(ties=False, patience=None), [*rows, clear], 0, held_out=[clear | {"prompt": "third"}])
+    pairs = [label for label in found.train if isinstance(label, Pair)]
+    said = [(pair.p_chosen, pair.p_tie, pair.weight) for pair in pairs]
+    assert said == [(0.5, 0.0, 2.0), pytest.approx((0.5, 0.0, 2.0)), (1.0, 0.0, 1.0)]
