@@ -29,6 +29,7 @@ from labeling_ui.web.proxy.root_path import place, root_of
 from labeling_ui.web.templates import render
 
 SIGNED_OUT = "You are signed out. Reload the page to sign in."
+SOMEBODY_ELSE = "Refused: somebody else has signed in with this browser since this page was loaded. Reload the page."
 UNUSABLE = "The label store could not be used; nothing was saved."
 
 log = logging.getLogger("rlhf.security")
@@ -57,7 +58,11 @@ _GRADIO = ("queue/", "heartbeat/", "startup-events", "app_id", "user", "theme.cs
 
 
 class Guard:
-    """ASGI middleware: own site only, who is signed in and may see the place only, security headers on every answer."""
+    """ASGI middleware: own site only, who is signed in and may see the place only, security headers on every answer.
+
+    Tabs share the session. So what a page sends names the person who was signed in when it was loaded, scripts in the
+    header `x-page-of` (`static/whose_page.html`), forms in the query as `page-of`: nothing is done or shown as another.
+    """
 
     def __init__(self, app: ASGIApp, accounts: Accounts, sessions: Sessions) -> None:
         self.app = app
@@ -107,6 +112,10 @@ class Guard:
             scope["state"]["renewed"] = self._sessions.renewal(connection, session) if asks else None
             if asks is None:
                 refused(connection, "session ended")
+        page_of = connection.headers.get("x-page-of", connection.query_params.get("page-of"))
+        if asks is not None and page_of not in (None, asks.id):
+            refused(connection, "from somebody else's page", logging.INFO)
+            return _said(connection, SOMEBODY_ELSE)
         if path in _OPEN_TO_ALL or path.startswith("/invitation/"):
             return None
         if asks is None:

@@ -106,6 +106,7 @@ def mount_page(app: FastAPI, blocks: gr.Blocks, path: str, *styles: Path) -> Non
         footer_links=[],
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         css_paths=[STATIC / "theme.css", STYLE, *styles],
+        head_paths=[STATIC / "whose_page.html"],
     )
     # Gradio looks every millisecond for events to process, which takes a twentieth of a core while nobody is there.
     blocks._queue.sleep_when_free = EVENT_PAUSE

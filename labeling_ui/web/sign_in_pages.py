@@ -57,7 +57,7 @@ class _Page:
 
     def __call__(
         self, kind: str, *fields: Field, text: str = "", problem: UserError | None = None, done: str = "",
-        note: str = "", button: bool = True, back: str = "",
+        note: str = "", button: bool = True, back: str = "", page_of: str = "",
     ) -> HTMLResponse:  # fmt: skip
         body = render(
             "sign_in.html",
@@ -70,6 +70,7 @@ class _Page:
             button=self.words[f"{kind}.button"] if button else "",
             note=note,
             back=back,
+            page_of=page_of,
             root=self.root,
         )
         headers = dict(access_control.PLAIN_PAGE)
@@ -194,7 +195,8 @@ def build_router(accounts: Accounts, sessions: Sessions) -> APIRouter:
         fields = [old] if accounts.person(who.id).has_password else []
         text = page.words["account.text"].format(name=who.name)
         new = page.new_password("new", who.role, required=True)
-        return page("account", *fields, new, text=text, problem=problem, done=done, back=page.words["account.back"])
+        back = page.words["account.back"]
+        return page("account", *fields, new, text=text, problem=problem, done=done, back=back, page_of=who.id)
 
     @router.get("/account", response_model=None)
     def account(request: Request, who: SignedIn) -> Response:

@@ -54,7 +54,7 @@ class Chat {
       h("h1", {}, t("chat.title")),
       div("setup", this.models, blind, quiet(t("chat.new"), () => this.begin())),
       h("nav", { class: "links" }, language,
-        h("form", { method: "post", action: "sign-out" },
+        h("form", { method: "post", action: `sign-out?page-of=${window.gradio_config.username}` },
           h("span", { class: "name", dir: "auto" }, desk.annotator),
           h("button", { type: "submit", class: "quiet" }, t("header.sign_out")))));
     this.thread = div("thread");

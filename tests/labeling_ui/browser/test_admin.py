@@ -138,6 +138,22 @@ def test_an_admin_invites_changes_and_forgets(page: Page, browser: Browser, site
     assert not [name for name in names if name.startswith("Guest")]
 
 
+def test_a_stale_admin_page_does_nothing_as_the_admin_who_has_signed_in_since(
+    page: Page, site: tuple[str, Path]
+) -> None:
+    enter(page, site[0], "Root")
+    page.get_by_role("tab", name="People").click()
+    store = Store(site[1])
+    Accounts(store.database).add("Boss", "admin", PASSWORD)
+    store.close()
+    assert page.context.request.post(f"{site[0]}/sign-in", form={"name": "Boss", "password": PASSWORD}).ok
+    with page.expect_response("**/queue/join*") as reply:
+        page.get_by_role("button", name="Make a one-time link").click()
+    assert reply.value.status == 403
+    expect(page.get_by_text("somebody else has signed in with this browser").first).to_be_visible()
+    expect(page.locator("#link").locator("textarea, input").first).to_have_value("")
+
+
 def test_a_reviewer_sees_figures_and_no_people(page: Page, site: tuple[str, Path]) -> None:
     enter(page, site[0], "Rex")
     expect(page.get_by_role("tab", name="Quality")).to_be_visible()

@@ -137,7 +137,7 @@ def test_answers_are_not_sent_as_somebody_else(visit: Visit, sites: Sites) -> No
     other = f"Eve, not {name_of(page)}"
     site.add_person(other)
     page.context.request.post(f"{site.address}/sign-in", form={"name": other, "password": PASSWORD})
-    page.get_by_role("link", name="Sign in").click()
+    page.goto(site.address)
     expect(page.locator(".name")).to_contain_text("Eve")
     expect(page.locator(".progress span")).to_have_text("0 of 8")
     assert site.said(other) == []
@@ -243,3 +243,35 @@ def test_pauses_are_not_counted(visit: Visit, sites: Sites) -> None:
     (judgement,) = sites["required"].said(name_of(page))
     assert judgement.seconds is not None
     assert 0.9 < judgement.seconds < took - 1.4
+
+
+def test_what_a_stale_tab_asks_is_not_done_as_whoever_has_signed_in_since(visit: Visit, sites: Sites) -> None:
+    page, site = visit("pairwise", "Ann"), sites["pairwise"]
+    finish(page, "1", done=1)
+    other = f"Eve, not {name_of(page)}"
+    site.add_person(other)
+    stale = page
+    page = page.context.new_page()
+    page.context.request.post(f"{site.address}/sign-in", form={"name": other, "password": PASSWORD})
+    page.goto(site.address)
+    settle(page)
+    finish(page, "2", done=1)
+    why = "somebody else has signed in with this browser"
+    for key in ("u", "h"):
+        press(stale, key)
+        expect(stale.locator(".toast")).to_contain_text(why)
+        expect(stale.locator("dialog[open]")).to_have_count(0)
+        stale.evaluate("document.querySelector('.toast').textContent = ''")
+    press(stale, "l")
+    stale.locator("#live-prompt").fill("Count")
+    press(stale, "Enter")
+    expect(stale.locator(".alert")).to_contain_text(why)
+    press(stale, "Escape", "l")
+    settle(stale)
+    press(stale, "5")
+    expect(stale.locator(".alert")).to_contain_text(f"Not saved yet: 1. Refused: {why}")
+    stale.get_by_role("button", name="Sign out").click()
+    expect(stale.locator(".problem")).to_contain_text(why)
+    assert [len(site.said(who)) for who in (name_of(stale), other)] == [1, 1]
+    reload(page)  # Eve is still signed in
+    expect(page.locator(".progress span")).to_have_text("1 of 8")

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.labeling_ui.browser.conftest import Site, Visit, acknowledged, finish, press, settle
+from tests.labeling_ui.browser.conftest import Site, Visit, acknowledged, finish, press, settle, until
 from tests.labeling_ui.browser.test_looks import check
 
 Sites = dict[str, Site]
@@ -129,3 +129,36 @@ def test_it_is_not_offered_where_the_campaign_does_not_allow_it(visit: Visit) ->
     assert page.get_by_text("Try the model").count() == 0
     press(page, "l")
     expect(page.locator("[data-card]")).to_be_visible()
+
+
+def test_a_pair_whose_answer_was_refused_comes_back_also_after_a_reload(visit: Visit, sites: Sites) -> None:
+    page = visit("pairwise", "Ann")
+    held: list[Route] = []
+    page.route("**/api/judgements", lambda route: held.append(route), times=1)
+    pairs = []
+    for prompt in ("Count", "Count again"):
+        if not pairs:
+            press(page, "l")
+        page.locator("#live-prompt").fill(prompt)
+        press(page, "Enter")
+        expect(page.locator(".response .text").first).to_have_text("one two three four five six")
+        settle(page)
+        pairs.append(page.locator("[data-card]").get_attribute("data-card"))
+        if len(pairs) == 1:
+            press(page, "2")
+            expect(page.locator("#live-prompt")).to_be_focused()
+    until(page, lambda: bool(held))
+    held[0].fulfill(status=422, json={"detail": "It cannot be."})
+    expect(page.locator(".alert")).to_contain_text("It cannot be.")
+    expect(page.locator(f"[data-card='{pairs[0]}']")).to_be_visible()
+    page.reload()
+    page.get_by_role("button", name="Show them").click()
+    for kept in reversed(pairs):  # the other one was ready meanwhile, and is still there
+        expect(page.locator(f"[data-card='{kept}']")).to_be_visible()
+        settle(page)
+        with page.expect_response("**/api/judgements"):
+            press(page, "2")
+    expect(page.locator("#live-prompt")).to_be_focused()
+    acknowledged(page)
+    said = sites["pairwise"].said(page.name)  # type: ignore[attr-defined]
+    assert [judgement.task_id for judgement in said] == pairs[::-1]

@@ -1,12 +1,17 @@
 """Who may do what: requests without identity, from another site, or for what is not one's own are refused."""
 
+import re
+
 import pytest
 
 from labeling_ui.people import sessions
 from labeling_ui.people.sessions import Sessions
+from labeling_ui.web import access_control
+from labeling_ui.web.templates import STATIC
 from tests.labeling_ui.pages import forged
 from tests.labeling_ui.signed_in import HTML, PASSWORD, LabelingApp
 from tests.labeling_ui.web.attacked import TIE, desk, rows, written
+from tests.labeling_ui.web.test_every_route import routes
 
 # Without identity.
 
@@ -173,3 +178,40 @@ def test_who_is_disabled_or_demoted_stops_at_the_next_request(site: LabelingApp)
     assert rita.get("/admin/config").status_code in (401, 403)
     site.people.disable("Dan")
     assert dan.get("/api/desk").status_code == 401
+
+
+# From a page that was loaded when somebody else was signed in.
+
+
+def test_nothing_is_done_or_shown_to_the_page_of_somebody_else(
+    site: LabelingApp, log: pytest.LogCaptureFixture
+) -> None:
+    ann, root = site.client("Ann"), site.client("Root", "admin")
+    theirs, own = (client.get("/api/desk").json()["annotator_id"] for client in (ann, root))
+    card, before = root.get("/api/desk").json()["cards"][0], rows(site)
+    asked = [(method, path) for method, path in routes(site) if not path.startswith(("/sign-in", "/invitation"))]
+    assert {("POST", "/api/undo"), ("GET", "/api/history"), ("POST", "/account")} <= {*asked}
+    asked += [("POST", path) for path in ("/sign-out", "/gradio_api/queue/join", "/admin/gradio_api/queue/join")]
+    for method, path in asked:
+        body = {"key": "k", "ticket": card["ticket"], "answer": TIE, "session_hash": "x", "fn_index": 0, "data": []}
+        for named in ({"headers": {"x-page-of": theirs}}, {"params": {"page-of": theirs}}):
+            refusal = root.request(method, path, json=None if method == "GET" else body, **named)  # type: ignore[arg-type]
+            assert (refusal.status_code, refusal.json()) == (403, {"detail": access_control.SOMEBODY_ELSE}), path
+    assert rows(site) == before
+    assert "from somebody else's page" in written(log)[-1]
+    assert root.get("/api/history", headers={"x-page-of": own}).status_code == 200
+    assert root.get("/admin/tasks", headers=HTML, params={"page-of": theirs}).text.count(access_control.SOMEBODY_ELSE)
+
+
+def test_every_form_that_changes_something_says_whose_page_it_is_on() -> None:
+    for template in STATIC.rglob("*.html"):
+        if template.name != "sign_in.html":  # of its forms, those of nobody have nothing to say
+            for form in re.findall(r"<form[^>]*method=\"post\"[^>]*>", template.read_text(encoding="utf-8")):
+                assert "?page-of={{ person.id }}" in form, template.name
+
+
+def test_the_password_page_says_whose_it_is(site: LabelingApp) -> None:
+    ann = site.client("Ann")
+    own = ann.get("/api/desk").json()["annotator_id"]
+    assert f'action="?page-of={own}"' in ann.get("/account").text
+    assert "page-of" not in site.visitor().get("/sign-in").text

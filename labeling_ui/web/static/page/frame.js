@@ -24,7 +24,7 @@ export function makeFrame(root, t, language, desk, on) {
       keyed("?", t("header.help"), on.help, { class: "quiet" }),
       ["reviewer", "admin"].includes(desk.role) && h("a", { class: "quiet", href: "admin" }, t("header.admin")),
       choice,
-      h("form", { method: "post", action: "sign-out" },
+      h("form", { method: "post", action: `sign-out?page-of=${window.gradio_config.username}` },
         h("span", { class: "name", dir: "auto" }, desk.annotator ?? ""),
         h("button", { type: "submit", class: "quiet" }, t("header.sign_out")))));
   const spoken = h("p", { class: "spoken", role: "status" });

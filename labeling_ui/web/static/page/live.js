@@ -39,10 +39,10 @@ export class LiveAnswer {
   }
 }
 
-/** What outlives a reload: `prompt`, until its pair is ready, and `pair`, until it is judged. */
+/** What outlives a reload: `prompt`, until its pair is ready, and its pair, until it is judged; `pair` is the first. */
 export class LiveKept {
   #prompt; // both also here, for storage may be full or forbidden
-  #pair = null;
+  #pairs = [];
 
   constructor(annotator) {
     this.keys = { prompt: `rlhf-prompt:${annotator}`, pair: `rlhf-live:${annotator}` };
@@ -59,11 +59,26 @@ export class LiveKept {
   }
 
   get pair() {
-    return kept.read(this.keys.pair) ?? this.#pair;
+    return this.#all()[0];
   }
 
-  set pair(card) {
-    this.#pair = kept.write(this.keys.pair, card) ? null : card;
+  /** An answer that was refused brings its pair back, when another may be ready already. */
+  add(card) {
+    this.#keep([...this.#all(), card]);
+  }
+
+  drop(card) {
+    this.#keep(this.#all().filter((one) => one.id !== card.id));
+  }
+
+  #all() {
+    return [...[kept.read(this.keys.pair) ?? []].flat(), ...this.#pairs]; // an earlier version kept one by itself
+  }
+
+  #keep(cards) {
+    const written = kept.write(this.keys.pair, cards.length ? cards : null);
+    if (!written) kept.write(this.keys.pair, null); // what is there is older
+    this.#pairs = written ? [] : cards;
   }
 }
 

@@ -151,7 +151,7 @@ class Page {
     this.view = null;
     this.outbox.add({ card, answer, seconds, since: this.since, ...looked });
     if (card.live) {
-      this.tried.pair = null;
+      this.tried.drop(card);
       this.openLive();
     } else if (!card.round) this.show(); // a card of the round stays, so that it can be read beside the known answer
     this.frame.say(this.t("say.next", { done: this.progress.done + this.outbox.size, total: this.progress.total }));
@@ -182,7 +182,10 @@ class Page {
       this.view = null;
       this.cards = [];
       await this.load();
-    } else this.show();
+    } else {
+      if (item.card.live) this.tried.add(item.card);
+      this.show();
+    }
     this.frame.alert(this.t("say.refused", { detail: problem.message }));
   }
 
@@ -304,7 +307,7 @@ class Page {
         const watched = this.live;
         this.answer = this.live = null; // the prompt is answered: it is no longer kept
         this.tried.prompt = "";
-        this.tried.pair = { ...card, live: true };
+        this.tried.add({ ...card, live: true });
         if (watched) this.openLive();
         else this.frame.toast(this.t("live.ready"), [this.t("live.show"), () => this.openLive()]);
       },
