@@ -17,7 +17,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.utils.transformers_weight_conversion import convert_peft_adapter_state_dict_for_transformers
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from backbone.loading.base_identity import BASE_SHA256, check_base, recorded, weights_sha256
 from backbone.loading.saved_weights import WEIGHTS, is_head
@@ -97,7 +97,17 @@ def write_weights(folder: Path, weights: dict[str, torch.Tensor], quantization: 
     """Write the weights in fp32; the file's metadata say what `base` they were trained on, and how it was quantised."""
     metadata = {"format": "pt", "quantization": quantization, BASE_SHA256: weights_sha256(base)}
     whole = {name: weight.detach().float().contiguous().cpu() for name, weight in weights.items()}
-    save_file(whole, folder / WEIGHTS, metadata={key: value for key, value in metadata.items() if value})
+    made = save(whole, metadata={key: value for key, value in metadata.items() if value})
+    (folder / WEIGHTS).write_bytes(_in_order(made))
+
+
+def _in_order(file: bytes) -> bytes:
+    """The safetensors file with its metadata sorted: the library writes them in any order, and the hash differs."""
+    size = int.from_bytes(file[:8], "little")
+    header = json.loads(file[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(size)
+    return len(text).to_bytes(8, "little") + text + file[8 + size :]
 
 
 def other_base(folder: Path, made_for: str | None, base: str, quantization: str | None) -> Iterator[str]:
