@@ -273,11 +273,12 @@ def report(run: Run, config: Config, console: Console) -> Path:
     """report.html and summary.json: the run in figures, as far as it got."""
     from pipeline.reporting.report import write_report
     from pipeline.verdict.deciding import open_verdict
+    from pipeline.verdict.pairs import why_never_decided
 
     told = [*cautions.of_round(run, began_with(run, config)), *cautions.of_export(run)]
-    waiting, summary = open_verdict(run, config), run.path / "summary.json"
+    verdict, summary = (open_verdict(run, config), why_never_decided(run, config)), run.path / "summary.json"
     with label_store(run, config) as store:
-        write_report(figures.report_data(run, config, store, told, waiting), run.path / "report.html")
+        write_report(figures.report_data(run, config, store, told, *verdict), run.path / "report.html")
     if found := figures.summarise(run):
         write_json(summary, found)
         console.print(figures.table(run, found))

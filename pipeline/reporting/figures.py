@@ -102,11 +102,12 @@ def snippet(run: Run, config: Config) -> str:
 
 
 def report_data(
-    run: Run, config: Config, store: Store, told: Sequence[str] = (), waiting: Row | None = None
-) -> ReportData:
+    run: Run, config: Config, store: Store, told: Sequence[str] = (), waiting: Row | None = None,
+    never: str | None = None,
+) -> ReportData:  # fmt: skip
     """Everything that the report shows of the run, at this round.
 
-    `told` stands before all figures; `waiting` is how an open verdict stands.
+    `told` stands before all figures; `waiting` is how an open verdict stands, `never` why none could be decided.
     """
     exported, training, tuned = export_of(run), _training(run), run.record("policy")
     return ReportData(
@@ -126,7 +127,7 @@ def report_data(
         evaluation=_evaluation(run),
         tried=tried_in(run),
         told=tuple(told),
-        shipping=shipping_of(run, config, waiting),
+        shipping=shipping_of(run, config, waiting, never),
         verdict=verdict_figures(run),
         open_verdict=how_far(waiting) if waiting and waiting["judgements"] else "",
         decisions=tuple(told_of(each) for each in history(run)),

@@ -19,12 +19,15 @@ from policy.config import OFFLINE
 from reward_model.rewards.registry import LEARNED
 
 
-def shipping_of(run: Run, config: Config, waiting: Row | None = None) -> Shipping | None:
-    """What is to be said of the round's policy; None before there is one. `waiting` is how an open verdict stands."""
+def shipping_of(run: Run, config: Config, waiting: Row | None = None, never: str | None = None) -> Shipping | None:
+    """What is to be said of the round's policy; None before there is one.
+
+    `waiting` is how an open verdict stands, `never` why none could ever be decided.
+    """
     if run.record("policy") is None:
         return None
     verdict, decision = verdict_figures(run), decision_about(run)
-    outcome, sentence = _sentence(run, config, verdict, decision, waiting)
+    outcome, sentence = _sentence(run, verdict, decision, waiting, never)
     return Shipping(outcome=outcome, sentence=sentence, evidence=tuple(_evidence(run, config, verdict)))
 
 
@@ -76,10 +79,8 @@ def how_far(waiting: Row) -> str:
 
 
 def _sentence(
-    run: Run, config: Config, verdict: VerdictFigures | None, decision: Decision | None, waiting: Row | None
+    run: Run, verdict: VerdictFigures | None, decision: Decision | None, waiting: Row | None, never: str | None
 ) -> tuple[Any, str]:
-    from pipeline.verdict.pairs import why_never_decided  # here: it brings numpy with it
-
     word = decided_in_a_word(run)
     if decision is not None and word == "restored":
         return "ship", f"it was made champion again by hand: {decision.reason}."
@@ -105,7 +106,7 @@ def _sentence(
             "not decided",
             f"the comparison with {_called(waiting['champion']['name'])} is {how_far(waiting)} until it decides.",
         )
-    if never := why_never_decided(run, config):
+    if never:
         return "not decided", f"nobody has compared it with {_opponent(run)}: {never}"
     return (
         "not decided",

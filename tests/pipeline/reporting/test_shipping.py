@@ -16,6 +16,7 @@ from pipeline.reporting.data import ReportData
 from pipeline.reporting.report import render
 from pipeline.reporting.shipping import shipping_of, verdict_figures
 from pipeline.runs.folder import Run
+from pipeline.verdict.pairs import why_never_decided
 from tests.pipeline.champion.verdicts import decide
 from tests.pipeline.tiny import TOPICS, ask
 
@@ -81,7 +82,7 @@ def _write(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def said(run: Run, config: Config) -> tuple[str, str, str]:
     """The outcome, the sentence, and the evidence as text."""
-    found = shipping_of(run, config)
+    found = shipping_of(run, config, never=why_never_decided(run, config))
     assert found is not None
     return found.outcome, found.sentence, " | ".join(f"{each.name}: {each.said}" for each in found.evidence)
 
