@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0016"
-down_revision = "0015"
+revision = "0017"
+down_revision = "0016"
 
 _FOR_REVIEW = sa.text("taken < overlap AND skips >= 3 AND gold IS NULL AND reserved_for IS NULL AND state = 'open'")
 
