@@ -24,7 +24,7 @@ def upgrade() -> None:
     short = {
         (row.campaign, row.version): row.settings["scale"]
         for row in connection.execute(log)
-        if row.settings["kind"] == "rating" and row.settings.get("scale", _SHORT) < _SHORT
+        if row.settings.get("kind") == "rating" and row.settings.get("scale", _SHORT) < _SHORT
     }
     if not short:
         return
