@@ -15,7 +15,11 @@ from backbone.adapters import SharedBase
 from backbone.cpu.attention import use_attention
 from backbone.cpu.shared_prompt_attention import SHARED_PROMPT_ATTENTION
 from backbone.cpu.shared_prompts import LONGEST, Stream
+from backbone.lora_targets import blocks
 from backbone.tokens import Ids, pad_right
+
+PROBED = 0.6
+"""How far up the block lies that a linear probe reads, as a share of all blocks: see docs/decisions.md, 278."""
 
 
 def states_before(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> Tensor:
@@ -24,24 +28,50 @@ def states_before(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Seq
     Differentiable. The LM head predicts the tokens from these states.
     """
     seen = [list(response[:-1]) for response in response_ids]  # nothing is predicted from the last one
-    if not shares_prompts(base, prompt_ids, seen):
-        states, before = _padded(base, prompt_ids, seen)
-        index = [start + i for start, row in zip(before, seen, strict=True) for i in range(len(row) + 1)]
-        return states[torch.tensor(index, device=base.device)]
-    stream = Stream.of(prompt_ids, seen)
-    index = [place for end, rest in zip(stream.prompt_ends, stream.places, strict=True) for place in (end, *rest)]
-    return _stream_states(base, stream)[torch.tensor(index, device=base.device)]
+    states, ends, places = _states(base, prompt_ids, seen)
+    index = [place for end, rest in zip(ends, places, strict=True) for place in (end, *rest)]
+    return states[torch.tensor(index, device=base.device)]
 
 
 def last_states(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> Tensor:
     """The state at the last token of each response: (n, hidden), under the active adapter. Differentiable."""
-    if not shares_prompts(base, prompt_ids, response_ids):
-        states, before = _padded(base, prompt_ids, response_ids)
-        ends = [start + len(row) for start, row in zip(before, response_ids, strict=True)]
-        return states[torch.tensor(ends, device=base.device)]
-    stream = Stream.of(prompt_ids, response_ids)
-    ends = [rest[-1] if rest else end for end, rest in zip(stream.prompt_ends, stream.places, strict=True)]
-    return _stream_states(base, stream)[torch.tensor(ends, device=base.device)]
+    states, ends, places = _states(base, prompt_ids, response_ids)
+    index = [rest[-1] if rest else end for end, rest in zip(ends, places, strict=True)]
+    return states[torch.tensor(index, device=base.device)]
+
+
+@torch.no_grad()
+def pooled_states(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> Tensor:
+    """What a linear probe reads of each response: (n, 3, hidden), float32, under the active adapter.
+
+    The final state of its last token; and of the block that `probed_block` names, the state of its last token and the
+    mean over its tokens. In a model whose blocks cannot be told, or that computes rows of one length at a time, these
+    are final states too.
+    """
+    number = probed_block(base)
+    seen: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, args: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        seen.append(output if isinstance(output, Tensor) else output[0])
+
+    hook = blocks(base.base)[number - 1].register_forward_hook(keep) if number else None
+    try:
+        final, ends, places = _states(base, prompt_ids, response_ids)
+    finally:
+        if hook:
+            hook.remove()
+    inner = seen[0].reshape(final.shape) if len(seen) == 1 and seen[0].numel() == final.numel() else final
+    found = []
+    for end, rest in zip(ends, places, strict=True):
+        tokens = torch.tensor(rest or [end], device=base.device)
+        found.append(torch.stack([final[tokens[-1]], inner[tokens[-1]], inner[tokens].float().mean(0)]).float())
+    return torch.stack(found)
+
+
+def probed_block(base: SharedBase) -> int | None:
+    """The number of the block whose states a linear probe reads, from 1; None if it reads final states."""
+    stack = [] if base.paths.scoring == "alone" else blocks(base.base)
+    return max(1, int(PROBED * len(stack))) if stack else None
 
 
 def shares_prompts(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> bool:
@@ -51,12 +81,19 @@ def shares_prompts(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Se
     return base.device.type == "cpu" and longest <= LONGEST and not recomputes and base.paths.scoring == "stream"
 
 
-def _padded(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> tuple[Tensor, list[int]]:
-    """States of all positions of padded rows, flat, and where in them each row's prompt ends."""
+def _states(
+    base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]
+) -> tuple[Tensor, list[int], list[list[int]]]:
+    """States of all tokens, (tokens, hidden); where in them each row's prompt ends, and where its response lies."""
+    if shares_prompts(base, prompt_ids, response_ids):
+        stream = Stream.of(prompt_ids, response_ids)
+        return _stream_states(base, stream), stream.prompt_ends, stream.places
     sequences = [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)]
     ids, mask = pad_right(sequences, base.renderer.pad_id)
     states = base.hidden_states(ids.to(base.device), mask.to(base.device))
-    return states.flatten(0, 1), [row * ids.shape[1] + len(prompt) - 1 for row, prompt in enumerate(prompt_ids)]
+    ends = [row * ids.shape[1] + len(prompt) - 1 for row, prompt in enumerate(prompt_ids)]
+    places = [[*range(end + 1, end + 1 + len(rest))] for end, rest in zip(ends, response_ids, strict=True)]
+    return states.flatten(0, 1), ends, places
 
 
 def _stream_states(base: SharedBase, stream: Stream) -> Tensor:

@@ -65,14 +65,22 @@ def resolve_targets(model: PreTrainedModel, config: LoraConfig, share: float = 1
 
 def _only_last_blocks(model: PreTrainedModel, config: LoraConfig, share: float) -> None:
     names = tuple(config.target_modules or ())
-    blocks: dict[str, Counter[int]] = {}
+    stacks: dict[str, Counter[int]] = {}
     for path in linear_layers(model):
         if (found := _BLOCK.match(path)) and path.endswith(names):
-            blocks.setdefault(found["stack"], Counter())[int(found["number"])] += 1
-    if len(blocks) == 1:  # of a model with other stacks, nothing is left out
-        ((stack, numbers),) = blocks.items()
+            stacks.setdefault(found["stack"], Counter())[int(found["number"])] += 1
+    if len(stacks) == 1:  # of a model with other stacks, nothing is left out
+        ((stack, numbers),) = stacks.items()
         last = sorted(numbers)[-math.ceil(share * len(numbers)) :]
         config.layers_to_transform, config.layers_pattern = last, stack
+
+
+def blocks(model: PreTrainedModel) -> list[nn.Module]:
+    """The blocks of the language model, the first one first; none if they do not lie in one stack."""
+    found = {match[0].rstrip(".") for path in linear_layers(model) if (match := _BLOCK.match(path))}
+    stacks = {path.rpartition(".")[0] for path in found}
+    ordered = sorted(found, key=lambda path: int(path.rpartition(".")[2]))
+    return [model.get_submodule(path) for path in ordered] if len(stacks) == 1 else []
 
 
 def renamed_by_peft(model: PreTrainedModel, paths: Iterable[str]) -> set[str]:

@@ -11,6 +11,11 @@ from foundation.settings import Settings
 class RewardConfig(Settings):
     """The reward stage. One step is one update of the adapter and head on about `batch_size` labels."""
 
+    learn: Literal["auto", "adapter", "probe"] = Field(
+        "auto",
+        description="what gives the score: an adapter with a head; a linear probe of the base's own states, fitted in "
+        "seconds; or auto: both are learned, and the one that held-out labels are likelier under is taken",
+    )
     epochs: float = Field(1.0, gt=0, description="passes over the training labels, at most so many with patience")
     patience: int | None = Field(
         None,
@@ -68,4 +73,6 @@ class RewardConfig(Settings):
             raise ValueError(f"batch_size={self.batch_size} must be a multiple of micro_batch={self.micro_batch}")
         if self.initial and self.ensemble > 1:
             raise ValueError("members of an ensemble begin differently: leave out initial, or set ensemble to 1")
+        if self.learn == "probe" and (self.initial or self.ensemble > 1 or self.length_debias):
+            raise ValueError("initial, ensemble and length_debias are for an adapter: leave them out, or learn=auto")
         return self

@@ -90,6 +90,23 @@ model = PeftModel.from_pretrained(model, {folder!r}).eval()
 {score}"""
 
 
+def probe_snippet(model: str, folder: str, block: int | None) -> str:
+    """The lines that score a response with the probe, by transformers alone; it reads this block, or the last one."""
+    return f"""\
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained({folder!r})
+model = AutoModelForCausalLM.from_pretrained({model!r}).eval()
+probe = load_file({folder!r} + "/probe.safetensors")["probe"]
+
+{_ASK}
+before = len(tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=True)["input_ids"])
+states = model(**inputs, output_hidden_states=True).hidden_states[{-1 if block is None else block}][0, before:].float()
+print((torch.cat([states[-1], states.mean(0)]) @ probe).item())"""
+
+
 def merged_snippet(folder: str, decoder: str | None = None) -> str:
     """The lines that score a response with a merged reward model; for `decoder`, see `load_snippet`."""
     if decoder is None:
@@ -180,7 +197,7 @@ the conversation, which is the end of the response's turn.{quantised}{note}
 {load_snippet(base, "path/to/this/folder", decoder)}
 {fence}
 
-{_WITH_TRL if decoder is None else _WITHOUT_CLASS}
+{_WITH_TRL if decoder is None else _WITHOUT_CLASS}{_probe(base, figures)}
 ## On held-out prompts
 
 {figures.get("n", "An unknown number of")} pairs{interval}.
@@ -209,6 +226,27 @@ which it is less reliable the further the policy has moved.
 | setting | value |
 |---|---|
 {_rows(settings)}"""
+
+
+def _probe(base: str, figures: Mapping[str, Any]) -> str:
+    """How to load the probe, if it is what the figures are about."""
+    if figures.get("reward_model") != "probe":
+        return ""
+    why = "No adapter was trained: the one here changes nothing, and its head reads the base's last state."
+    if "adapter_likelihood" in figures:
+        why = "Held-out labels were likelier under it than under the adapter."
+    fence = "```"
+    return f"""
+### The probe
+
+The figures below are those of `probe.safetensors`, a linear probe of the base's own states, and not of the adapter: a
+score is the probe times the state of the response's last token, and the mean over its tokens, in the middle of the
+model. {why}
+
+{fence}python
+{probe_snippet(base, "path/to/this/folder", figures.get("probed_block"))}
+{fence}
+"""
 
 
 def _verdict(figures: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """A trained reward model that scores responses.
 
 The score of a response is the head's output on the final hidden state of the last token of prompt +
-completed response. The model is an adapter and a head on a base that may already be in memory;
-it knows neither how it was trained nor what the scores are for.
+completed response; or that of a probe on states of the base without an adapter, where that was found to be better. The
+base may already be in memory; the model knows neither how it was trained nor what the scores are for.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from backbone.tokens import Ids, pad_right
 from foundation.errors import UserError
 from foundation.files import read_json
 from reward_model.bag_of_words import BagOfWords
+from reward_model.frozen_states import load_probe, probed, states_of
 from reward_model.reward_folder import FIGURES, WORDS, check_reward_folder
 from reward_model.score_head import load_aspect_heads
 from reward_model.uncertainty import Laplace
@@ -38,7 +39,8 @@ class RewardScorer:
     `bag_of_words` is the baseline that was fitted on the same training pairs, `posterior` says how sure the head is;
     each is None if it was not saved. A score difference over `temperature` is the log-odds of a preference
     (`calibration.py`); scores are never divided by it. `aspects` are the heads (d,) of what annotators rated apart from
-    the whole. `on_batch` is told the number of responses of each batch that is done.
+    the whole. `on_batch` is told the number of responses of each batch that is done. A `probe` (2d,) takes the place
+    of adapter and head: it reads what `frozen_states.probed` says, of the base alone.
     """
 
     base: SharedBase
@@ -49,6 +51,7 @@ class RewardScorer:
     temperature: float | None = None
     on_batch: Callable[[int], None] = lambda responses: None
     aspects: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    probe: torch.Tensor | None = None
 
     @classmethod
     def load(
@@ -69,17 +72,20 @@ class RewardScorer:
         folder = Path(folder)
         model = check_reward_folder(folder)
         base = base or load_shared_base(model, dtype, device, saved_choice(folder), quantization)
-        base.load_adapter(name, folder)
         settings = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
+        probe = load_probe(folder, base.hidden_size) if settings.get("reward_model") == "probe" else None
+        if probe is None:
+            base.load_adapter(name, folder)
         words = BagOfWords.load(folder / WORDS) if (folder / WORDS).is_file() else None
         return cls(
             base,
-            name,
+            name if probe is None else None,
             settings.get("max_length"),
             bag_of_words=words,
             posterior=Laplace.load(folder),
             temperature=settings.get("temperature"),
-            aspects=load_aspect_heads(folder, base.hidden_size),
+            aspects=load_aspect_heads(folder, base.hidden_size) if probe is None else {},
+            probe=probe,
         )
 
     @overload
@@ -118,7 +124,7 @@ class RewardScorer:
         return {name: features @ head for name, head in self.aspects.items()}
 
     def score_sequences(self, sequences: Sequence[Ids]) -> torch.Tensor:
-        """As `score`, for whole sequences that were rendered already."""
+        """As `score`, for whole sequences that were rendered already; not by a probe, which reads responses."""
         return self.scores(self.features(sequences))
 
     def features_of(self, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> torch.Tensor:
@@ -132,6 +138,8 @@ class RewardScorer:
     @torch.no_grad()
     def features(self, sequences: Sequence[Ids]) -> torch.Tensor:
         """What the head sees of each sequence, the final hidden state of its last token: (n, d), float32 on the CPU."""
+        if self.probe is not None:
+            raise UserError("this reward model is a probe, which reads responses: give prompts and responses apart.")
         device = self.base.device
         found = torch.zeros(len(sequences), self.head.shape[0])
         with self.base.using(self.name):
@@ -146,6 +154,8 @@ class RewardScorer:
     @torch.no_grad()
     def shared_features(self, prompts: Sequence[Ids], responses: Sequence[Ids]) -> torch.Tensor:
         """As `features`, with the prompt of several responses computed once where that is possible."""
+        if self.probe is not None:
+            return probed(states_of(self.base, prompts, responses, self.on_batch))
         if not prompts or not shares_prompts(self.base, prompts, responses):
             return self.features([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
         longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
@@ -164,7 +174,9 @@ class RewardScorer:
 
     @property
     def head(self) -> torch.Tensor:
-        """The head's weights: (d,), float32 on the CPU."""
+        """The head's weights: (d,), float32 on the CPU; those of the probe if there is one."""
+        if self.probe is not None:
+            return self.probe
         assert self.name is not None
         return self.base.heads[self.name].weight.detach().float().cpu().squeeze(0)
 

@@ -38,7 +38,10 @@ _REPLACED = (
 )
 """What an earlier export may have sent that would still be read: weights in other shards, labels since taken back."""
 _OWN_WORDS = ("rationale", "rationales", "at", "seconds")
-_REWARD = ("adapter_config.json", "adapter_model.safetensors", "README.md", "reward.json", "uncertainty.safetensors")
+_REWARD = (
+    "adapter_config.json", "adapter_model.safetensors", "README.md", "reward.json", "uncertainty.safetensors",
+    "probe.safetensors",
+)  # fmt: skip
 
 
 def publish(

@@ -26,7 +26,21 @@ def reward_line(run: Run, figures: dict[str, Any]) -> str:
     return (
         f"reward: {figures['accuracy']:.1%} right on {figures['n']} held-out pairs (95% interval "
         f"{figures['accuracy_low']:.1%} to {figures['accuracy_high']:.1%}); longer wins {figures['longer_wins']:.1%}, "
-        f"bag of words {figures['bag_of_words']:.1%}.{head}{judge}{more}"
+        f"bag of words {figures['bag_of_words']:.1%}.{_taken(figures)}{head}{judge}{more}"
+    )
+
+
+def _taken(figures: dict[str, Any]) -> str:
+    """Which of the two that were learned it is, and why."""
+    if "probe_likelihood" not in figures:
+        return ""
+    if "adapter_likelihood" not in figures:
+        return " It is a probe of the base; no adapter was trained."
+    taken = figures["reward_model"]
+    other = "probe" if taken == "adapter" else "adapter"
+    return (
+        f" It is the {taken}: held-out labels are likelier under it, {figures[f'{taken}_likelihood']:.3f} nats a pair, "
+        f"than under the {other}, {figures[f'{other}_likelihood']:.3f} ({figures[f'{other}_accuracy']:.1%} right)."
     )
 
 

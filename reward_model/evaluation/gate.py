@@ -12,14 +12,11 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from backbone.adapters import SharedBase
 from foundation.intervals import clustered_share_interval
 from reward_model.bag_of_words import BagOfWords
 from reward_model.evaluation.accuracy import credit
 from reward_model.evaluation.baselines import cross_validated, longer_wins
-from reward_model.frozen_states import frozen_states
 from reward_model.labels.records import Pair
-from reward_model.labels.rendering import rendered
 
 _CHANCE = 0.0025  # of a pass by scores that know nothing, in each of the two questions
 _FOLDS = 5
@@ -131,17 +128,6 @@ def linear_head(features: np.ndarray) -> np.ndarray:
 def of_first_prompts(pairs: Sequence[Pair], most: int) -> list[Pair]:
     """At most so many of the pairs, those of one prompt together."""
     return sorted(pairs, key=lambda pair: pair.prompt_key)[:most]
-
-
-def frozen_differences(base: SharedBase, pairs: Sequence[Pair], longest: int) -> np.ndarray:
-    """The base's last states of chosen less those of rejected, without any adapter: (pairs, d)."""
-    prompts, responses = [], []
-    for pair in pairs:
-        prompt, both, _ = rendered(pair, base.renderer, longest)
-        prompts += [prompt, prompt]
-        responses += both
-    states = frozen_states(base, prompts, responses).astype(float)
-    return np.asarray(states[::2] - states[1::2])
 
 
 def _prompts(pairs: Sequence[Pair]) -> list[str]:

@@ -3,11 +3,12 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from backbone.adapters import SharedBase, lora_config
 from foundation.files import write_json
-from reward_model.evaluation.gate import frozen_differences
+from reward_model.evaluation.probe import PairStates
 from reward_model.held_out_judge import FILE, fit_held_out_judge, load_held_out_judge
 from reward_model.labels.records import Pair
 from reward_model.labels.rendering import rendered
@@ -25,8 +26,13 @@ def planted(count: int, seed: int, *, coin: bool = False) -> list[Pair]:
     return found
 
 
+def differences(base: SharedBase, pairs: list[Pair]) -> np.ndarray:
+    states = PairStates.of(base, pairs, 64, lambda count: None)
+    return states.differences(states.final)
+
+
 def fit(base: SharedBase, held_out: list[Pair], learned: list[Pair], folder: Path) -> dict[str, float]:
-    return fit_held_out_judge(held_out, learned, frozen_differences(base, [*held_out, *learned], 64), folder)
+    return fit_held_out_judge(held_out, learned, differences(base, [*held_out, *learned]), folder)
 
 
 def test_it_is_right_about_what_the_labels_hold_and_scores_ids(base: SharedBase, tmp_path: Path) -> None:
@@ -45,7 +51,7 @@ def test_it_is_right_about_what_the_labels_hold_and_scores_ids(base: SharedBase,
         responses += both
     scores = judge.score(prompts, responses)
     assert (scores[::2] > scores[1::2]).float().mean() > 0.9
-    by_states = torch.from_numpy(frozen_differences(base, fresh, 64)).float() @ judge.head
+    by_states = torch.from_numpy(differences(base, fresh)).float() @ judge.head
     torch.testing.assert_close(scores[::2] - scores[1::2], by_states, rtol=1e-3, atol=1e-4)
 
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 
 from backbone.adapters import SharedBase
 from benchmarks.bounds import evidence, pairs_of
 from reward_model.bag_of_words import BagOfWords
 from reward_model.evaluation.accuracy import credit
-from reward_model.evaluation.gate import cross_fitted_head, frozen_differences, gate, weigh
+from reward_model.evaluation.gate import cross_fitted_head, gate, weigh
+from reward_model.evaluation.probe import PairStates
 from reward_model.labels.records import Pair
 
 SEEDS = range(20)
@@ -64,7 +64,7 @@ def test_the_gate_says_what_was_seen_and_what_would_help(base: SharedBase) -> No
     pairs = [Pair(({"role": "user", "content": f"cat {i}"},), f"the cat sat {i}", f"a dog ran {i}") for i in range(12)]
     learned, held_out = pairs[:8], pairs[8:]
     words = BagOfWords.fit(learned)
-    said = gate(held_out, np.zeros(4), words, pairs, frozen_differences(base, pairs, 64))
+    said = gate(held_out, np.zeros(4), words, pairs, _differences(base, pairs))
     assert said["gate"] == "weak"
     assert said["gate_reason"].startswith("On 4 pairs, the reward model is right in 50.0%, length alone in ")
     assert "more judged pairs" in said["gate_reason"] or "annotators agree" in said["gate_reason"]
@@ -79,9 +79,6 @@ def test_what_a_head_knows_is_measured_on_all_labels_however_good_the_model_is()
     assert 0.5 < found["head_low"] < found["head_accuracy"] < found["head_high"] < 1
 
 
-def test_the_states_are_those_of_the_base_without_adapters(base: SharedBase) -> None:
-    pairs = pairs_of(3)
-    before = frozen_differences(base, pairs, 64)
-    assert before.shape == (3, base.hidden_size)
-    assert np.isfinite(before).all()
-    assert bool(torch.from_numpy(before).abs().sum(1).min() > 0)
+def _differences(base: SharedBase, pairs: list[Pair]) -> np.ndarray:
+    states = PairStates.of(base, pairs, 64, lambda count: None)
+    return states.differences(states.probed)

@@ -23,7 +23,7 @@ from reward_model.labels.reading import to_labels, to_pairs
 from reward_model.labels.rendering import rendered
 from reward_model.score_head import add_score_head
 from reward_model.scorer import RewardScorer
-from reward_model.training import train as train_module
+from reward_model.training import fit_adapter as fit_module
 from reward_model.training.batch_layouts import best_layout, rows_agree, visible
 from reward_model.training.collator import LabelCollator
 from reward_model.training.sequences import to_sequences
@@ -113,7 +113,7 @@ def test_layout_and_recomputing_change_no_weight(tiny_model, tmp_path, monkeypat
     rows = planted(12, per_prompt=3)
     plain = CONFIG.model_copy(update={"epochs": 1.0})
     train_reward(plain, str(tiny_model), rows, tmp_path / "stream", **CPU)
-    monkeypatch.setattr(train_module, "best_layout", lambda *args: layout)
+    monkeypatch.setattr(fit_module, "best_layout", lambda *args: layout)
     other = plain.model_copy(update={"gradient_checkpointing": recomputed})
     train_reward(other, str(tiny_model), rows, tmp_path / "other", **CPU)
     expected, found = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("stream", "other"))
@@ -168,7 +168,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_whole_checkpoint(t
 
     spoiled = None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "add_score_head", add)
+        patch.setattr(fit_module, "add_score_head", add)
         with pytest.raises(UserError, match="not a finite number at step 4"):
             train_reward(config, str(tiny_model), rows, tmp_path, on_step=spoil, **CPU)
     checkpoint = last_whole_checkpoint(tmp_path / "checkpoints")
