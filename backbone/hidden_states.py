@@ -5,11 +5,11 @@ each prompt once for all of its responses (`cpu/shared_prompts.py`), with the sa
 compute rows of one length at a time. Which of these a model allows is found out in `exactness.py`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from backbone.adapters import SharedBase
 from backbone.cpu.attention import use_attention
@@ -41,31 +41,42 @@ def last_states(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Seque
 
 
 @torch.no_grad()
-def pooled_states(base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]) -> Tensor:
+def pooled_states(
+    base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids], *, final: bool = True
+) -> Tensor:
     """What a linear probe reads of each response: (n, 3, hidden), float32, under the active adapter.
 
     The final state of its last token; and of the block that `probed_block` names, the state of its last token and the
     mean over its tokens. In a model whose blocks cannot be told, or that computes rows of one length at a time, these
-    are final states too.
+    are final states too. Unless `final`, the blocks above are not computed, and the first is not a final state either.
     """
     number = probed_block(base)
+    compute, ends, places = _laid_out(base, prompt_ids, response_ids)
     seen: list[Tensor] = []
 
     def keep(module: torch.nn.Module, args: object, output: Tensor | tuple[Tensor, ...]) -> None:
         seen.append(output if isinstance(output, Tensor) else output[0])
+        if not final and not distributed.is_initialized():  # weights that are divided are put back at the end
+            raise _Enough
 
     hook = blocks(base.base)[number - 1].register_forward_hook(keep) if number else None
     try:
-        final, ends, places = _states(base, prompt_ids, response_ids)
+        last = compute()
+    except _Enough:
+        last = seen[0].flatten(0, -2)
     finally:
         if hook:
             hook.remove()
-    inner = seen[0].reshape(final.shape) if len(seen) == 1 and seen[0].numel() == final.numel() else final
+    inner = seen[0].reshape(last.shape) if len(seen) == 1 and seen[0].numel() == last.numel() else last
     found = []
     for end, rest in zip(ends, places, strict=True):
         tokens = torch.tensor(rest or [end], device=base.device)
-        found.append(torch.stack([final[tokens[-1]], inner[tokens[-1]], inner[tokens].float().mean(0)]).float())
+        found.append(torch.stack([last[tokens[-1]], inner[tokens[-1]], inner[tokens].float().mean(0)]).float())
     return torch.stack(found)
+
+
+class _Enough(Exception):
+    """Not an error: what was asked for has been computed."""
 
 
 def probed_block(base: SharedBase) -> int | None:
@@ -85,15 +96,22 @@ def _states(
     base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]
 ) -> tuple[Tensor, list[int], list[list[int]]]:
     """States of all tokens, (tokens, hidden); where in them each row's prompt ends, and where its response lies."""
+    compute, ends, places = _laid_out(base, prompt_ids, response_ids)
+    return compute(), ends, places
+
+
+def _laid_out(
+    base: SharedBase, prompt_ids: Sequence[Ids], response_ids: Sequence[Ids]
+) -> tuple[Callable[[], Tensor], list[int], list[list[int]]]:
+    """As `_states`, with what computes the states in their place."""
     if shares_prompts(base, prompt_ids, response_ids):
         stream = Stream.of(prompt_ids, response_ids)
-        return _stream_states(base, stream), stream.prompt_ends, stream.places
+        return lambda: _stream_states(base, stream), stream.prompt_ends, stream.places
     sequences = [[*prompt, *response] for prompt, response in zip(prompt_ids, response_ids, strict=True)]
-    ids, mask = pad_right(sequences, base.renderer.pad_id)
-    states = base.hidden_states(ids.to(base.device), mask.to(base.device))
+    ids, mask = (each.to(base.device) for each in pad_right(sequences, base.renderer.pad_id))
     ends = [row * ids.shape[1] + len(prompt) - 1 for row, prompt in enumerate(prompt_ids)]
     places = [[*range(end + 1, end + 1 + len(rest))] for end, rest in zip(ends, response_ids, strict=True)]
-    return states.flatten(0, 1), ends, places
+    return lambda: base.hidden_states(ids, mask).flatten(0, 1), ends, places
 
 
 def _stream_states(base: SharedBase, stream: Stream) -> Tensor:

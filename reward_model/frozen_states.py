@@ -48,6 +48,8 @@ def states_of(
     prompts: Sequence[Ids],
     responses: Sequence[Ids],
     on_batch: Callable[[int], None] = lambda responses: None,
+    *,
+    final: bool = True,
 ) -> torch.Tensor:
     """`pooled_states` of the base alone, in batches: (n, 3, d), float32 on the CPU; `on_batch` is told their sizes."""
     found = torch.zeros(len(prompts), 3, base.hidden_size)
@@ -56,7 +58,8 @@ def states_of(
     longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
     with base.using(None):
         for rows in by_prompt(prompts, responses, max(1, base.sizes.score_tokens // longest)):
-            found[rows] = pooled_states(base, [prompts[i] for i in rows], [responses[i] for i in rows]).cpu()
+            asked, said = [prompts[i] for i in rows], [responses[i] for i in rows]
+            found[rows] = pooled_states(base, asked, said, final=final).cpu()
             on_batch(len(rows))
     return found
 

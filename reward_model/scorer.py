@@ -155,7 +155,7 @@ class RewardScorer:
     def shared_features(self, prompts: Sequence[Ids], responses: Sequence[Ids]) -> torch.Tensor:
         """As `features`, with the prompt of several responses computed once where that is possible."""
         if self.probe is not None:
-            return probed(states_of(self.base, prompts, responses, self.on_batch))
+            return probed(states_of(self.base, prompts, responses, self.on_batch, final=False))
         if not prompts or not shares_prompts(self.base, prompts, responses):
             return self.features([[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)])
         longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))

@@ -28,17 +28,32 @@ class PairStates:
     states: Tensor
 
     @classmethod
-    def of(cls, base: SharedBase, pairs: Sequence[Pair], longest: int, on_batch: Callable[[int], None]) -> "PairStates":
-        """Compute each response once, rendered and cut to `longest` tokens."""
+    def of(
+        cls,
+        base: SharedBase,
+        pairs: Sequence[Pair],
+        longest: int,
+        on_batch: Callable[[int], None] = lambda responses: None,
+        *,
+        final_of: Sequence[Pair] | None = None,
+    ) -> "PairStates":
+        """Compute each response once, rendered and cut to `longest` tokens; final states `final_of` these alone."""
         renderer = base.renderer
         prompts = {pair.prompt_key: renderer.unbounded.prompt_ids(pair.prompt) for pair in pairs}
         keys = sorted({(pair.prompt_key, text) for pair in pairs for text in pair.responses})
+        whole = (
+            set(keys) if final_of is None else {(each.prompt_key, text) for each in final_of for text in each.responses}
+        )
         place = {key: number for number, key in enumerate(keys)}
-        rows = [
-            renderer.fit(prompts[key], renderer.completed(renderer.response_ids(text)), longest)[:2]
-            for key, text in keys
-        ]
-        states = states_of(base, [prompt for prompt, _ in rows], [response for _, response in rows], on_batch)
+        states = torch.zeros(len(keys), 3, base.hidden_size)
+        for final in (True, False):
+            wanted = [key for key in keys if (key in whole) == final]
+            rows = [
+                renderer.fit(prompts[key], renderer.completed(renderer.response_ids(text)), longest)[:2]
+                for key, text in wanted
+            ]
+            found = states_of(base, [prompt for prompt, _ in rows], [said for _, said in rows], on_batch, final=final)
+            states[[place[key] for key in wanted]] = found
         chosen = [place[pair.prompt_key, text] for pair in pairs for text in pair.responses]
         return cls(pairs, states[chosen].view(len(pairs), 2, 3, -1))
 
@@ -61,7 +76,7 @@ class PairStates:
 
     @property
     def final(self) -> Tensor:
-        """Final states of the last tokens: (pairs, 2, d)."""
+        """Final states of the last tokens, where they were asked for: (pairs, 2, d)."""
         return self.states[:, :, 0]
 
     @property

@@ -114,14 +114,16 @@ def train_reward(
             again = processes.load_base(name, dtype, device, template, quantization) if processes.sharded else None
             scorer = RewardScorer.load(folder, again, dtype=dtype, device=device, quantization=quantization)
             scorer = replace(scorer, max_length=longest, on_batch=on_batch)
-        states = PairStates.of(scorer.base, [*test, *learned], longest, on_batch)
+        some = [*of_first_prompts(test, _MOST), *of_first_prompts(learned, _MOST)]
+        states = PairStates.of(scorer.base, [*test, *learned], longest, on_batch, final_of=some)
         known = states.first(len(test)), states.rest(len(test))
         block = probed_block(scorer.base)
         measured = measure(scorer, labels.test) if adapted else None
         chosen, scorer, measured = _choose(scorer, labels, measured, known if probed else None)
         if fitted is None:
             trained = time.monotonic()
-            head = probing.fit_head(known[1].final, known[1].pairs)
+            some_learned = known[1].of_first(_MOST)
+            head = probing.fit_head(some_learned.final, some_learned.pairs)
             fitted = write_head_alone(scorer.base, folder, head)
         before = time.monotonic()
         if (probe := scorer.probe) is not None:

@@ -7,7 +7,7 @@ import torch
 
 from backbone import hidden_states
 from backbone.adapters import SharedBase
-from backbone.hidden_states import last_states, shares_prompts, states_before
+from backbone.hidden_states import last_states, pooled_states, probed_block, shares_prompts, states_before
 from backbone.own_function import Paths
 from tests.shared_base import add_random_adapter
 
@@ -63,3 +63,24 @@ def test_long_rows_go_the_ordinary_way(base: SharedBase, monkeypatch: pytest.Mon
     monkeypatch.setattr(hidden_states, "LONGEST", 9)
     assert not shares_prompts(base, PROMPTS, RESPONSES)
     assert shares_prompts(base, PROMPTS[3:4], RESPONSES[3:4])
+
+
+@pytest.mark.parametrize("way", ["stream", "padded", "alone"])
+def test_what_a_probe_reads(base: SharedBase, way: Any) -> None:
+    base.paths = Paths("padded")
+    plain = pooled_states(base, PROMPTS, RESPONSES)
+    base.paths = Paths(way)
+    assert (probed_block(base) is None) == (way == "alone")
+    found = pooled_states(base, PROMPTS, RESPONSES)
+    torch.testing.assert_close(found[:, 0], last_states(base, PROMPTS, RESPONSES), atol=1e-5, rtol=1e-5)
+    if way == "alone":
+        torch.testing.assert_close(found[:, 1], found[:, 0])
+        return
+    torch.testing.assert_close(found, plain, atol=1e-5, rtol=1e-5)
+    assert (found[:, 1] - found[:, 0]).abs().max() > 1e-2
+    assert (found[0, 1] - found[0, 2]).abs().max() > 1e-2
+    torch.testing.assert_close(found[1, 1], found[1, 2])  # of one token
+    short = pooled_states(base, PROMPTS, RESPONSES, final=False)
+    torch.testing.assert_close(short[:, 1:], found[:, 1:], atol=1e-6, rtol=0)
+    torch.testing.assert_close(short[:, 0], found[:, 1], atol=1e-6, rtol=0)
+    assert not any(module._forward_hooks for module in base.base.modules())

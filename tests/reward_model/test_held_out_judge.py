@@ -27,7 +27,7 @@ def planted(count: int, seed: int, *, coin: bool = False) -> list[Pair]:
 
 
 def differences(base: SharedBase, pairs: list[Pair]) -> np.ndarray:
-    states = PairStates.of(base, pairs, 64, lambda count: None)
+    states = PairStates.of(base, pairs, 64)
     return states.differences(states.final)
 
 

@@ -80,5 +80,5 @@ def test_what_a_head_knows_is_measured_on_all_labels_however_good_the_model_is()
 
 
 def _differences(base: SharedBase, pairs: list[Pair]) -> np.ndarray:
-    states = PairStates.of(base, pairs, 64, lambda count: None)
+    states = PairStates.of(base, pairs, 64)
     return states.differences(states.probed)

@@ -174,7 +174,7 @@ def test_a_damaged_probe_is_told(probed: Trained, tmp_path: Path) -> None:
 
 def test_states_are_the_model_s_own(base: SharedBase, tiny_model: Path) -> None:
     pairs = to_pairs(planted(3))
-    states = PairStates.of(base, pairs, 64, lambda count: None)
+    states = PairStates.of(base, pairs, 64)
     plain = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     renderer = base.renderer
     prompt, said = renderer.prompt_ids(pairs[1].prompt), renderer.completed(renderer.response_ids(pairs[1].rejected))
@@ -185,9 +185,17 @@ def test_states_are_the_model_s_own(base: SharedBase, tiny_model: Path) -> None:
     torch.testing.assert_close(states.states[1, 1], wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_final_states_are_computed_where_they_are_asked_for(base: SharedBase) -> None:
+    pairs = to_pairs(planted(4))
+    whole, some = PairStates.of(base, pairs, 64), PairStates.of(base, pairs, 64, final_of=pairs[1:2])
+    torch.testing.assert_close(some.probed, whole.probed, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(some.final[1], whole.final[1], atol=1e-5, rtol=1e-5)
+    assert (some.final[2] - whole.final[2]).abs().max() > 1e-2
+
+
 def test_long_ones_are_cut_as_in_training(base: SharedBase) -> None:
     pairs = to_pairs(planted(2))
-    assert (PairStates.of(base, pairs, 12, lambda count: None).states != 0).any()
+    assert (PairStates.of(base, pairs, 12).states != 0).any()
 
 
 def test_votes_and_weights_count() -> None:
