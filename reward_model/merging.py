@@ -6,6 +6,7 @@
 A server, quantisation and batching over requests are left to the tools that load such a model.
 """
 
+import logging
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -18,10 +19,11 @@ from backbone.publishing.cards import write_merged_card
 from backbone.templates.plain_text import saved_choice
 from reward_model.chat_template import closed
 from reward_model.model_card import merged_snippet
-from reward_model.reward_folder import FIGURES, check_reward_folder
+from reward_model.reward_folder import FIGURES, check_reward_folder, is_probe
 from reward_model.sequence_classification import as_classifier, decoder_path
 
 HEAD = "score.safetensors"
+_log = logging.getLogger(__name__)
 
 
 def merge_reward(adapter: Path, folder: Path, model: str | None = None, dtype: str | None = None) -> None:
@@ -32,6 +34,8 @@ def merge_reward(adapter: Path, folder: Path, model: str | None = None, dtype: s
     """
     check_new(folder)
     name = check_reward_folder(adapter)
+    if is_probe(adapter):
+        _log.warning("The reward is a probe of the base; what is merged is the adapter beside it.")
     base = load_shared_base(model or name, "float32", "cpu", saved_choice(adapter))
     tokenizer = closed(base.tokenizer)
     classifier = as_classifier(base, base.base.config)

@@ -13,6 +13,7 @@ from backbone.adapter_folder import CONFIG
 from backbone.loading.base_identity import base_beside
 from backbone.loading.saved_weights import WEIGHTS
 from foundation.errors import UserError
+from foundation.files import read_json
 
 FIGURES = "reward.json"
 
@@ -46,6 +47,11 @@ def check_reward_folder(folder: Path) -> str:
     if not config.base_model_name_or_path:
         raise UserError(f'{folder / CONFIG} does not name the model it was made for: add "base_model_name_or_path".')
     return base_beside(folder, str(config.base_model_name_or_path))
+
+
+def is_probe(folder: Path) -> bool:
+    """Whether the reward is a probe of the base, and not the adapter that lies beside it."""
+    return (folder / FIGURES).is_file() and read_json(folder / FIGURES).get("reward_model") == "probe"
 
 
 def is_reward_folder(folder: Path) -> bool:

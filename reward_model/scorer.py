@@ -25,7 +25,7 @@ from foundation.errors import UserError
 from foundation.files import read_json
 from reward_model.bag_of_words import BagOfWords
 from reward_model.frozen_states import load_probe, probed, states_of
-from reward_model.reward_folder import FIGURES, WORDS, check_reward_folder
+from reward_model.reward_folder import FIGURES, WORDS, check_reward_folder, is_probe
 from reward_model.score_head import load_aspect_heads
 from reward_model.uncertainty import Laplace
 
@@ -73,7 +73,7 @@ class RewardScorer:
         model = check_reward_folder(folder)
         base = base or load_shared_base(model, dtype, device, saved_choice(folder), quantization)
         settings = read_json(folder / FIGURES) if (folder / FIGURES).is_file() else {}
-        probe = load_probe(folder, base.hidden_size) if settings.get("reward_model") == "probe" else None
+        probe = load_probe(folder, base.hidden_size) if is_probe(folder) else None
         if probe is None:
             base.load_adapter(name, folder)
         words = BagOfWords.load(folder / WORDS) if (folder / WORDS).is_file() else None

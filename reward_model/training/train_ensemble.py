@@ -39,7 +39,7 @@ def train_ensemble(
     Members that a killed call had finished are not trained again.
     """
     count = config.ensemble
-    alone = config.model_copy(update={"ensemble": 1})
+    alone = config.model_copy(update={"ensemble": 1, "learn": config.learn if count == 1 else "adapter"})
     if count == 1:
         return train_reward(
             alone, model, rows, folder, seed=seed, dtype=dtype, device=device, template=template,

@@ -11,9 +11,10 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 from foundation.errors import UserError
-from foundation.files import read_jsonl, write_json, write_jsonl
+from foundation.files import read_json, read_jsonl, write_json, write_jsonl
 from pipeline import tools
 from pipeline.config.config import Config
+from reward_model.reward_folder import FIGURES
 from reward_model.score_head import ASPECTS
 from reward_model.scorer import RewardScorer
 from tests.reward_model.planted import planted
@@ -27,6 +28,13 @@ CPU = Config(dtype="float32", device="cpu")
 @pytest.fixture
 def reward(finished: Path, tmp_path: Path) -> Path:
     return shutil.copytree(finished / "round-000" / "reward", tmp_path / "reward")
+
+
+@pytest.fixture
+def adapter(reward: Path) -> Path:
+    """The same folder as if the adapter were the better one."""
+    write_json(reward / FIGURES, read_json(reward / FIGURES) | {"reward_model": "adapter"})
+    return reward
 
 
 def scored(reward: Path, tmp_path: Path, rows: Sequence[dict[str, Any]] = ROWS) -> list[dict[str, Any]]:
@@ -63,21 +71,21 @@ def test_a_prompt_that_is_no_conversation_is_named_by_its_line(reward: Path, tmp
         scored(reward, tmp_path, [ROWS[0], {"prompt": prompt, "response": "x"}])
 
 
-def test_rated_aspects_have_scores_of_their_own(reward: Path, tmp_path: Path) -> None:
-    head = RewardScorer.load(reward, dtype="float32", device="cpu").head
-    save_file({"clear": 2 * head, "kind": -head}, reward / ASPECTS)
-    for row in scored(reward, tmp_path):
+def test_rated_aspects_have_scores_of_their_own(adapter: Path, tmp_path: Path) -> None:
+    head = RewardScorer.load(adapter, dtype="float32", device="cpu").head
+    save_file({"clear": 2 * head, "kind": -head}, adapter / ASPECTS)
+    for row in scored(adapter, tmp_path):
         assert row["aspects"] == pytest.approx({"clear": 2 * row["score"], "kind": -row["score"]}, abs=1e-4)
 
 
 @pytest.mark.parametrize("damage", ["another size", "no safetensors"])
-def test_damaged_heads_of_aspects_are_one_message(reward: Path, damage: str, tmp_path: Path) -> None:
+def test_damaged_heads_of_aspects_are_one_message(adapter: Path, damage: str, tmp_path: Path) -> None:
     if damage == "another size":
-        save_file({"clear": torch.ones(3)}, reward / ASPECTS)
+        save_file({"clear": torch.ones(3)}, adapter / ASPECTS)
     else:
-        (reward / ASPECTS).write_bytes(b"nothing")
+        (adapter / ASPECTS).write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"aspects\.safetensors.*[Tt]rain the reward model again"):
-        scored(reward, tmp_path)
+        scored(adapter, tmp_path)
 
 
 def test_an_ensemble_is_measured_as_a_whole_as_well(reward: Path, tmp_path: Path) -> None:

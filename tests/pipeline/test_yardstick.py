@@ -12,11 +12,12 @@ from rich.console import Console
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from foundation.errors import UserError
-from foundation.files import read_json, write_jsonl
+from foundation.files import read_json, write_json, write_jsonl
 from pipeline import tools
 from pipeline.config.config import Config
 from pipeline.yardstick import yardstick
 from reward_model.merging import merge_reward
+from reward_model.reward_folder import FIGURES
 from reward_model.scorer import RewardScorer
 from tests.reward_model.planted import planted
 
@@ -58,6 +59,8 @@ def four() -> list[dict[str, Any]]:
 def test_the_same_model_merged_into_one_of_transformers_says_the_same(
     reward: Path, four: list[dict[str, Any]], tmp_path: Path
 ) -> None:
+    reward = shutil.copytree(reward, tmp_path / "reward")
+    write_json(reward / FIGURES, read_json(reward / FIGURES) | {"reward_model": "adapter"})
     merge_reward(reward, tmp_path / "whole", None, "float32")
     found = measured(reward, planted(20, seed=5), tmp_path, tmp_path / "whole")["against"]
     assert found["same_preference"] == 1

@@ -23,7 +23,7 @@ from tests.reward_model.conftest import CONFIG
 from tests.reward_model.planted import planted
 
 ROWS = planted(40)
-SMALL = CONFIG.model_copy(update={"ensemble": 2, "epochs": 1.0})
+SMALL = CONFIG.model_copy(update={"learn": "auto", "ensemble": 2, "epochs": 1.0})
 CPU: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
 
 

@@ -19,6 +19,7 @@ from reward_model.evaluation.probe import PairStates, fit_head, log_likelihood
 from reward_model.evaluation.score_differences import score_differences
 from reward_model.labels.reading import to_pairs
 from reward_model.labels.splits import split_by_prompt
+from reward_model.merging import merge_reward
 from reward_model.model_card import probe_snippet
 from reward_model.scorer import RewardScorer
 from reward_model.training import train as module
@@ -218,6 +219,13 @@ def test_the_likelihood_is_of_what_is_known_and_not_of_its_unit() -> None:
     assert log_likelihood(known, pairs) == pytest.approx(log_likelihood(1000 * known, pairs), abs=1e-3)
     assert log_likelihood(np.zeros(40), pairs) == pytest.approx(-np.log(2))
     assert log_likelihood(np.abs(known), pairs) > log_likelihood(known, pairs) > log_likelihood(-known, pairs)
+
+
+def test_merging_says_that_it_is_not_the_probe(
+    probed: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    merge_reward(probed[0], tmp_path / "merged")
+    assert "what is merged is the adapter beside it" in caplog.text
 
 
 def test_the_tokenizer_ends_where_scores_are_read(probed: Trained) -> None:
