@@ -1,6 +1,6 @@
 """Our reward training beside TRL's `RewardTrainer` with its defaults, on the same pairs in the same run.
 
-With `--beside head`, beside a linear head on the frozen base's states instead, fitted in closed form.
+With `--beside probe`, beside a linear probe of the base's states instead, fitted in closed form.
 
 Same training and held-out pairs (split by prompt anew with each seed), LoRA rank, target modules and epochs; all else
 of TRL's is TRL's (learning rate, batch size, number format, gradient checkpointing, tokenisation). Each training has a
@@ -42,7 +42,7 @@ from reward_model.evaluation.calibration import calibration_error, cross_fitted
 from reward_model.labels.reading import to_pairs
 from reward_model.labels.records import Pair
 
-OURS, BESIDE = "ours", ("trl", "head")
+OURS, BESIDE = "ours", ("trl", "probe")
 
 
 def main() -> None:
@@ -115,20 +115,22 @@ def _work(worker: str, folder: Path, model: str) -> None:
     Seconds run from loading the model to the trained adapter on disk. Our peak memory includes the pass that measures
     uncertainty; neither includes the held-out pairs.
     """
-    train = {OURS: _ours, "trl": _trl, "head": _head}[worker]
+    train = {OURS: partial(_ours, "adapter"), "trl": _trl, "probe": partial(_ours, "probe")}[worker]
     write_json(folder / "figures.json", train(model, read_json(folder / "task.json"), folder / "trained"))
 
 
-def _ours(model: str, task: Row, folder: Path) -> dict[str, Any]:
+def _ours(learn: str, model: str, task: Row, folder: Path) -> dict[str, Any]:
     from reward_model.config import RewardConfig
     from reward_model.evaluation.score_differences import score_differences
     from reward_model.scorer import RewardScorer
     from reward_model.training.train import train_reward
 
     def show(row: Row) -> None:
-        print(f"\rours: step {row['step']}/{row['steps']}", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r{learn}: {row.get('phase', 'step')} {row['step']}/{row['steps']}", end="", file=sys.stderr, flush=True
+        )
 
-    config, test = RewardConfig.model_validate(task["settings"]), task["test"]
+    config, test = RewardConfig.model_validate(task["settings"] | {"learn": learn}), task["test"]
     # It wants held-out pairs for its own figures, which nobody looks at here: the least that it takes.
     figures = train_reward(config, model, task["train"], folder, seed=task["seed"], held_out=test[:1], on_step=show)
     peak = _peak_bytes()
@@ -178,34 +180,6 @@ def _trl(model: str, task: Row, folder: Path) -> dict[str, Any]:
     ]
     chosen, rejected = RewardScorer.load(folder).score_sequences(sequences).chunk(2)
     return {"seconds": seconds, "peak_bytes": peak, "differences": (chosen.double() - rejected.double()).tolist()}
-
-
-def _head(model: str, task: Row, folder: Path) -> dict[str, Any]:
-    from backbone.exactness import load_shared_base
-    from reward_model.acquisition.linear_head import LinearHead
-
-    start, longest = time.monotonic(), int(task["settings"]["max_length"])
-    base = load_shared_base(model)
-    learned, differences = _states(base, to_pairs(task["train"]), longest)
-    ones = np.ones(len(differences))
-    head = LinearHead.fit(learned, differences, ones, ones)
-    seconds, peak = time.monotonic() - start, _peak_bytes()
-    asked = _states(base, to_pairs(task["test"]), longest)[1]
-    return {"seconds": seconds, "peak_bytes": peak, "differences": head.scores(asked).tolist()}
-
-
-def _states(base: Any, pairs: Sequence[Pair], longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """The frozen base's states of chosen and rejected responses (2 n, d), and their differences (n, d)."""
-    from reward_model.frozen_states import frozen_states
-    from reward_model.labels.rendering import rendered
-
-    ids = [
-        (prompt, each)
-        for prompt, both, _ in (rendered(pair, base.renderer, longest) for pair in pairs)
-        for each in both
-    ]
-    states = frozen_states(base, [prompt for prompt, _ in ids], [response for _, response in ids]).astype(float)
-    return states, states[::2] - states[1::2]
 
 
 def _peak_bytes() -> int:

@@ -57,7 +57,8 @@ def states_of(
         return found
     longest = max(len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True))
     with base.using(None):
-        for rows in by_prompt(prompts, responses, max(1, base.sizes.score_tokens // longest)):
+        batches = by_prompt(prompts, responses, max(1, base.sizes.score_tokens // longest))
+        for rows in reversed(batches):  # the longest first: what is left is then done sooner than it seemed
             asked, said = [prompts[i] for i in rows], [responses[i] for i in rows]
             found[rows] = pooled_states(base, asked, said, final=final).cpu()
             on_batch(len(rows))

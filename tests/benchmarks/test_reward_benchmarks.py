@@ -168,12 +168,12 @@ def test_the_figures_of_reward_training(
     assert len(runs["runs"]["planted, seed 0, trl"]["differences"]) == 12
 
 
-def test_reward_training_beside_a_head_on_frozen_states(
+def test_reward_training_beside_a_probe(
     pairs: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "training.json"
     small = ("--pairs", pairs, "--model", tiny_model, "--seeds", 1, "--limit", 12, "--test", 12, "--rank", 2)
-    run(reward_training, monkeypatch, *small, "--beside", "head", "--json", file)
+    run(reward_training, monkeypatch, *small, "--beside", "probe", "--json", file)
     found = json.loads(file.read_text())["planted"]
-    assert {"head_accuracy", "head_gain", "head_time_ratio", "head_ece_before"} <= set(found)
+    assert {"probe_accuracy", "probe_gain", "probe_time_ratio", "probe_ece_before"} <= set(found)
     assert not any(name.startswith("trl_") for name in found)
