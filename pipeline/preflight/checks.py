@@ -25,6 +25,7 @@ from backbone.training.activation_checkpointing import layers_to_recompute
 from foundation.errors import UserError
 from foundation.files import Row, read_rows
 from foundation.sizes import Sizes
+from pipeline.champion.history import current
 from pipeline.collection.prompts import (
     HELD_OUT,
     TRAIN,
@@ -96,6 +97,9 @@ def check(config: Config, rows: Sequence[Row], run: Run | None = None, *, found:
     Goes on from what was `found` before.
     """
     found = found or Findings()
+    if run is not None:
+        with found.gathering():
+            current(run, config)  # a champion on another base would be refused when people have judged already
     with found.gathering():
         check_quantization(config.quantization, choose_device(config.device))
     with found.gathering("policy"):

@@ -9,6 +9,7 @@ from foundation.errors import UserError
 from foundation.files import sha256_of
 from pipeline.champion.history import BASE, Decision, append, before, current, history, now
 from pipeline.config.config import Config
+from pipeline.preflight.checks import check
 from pipeline.runs.folder import Run
 from tests.conftest import make_tiny_model
 from tests.pipeline import tiny
@@ -109,6 +110,9 @@ def test_a_champion_of_another_base_is_refused_and_one_that_moved_is_not(
         assert current(run, config.model_copy(update={"model": str(model)})).name == "round-000"
     with pytest.raises(UserError, match=f"tuned on the model {tiny_model}, and the configuration names {other}"):
         current(run, config.model_copy(update={"model": str(other)}))
+    told = check(config.model_copy(update={"model": str(other)}), [], run).reasons
+    assert any("means nothing on another base" in reason for reason in told)
+    assert not any("means nothing on another base" in reason for reason in check(config, [], run).reasons)
 
 
 def test_a_damaged_history_is_refused(run: Run) -> None:
