@@ -74,17 +74,20 @@ class _Group:
         self._weight = _laid_out(weight)
         self._input: Tensor | None = None
         self._version = 0
-        self._outputs: Sequence[Tensor] = ()
+        self._outputs: dict[int, Tensor] = {}
 
     def __call__(self, place: int, x: Tensor) -> Tensor:
         """The output (..., out) of the layer at this place for x (..., in)."""
         version = 0 if x.is_inference() else x._version
-        if x is not self._input or version != self._version:
+        if x is not self._input or version != self._version or place not in self._outputs:
             wide = x if self._narrow is None else torch.cat([x, _product(x, self._narrow, None)], dim=-1)
             parts = torch.split_with_sizes(_product(wide, self._weight, self._bias), self._sizes, dim=-1)
-            self._outputs = [part.contiguous() for part in parts]  # no view: models may go on in place
+            self._outputs = {at: part.contiguous() for at, part in enumerate(parts)}  # no view: some go on in place
             self._input, self._version = x, version
-        return self._outputs[place]
+        found = self._outputs.pop(place)
+        if not self._outputs:
+            self._input = None  # of a long prompt, what all layers keep would be gigabytes
+        return found
 
 
 def _parts(model: nn.Module) -> dict[nn.Module, _Parts]:

@@ -1,5 +1,6 @@
 """Layers laid out for decoding compute what they compute otherwise, and are as before when that is over."""
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,27 @@ def test_in_inference_mode() -> None:
         x = torch.randn(3, 32, dtype=torch.bfloat16)
         found = model(x)
     _close(found[2], model.v_proj(x.clone()).detach())
+
+
+def test_nothing_is_kept_of_what_was_computed() -> None:
+    kept: list[weakref.ref[Tensor]] = []
+    model = _Attention().to(torch.bfloat16)
+    with torch.no_grad(), packed(model):
+        x = torch.randn(3, 32, dtype=torch.bfloat16)
+        found = model(x)
+        kept += [weakref.ref(each) for each in (x, *found[1:])]
+        del x, found
+        assert all(each() is None for each in kept)
+
+
+def test_a_layer_that_is_asked_twice_answers_twice() -> None:
+    model = _Attention().to(torch.bfloat16)
+    x = torch.randn(3, 32, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = model.k_proj(x)
+        with packed(model):
+            for _ in range(3):
+                _close(model.k_proj(x), expected)
 
 
 def test_one_product_computes_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
