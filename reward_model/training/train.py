@@ -146,7 +146,7 @@ def train_reward(
         }
         if halves:
             halves["pairs"] = len(labels.pairs)
-            curve = LearningCurve.of_model(halves["half"], result["accuracy"], result["n"], halves["pairs"])
+            curve = LearningCurve.of_model(halves["half"], result, halves["pairs"])
             result["doubled"] = [round(each, 4) for each in curve.accuracy(2 * halves["pairs"])]
         write_json(
             folder / FIGURES,
