@@ -18,6 +18,10 @@ from foundation.errors import UserError
 Row = dict[str, Any]
 
 _LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_PACKED = {
+    b"\x1f\x8b": "a gzip archive", b"PK\x03\x04": "a zip archive", b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"BZh": "a bzip2 archive", b"\xfd7zXZ": "an xz archive", b"PAR1": "a Parquet file", b"ARROW1": "an Arrow file",
+}  # fmt: skip
 _TYPE_NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
 
 
@@ -99,6 +103,11 @@ def read_jsonl(path: Path, required: Mapping[str, type] | None = None) -> Iterat
         raise UserError(f"cannot read {path}: {error.strerror}.") from error
     with file:
         for number, line in enumerate(file, start=1):
+            if number == 1 and (packed := _packed(line)):
+                raise UserError(
+                    f"{path} is {packed}, and JSON Lines are read here. Unpack it, or write its rows with "
+                    '`datasets.load_dataset(...).to_json("rows.jsonl")`.'
+                )
             if not line.strip():
                 continue
             where = f"{path}, line {number}"
@@ -123,6 +132,11 @@ def read_jsonl(path: Path, required: Mapping[str, type] | None = None) -> Iterat
                         f"found {type(row[field]).__name__}."
                     )
             yield number, row
+
+
+def _packed(line: bytes) -> str | None:
+    """What kind of file begins like this, if it is one that holds rows in another form."""
+    return next((what for begins, what in _PACKED.items() if line.startswith(begins)), None)
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -13,6 +13,7 @@ from scipy.special import betaincinv, stdtrit
 
 Interval = tuple[float, float]
 _UPPER = 0.975
+_FEWEST, _HALVINGS = 1e-3, 50
 
 
 def share_interval(successes: float, n: float, confidence: float = 0.95) -> Interval:
@@ -42,6 +43,16 @@ def effective_cases(share: float, residuals: np.ndarray, clusters: Sequence[Hash
     design = variance * (n - 1) / (share * (1 - share)) if 0 < share < 1 else 1.0
     few = stdtrit(number - 1, _UPPER) / stdtrit(n - 1, _UPPER)
     return float(n / max(1.0, design * few**2))
+
+
+def cases_worth(share: float, interval: Interval, cases: float) -> float:
+    """How many independent cases, at most `cases`, say as much about a share as this 95% interval of it."""
+    fewer, more = _FEWEST, float(cases)
+    for _ in range(_HALVINGS):
+        n = float(np.sqrt(fewer * more))
+        low, high = share_interval(share * n, n)
+        fewer, more = (n, more) if high - low > interval[1] - interval[0] else (fewer, n)
+    return more
 
 
 def mean_variance(values: np.ndarray, clusters: Sequence[Hashable]) -> float:

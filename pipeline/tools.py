@@ -13,6 +13,8 @@ from reward_model.ensemble import Ensemble, load_scorer
 from reward_model.evaluation import test_set
 from reward_model.evaluation.evaluate import evaluate_reward as measure_reward
 from reward_model.labels.reading import read_messages, read_pairs
+from reward_model.labels.records import prompt_key
+from reward_model.labels.splits import trained_on
 from reward_model.merging import merge_reward
 from reward_model.reward_folder import is_reward_folder
 from reward_model.rewards.texts import messages_of
@@ -54,6 +56,8 @@ def evaluate_reward(
     """
     asked = _questions(pairs)
     rows, left_out = ([], []) if asked else read_pairs(pairs)
+    known = trained_on(reward_folder)
+    prompts = {prompt_key(one.prompt) for one in asked} | {prompt_key(row["prompt"]) for row in rows}
     scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device, quantization=config.quantization)
     first = scorer.members[0] if isinstance(scorer, Ensemble) else scorer
     other = yardstick(first, against, config.quantization) if against else None
@@ -64,9 +68,21 @@ def evaluate_reward(
         figures = measure_reward(first, rows, other.differences if other else None)
     if isinstance(scorer, Ensemble) and not asked:
         figures["ensemble_accuracy"] = scorer.accuracy(rows)
+    if known is not None:
+        figures["trained_prompts"] = len(prompts & known)
     if out:
         write_json(out, figures)
     console.print(f"{len(left_out)} lines compare nothing and were left out." if left_out else "")
+    if figures.get("trained_prompts"):
+        console.print(
+            f"{figures['trained_prompts']} of {len(prompts)} prompts are among those that the reward model was trained "
+            "on: it does better on them than on new ones. Give pairs of other prompts."
+        )
+    if unclear := test_set.contradictory(asked):
+        console.print(
+            f"The same response is both right and wrong in {len(unclear)} questions, {unclear[0]} for one: no reward "
+            "model can tell."
+        )
     console.print_json(data=figures)
     return figures
 

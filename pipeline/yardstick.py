@@ -42,9 +42,15 @@ def yardstick(scorer: RewardScorer, name: str, quantization: Quantization | None
 
     def score(prompts: Sequence[Text], responses: Sequence[str]) -> np.ndarray:
         try:
-            return np.array(whole(list(prompts), list(responses)), dtype=np.float64)
+            found = np.array(whole(list(prompts), list(responses)), dtype=np.float64)
         except (ValueError, TypeError, TemplateError) as error:
             raise UserError(f"the tokenizer of {name} cannot render a conversation of this file: {error}") from error
+        if wrong := int((~np.isfinite(found)).sum()):
+            raise UserError(
+                f"{name} gave no finite score for {wrong} of {len(found)} responses: its weights are damaged, or "
+                f"{dtype} overflows. Try --set dtype=float32, or compare with another model."
+            )
+        return found
 
     def differences(pairs: Sequence[Pair]) -> np.ndarray:
         prompts = [pair.prompt for pair in pairs]

@@ -40,7 +40,7 @@ def plan(run: Run, config: Config, accuracy: float | None = None) -> Row:
         raise UserError(f"--accuracy {accuracy} is a share of pairs, above 0.5 and below 1.")
     learned = known["pairs"]
     judged = learned + found["n"]  # a share of what is judged is held out
-    curve = LearningCurve.of_model(known["half"], found["accuracy"], found["n"], learned)
+    curve = LearningCurve.of_model(known["half"], found, learned)
     asked = [accuracy] if accuracy is not None else _above(found["accuracy"])
     return {
         "round": run.round,
@@ -92,8 +92,8 @@ def _verdict(run: Run, config: Config) -> dict[str, Any]:
 
 
 def _above(accuracy: float) -> list[float]:
-    """The next three round shares above this one."""
-    first = (math.floor(accuracy / _STEP + 1e-9) + 1) * _STEP
+    """The next three round shares above this one and above chance."""
+    first = (math.floor(max(accuracy, 0.5) / _STEP + 1e-9) + 1) * _STEP
     return [round(first + number * _STEP, 2) for number in range(3) if first + number * _STEP <= _MOST]
 
 
@@ -109,9 +109,12 @@ def _needed(accuracy: float, pairs: Sequence[int | None], now: int) -> str:
             f"Right in {accuracy:.0%}: out of reach of labels like these; a larger base or clearer guidelines may help."
         )
     span = f"{_more(low, now)} to {'never' if high is None else _more(high, now)}"
-    said = (
-        "out of reach, if the curve is as it seems" if estimate is None else f"about {_more(estimate, now)} more pairs"
-    )
+    if estimate is None:
+        said = "out of reach, if the curve is as it seems"
+    elif estimate <= now:
+        said, span = "reached already, as far as the held-out pairs tell", f"{span} more pairs"
+    else:
+        said = f"about {_more(estimate, now)} more pairs"
     return f"Right in {accuracy:.0%}: {said} (95% interval {span})."
 
 

@@ -112,7 +112,10 @@ def deviations(head: LinearHead, features: np.ndarray, pairs: np.ndarray) -> np.
 def _extremes(
     head: LinearHead, features: np.ndarray, prompts: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How often each response is the best, and the worst, of its prompt by drawn heads: (n,) each, from 0 to 1."""
+    """How often each response is the best, and the worst, of its prompt by drawn heads: (n,) each, from 0 to 1.
+
+    Those that share the highest score share it: what no head tells apart is not surely the best.
+    """
     drawn = head.draws(features, _DRAWS, random)
     order = np.argsort(prompts, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(prompts[order]) != 0])
@@ -120,7 +123,8 @@ def _extremes(
     sides = []
     for signed in (drawn, -drawn):
         top = np.maximum.reduceat(signed[:, order], starts, axis=1)
+        first = (signed[:, order] >= top[:, group]).astype(np.float32)
         share = np.empty(len(order))
-        share[order] = (signed[:, order] >= top[:, group]).mean(0)
+        share[order] = (first / np.add.reduceat(first, starts, axis=1)[:, group]).mean(0)
         sides.append(share)
     return sides[0], sides[1]

@@ -9,10 +9,11 @@ Reads what rows say besides the two responses, and leaves out what they do not s
 
 from collections import defaultdict
 from collections.abc import Sequence
-from math import erfc, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtr
 
 from foundation.intervals import mean_variance
 from reward_model.evaluation.accuracy import credit, share
@@ -72,7 +73,10 @@ def drift(rounds: Sequence[Any], right: np.ndarray, prompts: Sequence[str]) -> F
     """`rounds`: the accuracy on the responses of each round; `drift`: that of the last round less that of all before.
 
     The policy moves away from what the reward model was trained on (Gao et al. 2022). `drift` has its `difference` and
-    `p_value` (two-sided, that there is none, by the normal law over prompts), if there are two rounds or more.
+    `p_value` (two-sided, that there is none), if there are two rounds or more. Two prompts are added to either part,
+    one all right and one all wrong, and Student's law is that of the part with fewer prompts (Agresti and Caffo 2000,
+    "Simple and effective confidence intervals for proportions and differences of proportions"): a round of a few
+    prompts, all right, say, has no variance to go by.
     """
     known = [row for row, value in enumerate(rounds) if isinstance(value, int)]
     numbers = sorted({rounds[row] for row in known})
@@ -83,11 +87,21 @@ def drift(rounds: Sequence[Any], right: np.ndarray, prompts: Sequence[str]) -> F
     if len(numbers) > 1:
         parts = [[row for row in known if (rounds[row] == numbers[-1]) == last] for last in (True, False)]
         now, before = ((right[part], [prompts[row] for row in part]) for part in parts)
-        difference = float(now[0].mean() - before[0].mean())
-        error = sqrt(mean_variance(*now) + mean_variance(*before))
-        p_value = erfc(abs(difference) / error / sqrt(2)) if error > 0 else None
-        found["drift"] = {"difference": difference, "p_value": p_value}
+        added = [_with_both_ways(*part) for part in (now, before)]
+        apart = added[0][0].mean() - added[1][0].mean()
+        error = sqrt(sum(mean_variance(*part) for part in added))
+        freedom = min(len(set(of_part)) for _, of_part in added) - 1
+        found["drift"] = {
+            "difference": float(now[0].mean() - before[0].mean()),
+            "p_value": float(2 * stdtr(freedom, -abs(apart) / error)),
+        }
     return found if numbers else {}
+
+
+def _with_both_ways(right: np.ndarray, prompts: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """And two prompts of the usual number of pairs, one all right and one all wrong."""
+    size = max(1, round(len(right) / len(set(prompts))))
+    return np.append(right, np.repeat([1.0, 0.0], size)), [*prompts, *["all right"] * size, *["all wrong"] * size]
 
 
 def _value(row: Row, field: str) -> str:

@@ -6,13 +6,14 @@ stands for how fast the trained reward model does; how good that one is, its own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import betaincinv, ndtr, ndtri
 
+from foundation.intervals import cases_worth
 from reward_model.evaluation.accuracy import credit
 from reward_model.evaluation.gate import linear_head
 
@@ -37,14 +38,17 @@ class LearningCurve:
     level: np.ndarray
 
     @classmethod
-    def of_model(cls, half: Sequence[float], accuracy: float, pairs: int, labels: int) -> Self:
-        """Of a model that is right in `accuracy` of so many held-out pairs after so many labels: its level follows.
+    def of_model(cls, half: Sequence[float], held_out: Mapping[str, float], labels: int) -> Self:
+        """Of a model after so many labels; its level follows from its `accuracy`, the interval of that, and `n` pairs.
 
-        `half` (replicates,) is a head's on the same kind of labels, as `half_labels` gives it.
+        Pairs that share prompts count as many as the interval says that they are worth. `half` (replicates,) is a
+        head's on the same kind of labels, as `half_labels` gives it.
         """
         rng = np.random.default_rng(0)
+        accuracy = held_out["accuracy"]
+        pairs = cases_worth(accuracy, (held_out["accuracy_low"], held_out["accuracy_high"]), held_out["n"])
         right, halves = accuracy * pairs, np.array(half)
-        drawn = rng.beta(right + 1, pairs - right + 1, len(half) - 1)
+        drawn = betaincinv(right + 1, pairs - right + 1, (rng.permutation(len(half) - 1) + 0.5) / (len(half) - 1))
         known = ndtri(np.clip(np.concatenate([[accuracy], drawn]), 0.5, 1 - 1e-6))
         return cls(halves, known * np.sqrt(1 + halves / labels))
 

@@ -24,7 +24,7 @@ def decided(rows: Sequence[Row]) -> tuple[list[Row], list[Pair]]:
     said = [
         (row, pair)
         for row, pair in zip(rows, to_pairs(rows), strict=True)
-        if pair.decided and abs(pair.p_chosen - 0.5) > _EVEN
+        if pair.decided and pair.weight > 0 and abs(pair.p_chosen - 0.5) > _EVEN
     ]
     both = [(row, pair) if pair.p_chosen > 0.5 else (_turned(row), swapped(pair)) for row, pair in said]
     if not both:

@@ -38,25 +38,39 @@ class Question:
 
 
 def is_test_set(row: Row) -> bool:
-    """Whether a file that begins with this row is in one of the layouts."""
-    return _is_rewardbench(row) or "response_1" in row
+    """Whether a file that begins with this row is in one of the layouts, or meant to be."""
+    return "response_1" in row or any(_is_texts(row.get(side)) for side in ("chosen", "rejected"))
 
 
 def questions(rows: Sequence[tuple[int, Row]], file: str) -> list[Question]:
     """Rows, each with its line, as questions; `UserError` names the line of a row that is none."""
-    found = []
+    found: list[Question] = []
+    tied: dict[tuple[str, int], str] = {}
     for line, row in rows:
         where = f"{file}, line {line}"
         prompt = row.get("prompt")
         if not isinstance(prompt, str) or not prompt.strip():
             raise UserError(f'{where}: the field "prompt" must be a text.')
-        responses, right = _rewardbench(row, where) if _is_rewardbench(row) else _best_of_k(row, where)
+        responses, right = (_best_of_k if "response_1" in row else _rewardbench)(row, where)
         if not all(isinstance(text, str) for text in responses):
             raise UserError(f"{where}: every response must be a text.")
         name = str(row.get("id") or row.get("question_id") or line)
         subset = str(row.get("subset") or "all")
+        if subset.lower() == TIES:
+            if not _TIED.fullmatch(name):
+                raise UserError(f'{where}: a question of the subset "ties" needs an "id" such as "ref:7" or "tied:7".')
+            before = tied.setdefault(_parts(name), where)
+            if before is not where:
+                raise UserError(f"{where}: the question {name} is there already ({before}). Remove one of the two.")
         found.append(Question(name, subset, ({"role": "user", "content": prompt},), tuple(responses), right))
+    if tied and not any(("ref", number) in tied and ("tied", number) in tied for _, number in tied):
+        raise UserError(f'{file}: "ties" needs questions with the ids "ref:N" and "tied:N" of the same number N.')
     return found
+
+
+def contradictory(asked: Sequence[Question]) -> list[str]:
+    """The ids of questions in which the same text is right to two degrees."""
+    return [one.id for one in asked if len(set(zip(one.responses, one.right, strict=True))) > len(set(one.responses))]
 
 
 def figures(asked: Sequence[Question], score: Score) -> dict[str, Any]:
@@ -92,8 +106,8 @@ def ties_score(judged: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> dict[str
     closer together than they lie above the best wrong one, in "tied", and in both. 0.01: by how much, as the mean of
     tanh(ratio - 1).
     """
-    inside: dict[str, float] = {}
-    above: dict[str, dict[str, float]] = {"ref": {}, "tied": {}}
+    inside: dict[int, float] = {}
+    above: dict[str, dict[int, float]] = {"ref": {}, "tied": {}}
     for name, scores, right in judged:
         kind, number = _parts(name)
         good, bad = scores[right > 0], scores[right <= 0]
@@ -101,8 +115,6 @@ def ties_score(judged: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> dict[str
         if kind == "tied":
             inside[number] = float(good.max() - good.min())
     both = sorted(above["ref"].keys() & above["tied"].keys())
-    if not both:
-        raise UserError('"ties" needs questions with the ids "ref:N" and "tied:N" of the same number N.')
     spread = np.array([inside[number] for number in both])
     tied = np.array([above["tied"][number] for number in both])
     least = np.minimum(tied, [above["ref"][number] for number in both])
@@ -162,14 +174,16 @@ def _first(scores: np.ndarray, right: np.ndarray) -> float:
     return float(right[scores == scores.max()].mean())
 
 
-def _is_rewardbench(row: Row) -> bool:
-    sides = [row.get("chosen"), row.get("rejected")]
-    return all(isinstance(side, list) and side and all(isinstance(text, str) for text in side) for side in sides)
+def _is_texts(side: object) -> bool:
+    return isinstance(side, list) and bool(side) and all(isinstance(text, str) for text in side)
 
 
 def _rewardbench(row: Mapping[str, Any], where: str) -> tuple[list[str], np.ndarray]:
-    if str(row.get("subset", "")).lower() == TIES and not _TIED.fullmatch(str(row.get("id"))):
-        raise UserError(f'{where}: a question of the subset "ties" needs an "id" such as "ref:7" or "tied:7".')
+    if not all(_is_texts(row.get(side)) for side in ("chosen", "rejected")):
+        raise UserError(
+            f'{where}: a question needs "chosen" and "rejected", each a list of one text or more, or "response_1" to '
+            '"response_K" and "scores".'
+        )
     right = [1.0] * len(row["chosen"]) + [0.0] * len(row["rejected"])
     return [*row["chosen"], *row["rejected"]], np.array(right)
 
@@ -177,16 +191,16 @@ def _rewardbench(row: Mapping[str, Any], where: str) -> tuple[list[str], np.ndar
 def _best_of_k(row: Mapping[str, Any], where: str) -> tuple[list[str], np.ndarray]:
     names = list(takewhile(row.__contains__, (f"response_{number}" for number in count(1))))
     given = row.get("scores")
-    if not names or not isinstance(given, list) or len(given) != len(names):
+    if not isinstance(given, list) or len(given) != len(names):
         raise UserError(
-            f'{where}: needs "response_1" to "response_K" and in "scores" how right each is, or "chosen" and '
-            '"rejected" as lists of texts.'
+            f'{where}: needs in "scores" how right each is of its {len(names)} responses, "response_1" to '
+            f'"response_{len(names)}".'
         )
     if not all(isinstance(value, bool | int | float) and 0 <= value <= 1 for value in given):
         raise UserError(f'{where}: "scores" must be true, false or numbers from 0 to 1.')
     return [row[name] for name in names], np.array([float(value) for value in given])
 
 
-def _parts(name: str) -> tuple[str, str]:
+def _parts(name: str) -> tuple[str, int]:
     kind, number = name.split(":")
-    return kind, number
+    return kind, int(number)

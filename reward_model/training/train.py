@@ -225,7 +225,7 @@ def _figures(
     }  # fmt: skip
     if halves := half_labels(final, [pair.prompt_key for pair in both.pairs]):
         halves["pairs"] = len(labels.pairs)
-        curve = LearningCurve.of_model(halves["half"], result["accuracy"], result["n"], halves["pairs"])
+        curve = LearningCurve.of_model(halves["half"], result, halves["pairs"])
         result["doubled"] = [round(each, 4) for each in curve.accuracy(2 * halves["pairs"])]
     return result | {"learning_curve": halves}
 

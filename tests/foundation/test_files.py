@@ -1,8 +1,11 @@
 """Lines of JSON, and folders that are given their names, and who may read what is in them."""
 
+import gzip
+import io
 import json
 import os
 import stat
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from foundation.files import json_line, publish_folder
+from foundation.errors import UserError
+from foundation.files import json_line, publish_folder, read_rows
 
 
 @pytest.mark.parametrize("code", [0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0x85, 0x2028, 0x2029])
@@ -41,3 +45,20 @@ def test_weights_are_as_readable_as_other_files(tmp_path: Path, umask: int, expe
     files = [path for path in (tmp_path / "whole").rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"model.safetensors", "config.json"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {expected}
+
+
+def zipped() -> bytes:
+    with zipfile.ZipFile(held := io.BytesIO(), "w") as archive:
+        archive.writestr("rows.jsonl", "{}\n")
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(gzip.compress(b"{}\n"), "a gzip archive"), (zipped(), "a zip archive"), (b"PAR1\x15\x04", "a Parquet file")],
+    ids=["gzip", "zip", "Parquet"],
+)
+def test_packed_rows_are_called_what_they_are(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "rows").write_bytes(content)
+    with pytest.raises(UserError, match=f"rows is {said}, and JSON Lines are read here. Unpack it, or "):
+        read_rows(tmp_path / "rows")

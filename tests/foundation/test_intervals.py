@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from foundation.intervals import cases_needed, clustered_share_interval, paired_interval, share_interval
+from foundation.intervals import cases_needed, cases_worth, clustered_share_interval, paired_interval, share_interval
 
 SIZES, SHARES = (8, 16, 64, 256), (0.5, 0.8, 0.95)
 
@@ -61,3 +61,10 @@ def test_the_cases_needed_are_the_fewest_that_rule_a_difference_out(limit: float
     needed = cases_needed(limit)
     assert paired_interval(np.zeros(needed), range(needed))[0] >= -limit
     assert paired_interval(np.zeros(needed - 1), range(needed - 1))[0] < -limit
+
+
+def test_an_interval_says_how_many_cases_it_is_worth() -> None:
+    assert cases_worth(0.7, share_interval(28, 40), 200) == pytest.approx(40, rel=1e-3)
+    assert cases_worth(1.0, share_interval(6, 6), 30) == pytest.approx(6, rel=1e-3)
+    assert cases_worth(0.7, share_interval(56, 80), 80) == pytest.approx(80)
+    assert cases_worth(0.5, (0.0, 1.0), 12) < 1  # nothing is known: all pairs are of one prompt

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from foundation.errors import UserError
 from foundation.files import read_json, read_jsonl, write_json, write_jsonl
 from pipeline import tools
 from pipeline.config.config import Config
+from reward_model.labels.records import prompt_key
 from reward_model.reward_folder import FIGURES
 from reward_model.score_head import ASPECTS
 from reward_model.scorer import RewardScorer
@@ -101,3 +103,25 @@ def test_an_ensemble_is_measured_as_a_whole_as_well(reward: Path, tmp_path: Path
     shutil.move(tmp_path / "member", reward / "ensemble" / "1")
     write_json(reward / "ensemble.json", {"centres": [0.0, 0.0]})
     assert figures() == alone | {"ensemble_accuracy": alone["accuracy"]}  # its members are the same
+
+
+def test_prompts_that_the_model_learned_from_and_questions_without_an_answer_are_told(
+    reward: Path, tmp_path: Path
+) -> None:
+    def told(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+        write_jsonl(tmp_path / "rows.jsonl", rows)
+        console = Console(file=StringIO(), width=200)
+        found = tools.evaluate_reward(CPU, console, reward_folder=reward, pairs=tmp_path / "rows.jsonl", out=None)
+        assert isinstance(console.file, StringIO)
+        return found, console.file.getvalue()
+
+    rows = planted(4, seed=9)
+    write_json(reward / "trained_on.json", [prompt_key(row["prompt"]) for row in rows[:3]])
+    found, said = told(rows)
+    assert found["trained_prompts"] == 3
+    assert "3 of 4 prompts are among those that the reward model was trained on" in said
+    question = {"id": "7", "prompt": "say it", "chosen": ["the cat"], "rejected": ["a dog", "the cat"]}
+    found, said = told([question, {**question, "id": "8", "rejected": ["a dog"]}])
+    assert found["trained_prompts"] == 0
+    assert "trained on" not in said
+    assert "both right and wrong in 1 questions, 7 for one" in said

@@ -109,11 +109,19 @@ def refusing_template(folder: Path, tiny_model: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def no_number(folder: Path, tiny_model: Path) -> None:
+    published(folder, tiny_model)
+    model = LlamaForSequenceClassification.from_pretrained(folder)
+    model.score.weight.data.fill_(float("nan"))
+    model.save_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (random_head, "would be random"),
-        (two_labels, "LABEL_1"),
+        (two_labels, "LABEL_1.*, or name a model with one logit"),
+        (no_number, r"other gave no finite score for 4 of 4 responses: .* Try --set dtype=float32"),
         (refusing_template, "cannot render a conversation of this file: No assistant here"),
         (lambda folder, tiny_model: (folder / "config.json").write_text("{}"), "cannot load"),
         (lambda folder, tiny_model: None, "holds no reward model"),

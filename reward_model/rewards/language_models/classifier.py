@@ -86,7 +86,10 @@ def _logit_number(model: PreTrainedModel, output: int | str | None, name: str) -
     if not found:
         known = ", ".join(f"{key} ({label})" for key, label in labels.items())
         what = "says not which logit of it counts" if output is None else f"asks for its logit {output!r}"
-        raise UserError(f'the reward "model" {what}: {name} has {known}. Set `output` to one of them.')
+        raise UserError(
+            f'the reward "model" {what}: {name} has {known}. Set `output` to one of them, or name a model with one '
+            "logit."
+        )
     return found[0]
 
 

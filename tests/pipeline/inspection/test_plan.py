@@ -61,8 +61,25 @@ def test_what_an_accuracy_takes_is_told_to_two_digits_or_as_out_of_reach(
     # Level 0.524 sqrt(1 + 1234 / 800) = 0.836; for 0.674, 1234 / (0.836^2 / 0.674^2 - 1) = 2297; more is judged.
     assert "Right in 75%: about 1,900 more pairs (95% interval " in printed
     assert "Right in 99%: out of reach of labels like these" in printed
+    show(plan(run, config, 0.6), console)
+    assert (
+        "Right in 60%: reached already, as far as the held-out pairs tell (95% interval 0 to "
+        in (tiny.printed(console)[len(printed) :])
+    )
     with pytest.raises(UserError, match=r"--accuracy 0.4 is a share of pairs, above 0.5"):
         plan(run, config, 0.4)
+
+
+@pytest.mark.parametrize("accuracy", [0.3, 0.47, 0.5])
+def test_a_model_no_better_than_a_coin_is_asked_for_what_is_above_chance(
+    accuracy: float, finished: Path, tiny_settings: list[str], tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    run, config, console = tiny.opened(tmp_path / "run", tiny_settings)
+    plant(run, [300.0, *np.logspace(2, 3, 100)], pairs=60, accuracy=accuracy)
+    found = plan(run, config)
+    assert [each["accuracy"] for each in found["needed"]] == [0.55, 0.6, 0.65]
+    show(found, console)
 
 
 def test_it_says_what_is_missing(finished: Path, tiny_settings: list[str], tmp_path: Path) -> None:

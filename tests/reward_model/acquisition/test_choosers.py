@@ -64,6 +64,14 @@ def test_before_anybody_has_answered_there_is_something_to_choose_by(name: str) 
     assert len(set(worth.round(6))) > 3
 
 
+@pytest.mark.parametrize("name", CHOOSERS)
+def test_responses_that_no_head_tells_apart_are_asked_about_last(name: str, head: LinearHead) -> None:
+    alike, different = np.ones((8, 8)), np.eye(8)[6:]
+    features, prompts = np.concatenate([alike, different]), np.repeat([0, 1], [8, 2])
+    pairs = np.array([(0, 1), (2, 7), (8, 9)])
+    assert first(name, head, features, prompts, pairs) == (8, 9)
+
+
 def test_what_is_asked_first_is_not_asked_again_in_other_words() -> None:
     features = np.array([[0.0, 0], [1, 0], [0, 0], [1.001, 0.001], [0, 0], [0, 1]])
     pairs = np.array([(0, 1), (2, 3), (4, 5)])

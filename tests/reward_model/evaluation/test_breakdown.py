@@ -102,6 +102,16 @@ def test_a_model_that_no_longer_fits_the_last_round_is_seen_to_drift():
     assert drift([0] * 100 + [1] * 100, shuffled, prompts)["drift"]["p_value"] > 0.01
 
 
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_a_last_round_of_a_few_prompts_says_little(prompts: int) -> None:
+    """Five pairs of each, all wrong, after two hundred of which half are right."""
+    right = np.array([0.0] * 5 * prompts + [1.0, 0.0] * 100)
+    names = [str(i // 5) for i in range(5 * prompts)] + [f"before {i}" for i in range(200)]
+    found = drift([1] * 5 * prompts + [0] * 200, right, names)["drift"]
+    assert found["difference"] == -0.5
+    assert found["p_value"] > 0.05
+
+
 def test_one_round_cannot_drift_and_rows_without_a_round_are_left_out():
     assert list(drift([0, 0, None], np.ones(3), ["p", "q", "r"])) == ["rounds"]
     assert drift([None], np.ones(1), ["p"]) == {}

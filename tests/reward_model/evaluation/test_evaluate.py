@@ -13,7 +13,7 @@ from reward_model.evaluation.accuracy import credit
 from reward_model.evaluation.baselines import cross_validated, longer_wins
 from reward_model.evaluation.evaluate import evaluate_reward, figures
 from reward_model.evaluation.older_model import older_scorer
-from reward_model.evaluation.score_differences import score_differences
+from reward_model.evaluation.score_differences import decided, score_differences
 from reward_model.labels.records import Pair
 from reward_model.scorer import RewardScorer
 from tests.reward_model.planted import planted
@@ -130,6 +130,12 @@ def test_rows_that_people_found_equal_are_left_out(trained):
     assert evaluate_reward(scorer, [*ties, *rows]) == evaluate_reward(scorer, rows)
     with pytest.raises(UserError, match="no pairs"):
         evaluate_reward(scorer, ties)
+
+
+def test_rows_of_annotators_who_guess_are_left_out():
+    rows = planted(8, seed=11)
+    guessed = [{**row, "weight": 0.0, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows[:4]]
+    assert decided([*guessed, *rows[4:]]) == decided(rows[4:])
 
 
 def test_rows_that_people_split_on_are_left_out(trained):

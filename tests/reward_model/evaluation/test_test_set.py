@@ -98,12 +98,36 @@ def test_sets_of_ppe_are_read() -> None:
         ({"subset": "Ties", "id": "7"}, 'needs an "id" such as "ref:7"'),
         ({"chosen": None, "response_1": "a", "scores": [True, True]}, 'in "scores" how right each is'),
         ({"chosen": None, "response_1": "a", "scores": ["yes"]}, "must be true, false or numbers"),
+        ({"chosen": None, "response_1": "a", "scores": [float("nan")]}, "must be true, false or numbers"),
+        ({"rejected": []}, 'line 4: a question needs "chosen" and "rejected", each a list of one text or more'),
+        ({"chosen": "one", "rejected": "two"}, "each a list of one text or more"),
         ({"chosen": None, "response_1": 3, "scores": [True]}, "every response must be a text"),
     ],
 )
 def test_bad_rows_are_refused_by_line(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         questions([(4, four(1, [3, 2, 1, 0]) | change)], "file")
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["ref:7", "tied:7", "tied:07"], r"file, line 3: the question tied:07 is there already \(file, line 2\)"),
+        (["ref:1", "ref:2", "tied:3"], 'file: "ties" needs questions with the ids "ref:N" and "tied:N" of the same'),
+    ],
+)
+def test_ties_that_have_no_score_are_refused_before_anything_is_scored(ids: list[str], message: str) -> None:
+    rows = [four(0, [3, 2, 1, 0], "Ties") | {"id": name} for name in ids]
+    with pytest.raises(UserError, match=message):
+        questions(list(enumerate(rows, 1)), "file")
+
+
+@pytest.mark.parametrize("change", [{"chosen": []}, {"rejected": []}, {"chosen": "one text"}])
+def test_a_first_question_without_right_or_wrong_responses_is_a_question_all_the_same(change: dict[str, Any]) -> None:
+    row = four(1, [3, 2, 1, 0]) | change
+    assert is_test_set(row)
+    with pytest.raises(UserError, match=r"line 1: .* each a list of one text or more"):
+        questions([(1, row)], "file")
 
 
 def test_pairs_are_no_test_set() -> None:
