@@ -118,7 +118,7 @@ def evidence(judged_by: str, seed: int) -> Evidence:
     liked = {"quality": 2 * quality, "length": 2 * lengths / 10, "words": 2 * words, "coin": 0 * lengths}[judged_by]
     side = np.where(draw.random(PAIRS) < 1 / (1 + np.exp(-liked)), 1, -1)
     scores = cross_fitted_head(features * side[:, None], pairs)
-    return weigh(scores, lengths * side, words * side, [pair.prompt_key for pair in pairs])
+    return weigh(scores, lengths * side, words * side, [pair.conversation_key for pair in pairs])
 
 
 def main() -> None:

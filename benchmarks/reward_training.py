@@ -194,13 +194,13 @@ def _peak_bytes() -> int:
 def _figures(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The figures of one data set over its seeds.
 
-    Accuracies are shares of all held-out pairs of all seeds, with prompts as clusters also across seeds; a gain is
-    the mean of the paired difference to another's, bootstrapped over prompts. Times are summed over seeds, and memory
-    is the largest. Calibration errors are over all pairs of all seeds, each after the temperature of its own seed,
-    fitted on pairs of other prompts.
+    Accuracies are shares of all held-out pairs of all seeds, with conversations as clusters also across seeds; a gain
+    is the mean of the paired difference to another's, bootstrapped over conversations. Times are summed over seeds, and
+    memory is the largest. Calibration errors are over all pairs of all seeds, each after the temperature of its own
+    seed, fitted on pairs of other conversations.
     """
     pairs = [to_pairs(one["test"]) for one in seeds]
-    prompts = [pair.prompt_key for of_seed in pairs for pair in of_seed]
+    prompts = [pair.conversation_key for of_seed in pairs for pair in of_seed]
     found: dict[str, Any] = {}
     ours = credit(np.concatenate(_differences(seeds, OURS)))
     for worker in _workers(seeds):
@@ -247,7 +247,9 @@ def _of_all(seeds: Sequence[Mapping[str, Any]], worker: str, key: str, together:
 
 
 def _calibrated(differences: Sequence[np.ndarray], pairs: Sequence[Sequence[Pair]]) -> list[np.ndarray]:
-    return [cross_fitted(each, [pair.prompt_key for pair in of]) for each, of in zip(differences, pairs, strict=True)]
+    return [
+        cross_fitted(each, [pair.conversation_key for pair in of]) for each, of in zip(differences, pairs, strict=True)
+    ]
 
 
 def _of_seed(one: Mapping[str, Any]) -> dict[str, Any]:

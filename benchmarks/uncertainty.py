@@ -122,12 +122,12 @@ def _member(number: int, train: list[Row], test: list[Row], options: argparse.Na
 
 
 def _errors(members: list[dict[str, Any]], test: list[Row], of_set: list[str]) -> dict[str, Any]:
-    """Errors by certainty, means over the members, with the ratio of the outer fifths bootstrapped over prompts."""
+    """Errors by certainty, means over the members, the ratio of the outer fifths bootstrapped over conversations."""
     differences = np.array([member["differences"] for member in members])
     variances = np.array([member["variances"] for member in members])
     wrong = 1 - credit(differences)
     forecast = preference_probability(torch.from_numpy(differences), torch.from_numpy(variances)).numpy()
-    times = resampled([pair.prompt_key for pair in to_pairs(test)])
+    times = resampled([pair.conversation_key for pair in to_pairs(test)])
     by = {
         "forecast": _by_certainty(wrong, np.abs(forecast - 0.5), times),
         "standard deviation": _by_certainty(wrong, -variances, times),
@@ -197,7 +197,7 @@ def _selection(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
     chosen, rejected = (_features(base, [[*prompt, *two[side]] for prompt, two, _ in both]) for side in (0, 1))
     differences = (chosen - rejected) / torch.cat([chosen, rejected]).std(0).clamp(min=1e-6)
     differences = differences / differences.norm(dim=1).mean()
-    prompts = [pair.prompt_key for pair in to_pairs(rows)]
+    prompts = [pair.conversation_key for pair in to_pairs(rows)]
     counts = [count for count in options.labels if count <= len(rows) // 2]
     return selection.summary(selection.curves(differences.double(), prompts, counts, options.repeats), counts)
 

@@ -10,6 +10,7 @@ from pipeline.collection.held_out import joined, kept_for_measuring, say_left_ou
 from pipeline.collection.prompts import TRAIN, more_prompts
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
+from reward_model.labels.splits import crowded
 
 
 def write_preferences(store: Store, folder: Path) -> dict[str, Any]:
@@ -59,6 +60,8 @@ def training_rows(run: Run, config: Config, preferences: Path, other_labels: Pat
         raise UserError(f"none of the judgements in {run.path} prefers one response: there is nothing to learn from.")
     rows, depends_on = without(every, kept_for_measuring(run, config))
     say_left_out(run, "reward", every, rows)
+    if said := crowded(row["prompt"] for row in rows):
+        run.say(f"reward: {said}")
     if not rows:
         raise UserError(
             f"all judgements in {run.path} are of prompts that are held out, which nothing is trained on. Label others "

@@ -15,8 +15,8 @@ from pipeline.acquisition.keeping import priorities_kept
 from pipeline.champion.promotion import verdict_of
 from pipeline.champion.start import began_with, begins_with
 from pipeline.collection.candidates import add_tasks, sample_candidates
-from pipeline.collection.held_out import kept_for_measuring, preference_rows
-from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, judged_stay_held_out, source_name, source_of, splits
+from pipeline.collection.held_out import kept_for_measuring, preference_rows, splits
+from pipeline.collection.prompts import HELD_OUT, TRAIN, imported, judged_stay_held_out, source_name, source_of
 from pipeline.config.config import Config
 from pipeline.importing import ImportOptions, import_judgements
 from pipeline.judgements import check_judged, training_rows, write_other_labels, write_preferences
@@ -89,7 +89,7 @@ def prompts(run: Run, config: Config) -> StageRecord:
     def produce(folder: Path) -> dict[str, int]:
         rows = judged_stay_held_out(run, config, source.read())
         write_jsonl(folder / "prompts.jsonl", rows)
-        return splits(rows)
+        return splits(run, rows, source.by_prompt)
 
     settings = {"source": source.name, "held_out": source.held_out}
     return run.stage(

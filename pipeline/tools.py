@@ -13,8 +13,8 @@ from reward_model.ensemble import Ensemble, load_scorer
 from reward_model.evaluation import test_set
 from reward_model.evaluation.evaluate import evaluate_reward as measure_reward
 from reward_model.labels.reading import read_messages, read_pairs
-from reward_model.labels.records import prompt_key
-from reward_model.labels.splits import trained_on
+from reward_model.labels.records import Messages, prompt_key
+from reward_model.labels.splits import is_among, trained_on
 from reward_model.merging import merge_reward
 from reward_model.reward_folder import is_reward_folder
 from reward_model.rewards.texts import messages_of
@@ -57,7 +57,8 @@ def evaluate_reward(
     asked = _questions(pairs)
     rows, left_out = ([], []) if asked else read_pairs(pairs)
     known = trained_on(reward_folder)
-    prompts = {prompt_key(one.prompt) for one in asked} | {prompt_key(row["prompt"]) for row in rows}
+    every: list[Messages] = [*(one.prompt for one in asked), *(row["prompt"] for row in rows)]
+    prompts = {prompt_key(prompt): prompt for prompt in every}
     scorer = load_scorer(reward_folder, dtype=config.dtype, device=config.device, quantization=config.quantization)
     first = scorer.members[0] if isinstance(scorer, Ensemble) else scorer
     other = yardstick(first, against, config.quantization) if against else None
@@ -69,14 +70,14 @@ def evaluate_reward(
     if isinstance(scorer, Ensemble) and not asked:
         figures["ensemble_accuracy"] = scorer.accuracy(rows)
     if known is not None:
-        figures["trained_prompts"] = len(prompts & known)
+        figures["trained_prompts"] = sum(is_among(prompt, known) for prompt in prompts.values())
     if out:
         write_json(out, figures)
     console.print(f"{len(left_out)} lines compare nothing and were left out." if left_out else "")
     if figures.get("trained_prompts"):
         console.print(
             f"{figures['trained_prompts']} of {len(prompts)} prompts are among those that the reward model was trained "
-            "on: it does better on them than on new ones. Give pairs of other prompts."
+            "on, or go on with their conversations: it does better on them than on new ones. Give pairs of others."
         )
     if unclear := test_set.contradictory(asked):
         console.print(

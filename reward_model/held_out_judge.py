@@ -51,7 +51,7 @@ def fit_held_out_judge(
         return {}
     head = linear_head(differences[: len(held_out)])
     right = credit(differences[len(held_out) :] @ head)
-    found = share(right, [pair.prompt_key for pair in learned])
+    found = share(right, [pair.conversation_key for pair in learned])
     if found["accuracy_low"] > 0.5:
         save_file({"head": torch.from_numpy(np.ascontiguousarray(head)).float()}, folder / FILE)
     return {"judge_" + name: value for name, value in found.items()}

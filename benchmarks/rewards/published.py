@@ -15,7 +15,7 @@ from labeling_ui.exchange.imports import import_file
 from labeling_ui.store.store import Store
 from reward_model.labels.reading import read_pairs, to_pairs
 from reward_model.labels.rendering import rendered
-from reward_model.labels.splits import split_by_prompt
+from reward_model.labels.splits import split_by_conversation
 
 Row = Mapping[str, Any]
 
@@ -47,7 +47,7 @@ def published(name: str, data: Path) -> list[Row]:
 def parts(
     rows: Sequence[Row], model: str, longest: int, held_out: float, most: tuple[int, int], seed: int
 ) -> tuple[list[Row], list[Row]]:
-    """Pairs to train on and to judge on: no prompt in both, drawn with `seed`, at most `most` of each.
+    """Pairs to train on and to judge on: no conversation in both, drawn with `seed`, at most `most` of each.
 
     Only pairs take part of which either side has at most `longest` tokens, so that nobody has to cut or drop any.
     """
@@ -55,7 +55,7 @@ def parts(
     both = [rendered(pair, renderer, sys.maxsize) for pair in to_pairs(rows)]
     lengths = [len(prompt) + max(map(len, responses)) for prompt, responses, _ in both]
     short = [row for row, length in zip(rows, lengths, strict=True) if length <= longest]
-    train, test = split_by_prompt(short, held_out, seed)
+    train, test = split_by_conversation(short, held_out, seed)
     draw = random.Random(seed)
     found = [draw.sample(part, min(count, len(part))) for part, count in zip((train, test), most, strict=True)]
     return found[0], found[1]

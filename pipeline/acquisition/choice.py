@@ -1,6 +1,6 @@
 """Which pairs become tasks, and how urgent each task is, by the chooser of the configuration and all answers so far."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,7 +14,7 @@ from labeling_ui.store.tasks import open_tasks
 from pipeline.acquisition.features import Features
 from reward_model.acquisition.choosers import CHOOSERS, take
 from reward_model.acquisition.linear_head import LinearHead
-from reward_model.labels.records import prompt_key
+from reward_model.labels.splits import NOTHING, HeldOut
 
 CHUNK = 500
 """Priorities that are written at once: annotators wait for no more."""
@@ -30,15 +30,13 @@ class Chooser:
     seed: int
 
     @classmethod
-    def after(
-        cls, name: str, features: Features, store: Store, seed: int, held_out: Set[str] = frozenset()
-    ) -> "Chooser":
+    def after(cls, name: str, features: Features, store: Store, seed: int, held_out: HeldOut = NOTHING) -> "Chooser":
         """Fitted to every judgement in `store` of two candidates whose features are kept, verdicts left out.
 
-        Those of prompts that are `held_out`, by their keys, do not count.
+        Those of prompts that are `held_out` do not count.
         """
         rows, labels = features.rows(), read_votes(store)
-        unseen = {id for id, prompt in labels.prompts.items() if prompt_key(prompt.messages) in held_out}
+        unseen = {id for id, prompt in labels.prompts.items() if prompt.messages in held_out}
         pairs, shares, weights = [], [], []
         for task in labels.tasks:
             if task.prompt_id in unseen:

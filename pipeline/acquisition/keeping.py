@@ -21,6 +21,7 @@ from labeling_ui.store.store import Store
 from pipeline.config.config import Config
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import location
+from reward_model.labels.splits import HeldOut
 
 _NICE = 10
 _LOOK = 1.0  # seconds between two looks for new answers
@@ -30,10 +31,10 @@ _PROBLEM = "priorities-problem.json"
 
 
 @contextmanager
-def priorities_kept(run: Run, config: Config, held_out: set[str]) -> Iterator[None]:
+def priorities_kept(run: Run, config: Config, held_out: HeldOut) -> Iterator[None]:
     """Keep priorities up to date for as long as this lasts, if a chooser is set.
 
-    Nothing is fitted to labels of prompts that are `held_out`, by their keys.
+    Nothing is fitted to labels of prompts that are `held_out`.
     """
     if config.collect.chooser == "random":
         yield
@@ -51,7 +52,7 @@ def priorities_kept(run: Run, config: Config, held_out: set[str]) -> Iterator[No
         worker.join()
 
 
-def _keep(path: Path, where: str | Path, name: str, campaign: str, seed: int, held_out: set[str]) -> None:
+def _keep(path: Path, where: str | Path, name: str, campaign: str, seed: int, held_out: HeldOut) -> None:
     from pipeline.acquisition.choice import Chooser, set_priorities
     from pipeline.acquisition.features import read_features
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 
 from foundation.errors import UserError
-from foundation.files import Row, content_id, read_jsonl, read_rows
+from foundation.files import Row, read_jsonl, read_rows
 from labeling_ui.data_model import Prompt
+from pipeline.collection.splitting import held_out_or_not
 from pipeline.config.collect import CollectConfig
 from pipeline.config.config import Config
 from pipeline.runs.content import PROMPT_FIELDS
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import has_judgements, has_labels, label_store, waiting
 from policy.config import check_config
-from reward_model.labels.splits import held_out_prompts
+from reward_model.labels.records import conversation_key, prompt_key
+from reward_model.labels.splits import COMMON, held_out_conversations, split_by_prompt
 
 if TYPE_CHECKING:
     from backbone.adapters import SharedBase
@@ -38,10 +40,12 @@ class Source(NamedTuple):
     files: list[Path]
     held_out: float
     rows: list[Row]
+    by_prompt: bool = False
+    """Whether each prompt is on a side by itself, as earlier versions had it, and not with its conversation."""
 
     def read(self) -> list[Row]:
         """The rows of prompts.jsonl."""
-        return self.rows or read_prompts(self.files[0], self.held_out)
+        return self.rows or read_prompts(self.files[0], self.held_out, self.by_prompt)
 
     def is_that_of(self, settings: Mapping[str, Any]) -> bool:
         """Whether a prompts.jsonl that was made with these settings came from a file of this name."""
@@ -52,17 +56,27 @@ def source_of(run: Run, config: Config) -> Source:
     """Where this round's prompts come from.
 
     Prompts of imported judgements are held out if the reward model holds them out: the policy is judged on nothing that
-    the reward model was trained on.
+    the reward model was trained on. A run that an earlier version began keeps its split by prompt.
     """
     name = source_name(run, config)
     if name != "labels":
-        return Source(name, [EVERYDAY if name == "everyday" else Path(name)], config.collect.held_out, [])
+        share, files = config.collect.held_out, [EVERYDAY if name == "everyday" else Path(name)]
+        return Source(name, files, share, [], _began_by_prompt(run, name, share))
     share = config.reward.held_out
     with label_store(run, config) as store:
         known = store.prompts()
-    held_out = held_out_prompts([prompt.id for prompt in known], share, config.seed)
-    rows = [prompt_row(prompt, HELD_OUT if prompt.id in held_out else TRAIN) for prompt in known]
-    return Source(name, [], share, rows)
+    by_prompt = run.record("reward") is not None and split_by_prompt(run.folder / "reward")
+    keys = [(prompt_key if by_prompt else conversation_key)(prompt.messages) for prompt in known]
+    held_out = held_out_conversations(keys, share, config.seed)
+    rows = [prompt_row(prompt, HELD_OUT if key in held_out else TRAIN) for prompt, key in zip(known, keys, strict=True)]
+    return Source(name, [], share, rows, by_prompt)
+
+
+def _began_by_prompt(run: Run, name: str, held_out: float) -> bool:
+    """Whether an earlier version, which split by prompt, made those of this round or the last from this source."""
+    made = run.record("prompts") or (run.at(run.round - 1).record("prompts") if run.round else None)
+    used = made.basis.config if made and "conversations" not in made.figures else None
+    return used is not None and (Path(used["source"]).name, used["held_out"]) == (Path(name).name, held_out)
 
 
 def judged_stay_held_out(run: Run, config: Config, rows: Sequence[Row]) -> list[Row]:
@@ -75,11 +89,6 @@ def judged_stay_held_out(run: Run, config: Config, rows: Sequence[Row]) -> list[
     if moved:
         run.say(f"prompts: {moved} prompts stay held out: a verdict was asked on them.")
     return [row | {"split": HELD_OUT} if row["id"] in judged else row for row in rows]
-
-
-def splits(rows: Sequence[Row]) -> dict[str, int]:
-    """How many prompts are for training, and how many are held out."""
-    return {split: sum(row["split"] == split for row in rows) for split in (TRAIN, HELD_OUT)}
 
 
 def source_name(run: Run, config: Config) -> str:
@@ -201,22 +210,25 @@ def _renderer(base: "SharedBase", imported: bool) -> "Renderer":
     return base.renderer.unbounded if imported else base.renderer
 
 
-def read_prompts(path: Path, held_out: float) -> list[Row]:
+def read_prompts(path: Path, held_out: float, by_prompt: bool = False) -> list[Row]:
     """Rows `{"id", "prompt", "references"?, "split"}` of a prompts file, in its order, with their further fields.
 
     All its prompts are conversations, or all are strings, each of which becomes one message of the user's.
-    Where the file gives no `split`, a hash of the prompt decides, so that it is the same every time. If that would
-    leave a split empty, the prompt nearest to the threshold changes sides. `UserError` names line and field of anything
-    malformed, a prompt that is in both splits, and a split without a prompt.
+    Where the file gives no `split`, a prompt is on the side of its conversation (`conversation_key`), which a hash
+    decides, so that it is the same every time; `by_prompt`, each has its own. `UserError` names line and field of
+    anything malformed, a prompt that is in both splits, and a split without a prompt.
     """
-    found = parse_prompts(path, held_out)
+    found = parse_prompts(path, held_out, by_prompt)
     for split, purpose in ((TRAIN, "train on"), (HELD_OUT, "evaluate on")):
         if not any(row["split"] == split for row in found):
-            raise UserError(f'{path} holds no prompt to {purpose}: add one, or give another line "split": "{split}".')
+            alone = len(found) > 1 and len({conversation_key(row["prompt"]) for row in found}) == 1
+            remedy = f"all begin with the same message, so they are one conversation. Add others. {COMMON}"
+            add = f'add one, or give another line "split": "{split}".'
+            raise UserError(f"{path} holds no prompt to {purpose}: {remedy if alone else add}")
     return found
 
 
-def parse_prompts(path: Path, held_out: float) -> list[Row]:
+def parse_prompts(path: Path, held_out: float, by_prompt: bool = False) -> list[Row]:
     """As `read_prompts`, also where a split is left without a prompt."""
     rows: dict[str, Row] = {}
     first: tuple[int, type] | None = None
@@ -241,7 +253,7 @@ def parse_prompts(path: Path, held_out: float) -> list[Row]:
             raise UserError(f"{where}: this prompt is in both splits. Remove one of the two lines.")
         known["split"] = known["split"] or split
     found = list(rows.values())
-    _split(found, held_out)
+    _split(found, held_out, by_prompt)
     return found
 
 
@@ -270,15 +282,13 @@ def _messages(messages: object, where: str) -> Iterator[Any]:
         yield {"role": message["role"], "content": message["content"]}
 
 
-def _split(rows: Sequence[Row], held_out: float) -> None:
-    """Decide the split of those rows that have none: by a hash, and neither split shall be empty for want of luck."""
-    places = {row["id"]: int(content_id("split", row["id"]), 16) / 16**16 for row in rows if not row["split"]}
-    undecided = sorted((row for row in rows if not row["split"]), key=lambda row: places[row["id"]])
-    for row in undecided:
-        row["split"] = HELD_OUT if places[row["id"]] < held_out else TRAIN
-    splits_now = {row["split"] for row in rows}
-    if undecided and len(rows) > 1 and len(splits_now) == 1:
-        if splits_now == {TRAIN}:
-            undecided[0]["split"] = HELD_OUT
-        else:
-            undecided[-1]["split"] = TRAIN
+def _split(rows: Sequence[Row], held_out: float, by_prompt: bool) -> None:
+    """Decide the split of those rows that have none: as the file has others of their conversation, training first."""
+    keys = [row["id"] if by_prompt else conversation_key(row["prompt"]) for row in rows]
+    said: dict[str, bool] = {}
+    for row, key in zip(rows, keys, strict=True):
+        if row["split"]:
+            said[key] = said.get(key, True) and row["split"] == HELD_OUT
+    sides = held_out_or_not(keys, said, held_out)
+    for row, key in zip(rows, keys, strict=True):
+        row["split"] = row["split"] or (HELD_OUT if sides[key] else TRAIN)

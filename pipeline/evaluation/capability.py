@@ -25,6 +25,7 @@ from pipeline.config.config import Config
 from pipeline.evaluation.comparison import respond
 from pipeline.evaluation.statistics import mean_interval
 from pipeline.terminal.progress import progress
+from reward_model.labels.records import conversation_key
 
 GENERAL = Path(__file__).with_name("general.jsonl")
 """Paragraphs of plain English about everyday knowledge, written for this project."""
@@ -84,7 +85,7 @@ def form(
     seed: int,
     advance: Callable[[int], None],
 ) -> dict[str, float]:
-    """Share of sound responses by either adapter, and the difference over prompts.
+    """Share of sound responses by either adapter, and the difference, with an interval over conversations.
 
     Responses are kept in `folder` as they are made, so that an interrupted call goes on.
     """
@@ -96,7 +97,9 @@ def form(
         for name, adapter in who.items()
     }
     differences = np.subtract(found[CANDIDATE], found[CHAMPION])
-    return _figure(found, differences, paired_interval(differences, range(len(differences))))
+    return _figure(
+        found, differences, paired_interval(differences, [conversation_key(row["prompt"]) for row in prompts])
+    )
 
 
 def is_sound(response: str, finish_reason: str) -> bool:

@@ -1,7 +1,7 @@
 """The blind comparison: policy against base on held-out prompts.
 
 Both answer every prompt once sampled, from the same random stream, and once greedily. Judges see a prompt and a
-response and never which of the two wrote it. Win rates come with an interval over prompts. On request the
+response and never which of the two wrote it. Win rates come with an interval over conversations. On request the
 policy also meets best-of-n of the base, which reaches for the same score without any training.
 """
 
@@ -23,6 +23,7 @@ from pipeline.sampling.drawing import draw_here
 from policy.algorithms.kl import best_of_n_kl
 from policy.best_of_n import best_of_n
 from policy.scorer_protocol import Scorer
+from reward_model.labels.records import conversation_key
 
 Judge = Callable[[Sequence[Row], Sequence[Row]], list[float]]
 """Scores of (prompts, responses): a prompt is a row of prompts.jsonl, a response a row of `respond`."""
@@ -48,6 +49,7 @@ def evaluate(
     """
     modes = {"sampled": config.sampling, "greedy": config.sampling.model_copy(update={"temperature": 0.0})}
     compared: dict[str, dict[str, Any]] = {}
+    conversations = [conversation_key(row["prompt"]) for row in prompts]
     for mode, sampling in modes.items():
         answers = {
             who: respond(base, name, prompts, sampling, folder / f"{who}-{mode}.jsonl", seed, advance, draw)
@@ -62,12 +64,14 @@ def evaluate(
             said = [row["ids"] for row in answers["policy"]]
             kl = response_kl(base, adapter, asked, said, sampling.temperature or 1.0).tolist()
         compared[mode] = {
-            "win_rates": {judge: win_rate(found["policy"], found["base"]) for judge, found in scores.items()},
+            "win_rates": {
+                judge: win_rate(found["policy"], found["base"], conversations) for judge, found in scores.items()
+            },
             "measures": {who: measures(rows) for who, rows in answers.items()},
             "pairs": _pairs(prompts, answers, scores, kl),
         }
         if mode == "sampled":
-            compared[mode] |= {"kl": float(np.mean(kl)), **_intervals(kl, answers)}
+            compared[mode] |= {"kl": float(np.mean(kl)), **_intervals(kl, answers, conversations)}
             if config.best_of_n > 1:
                 assert scorer is not None, "best-of-n needs a scorer to choose by"
                 best = best_responses(base, scorer, prompts, config, folder / "best-of-n-sampled.jsonl", seed, advance)
@@ -154,21 +158,24 @@ def _against_best(
 ) -> dict[str, Any]:
     """The policy against best-of-n, and best-of-n against the base, by every judge."""
     judged = {name: judge(prompts, best) for name, judge in judges.items()}
+    conversations = [conversation_key(row["prompt"]) for row in prompts]
     return {
         "n": n,
         "kl": best_of_n_kl(n),
-        "win_rates": {name: win_rate(scores[name]["policy"], judged[name]) for name in judges},
-        "over_base": {name: win_rate(judged[name], scores[name]["base"]) for name in judges},
+        "win_rates": {name: win_rate(scores[name]["policy"], judged[name], conversations) for name in judges},
+        "over_base": {name: win_rate(judged[name], scores[name]["base"], conversations) for name in judges},
         "measures": measures(best),
     }
 
 
-def _intervals(kl: Sequence[float], answers: Mapping[str, Sequence[Row]]) -> dict[str, list[float]]:
-    """95% intervals over prompts of the mean KL and of the ratio of words; none where there is nothing to go by."""
+def _intervals(
+    kl: Sequence[float], answers: Mapping[str, Sequence[Row]], conversations: Sequence[str]
+) -> dict[str, list[float]]:
+    """95% intervals over conversations of the mean KL and the ratio of words; none where there is nothing to go by."""
     words = {who: np.array([len(row["response"].split()) for row in rows]) for who, rows in answers.items()}
     found = {
-        "kl_interval": mean_interval(np.array(kl)),
-        "length_interval": ratio_interval(words["policy"], words["base"]),
+        "kl_interval": mean_interval(np.array(kl), conversations),
+        "length_interval": ratio_interval(words["policy"], words["base"], conversations),
     }
     return {name: list(interval) for name, interval in found.items() if np.isfinite(interval).all()}
 

@@ -27,7 +27,7 @@ from policy.model_card import words_ratio
 from policy.native.training_state import ADAPTER
 from policy.scorer_protocol import Scorer
 from reward_model.ensemble import load_scorer
-from reward_model.labels.records import prompt_key
+from reward_model.labels.splits import is_among
 
 SCORE, SIMULATED, PROGRAMMED = "reward model", "simulated preference", "programmed rewards"
 
@@ -81,13 +81,16 @@ def judges_of(
 def unseen_prompts(run: Run, config: Config, base: SharedBase, console: Console) -> list[Row]:
     """The held-out prompts that are short enough, less those that were learned from before they were held out.
 
-    A policy was tuned on them, or the reward model that judges was trained on their labels.
+    A policy was tuned on them or on others of their conversations, or the reward model that judges was trained there.
     """
     unseen = fitting_prompts(run, config, base, console, HELD_OUT, config.evaluate.sampling.max_new_tokens)
     for seen, why in learned_from(run):
-        asked, unseen = unseen, [row for row in unseen if prompt_key(row["prompt"]) not in seen]
+        asked, unseen = unseen, [row for row in unseen if not is_among(row["prompt"], seen)]
         if len(unseen) < len(asked):
-            console.print(f"evaluate: {len(asked) - len(unseen)} held-out prompts are left out: {why} on them.")
+            console.print(
+                f"evaluate: {len(asked) - len(unseen)} held-out prompts are left out: {why} on them, or on others of "
+                "their conversations."
+            )
     if not unseen:
         raise UserError(
             "every held-out prompt was learned from before it was held out, so nothing can be measured on them: "

@@ -1,45 +1,52 @@
 """Win rates with their interval, and what responses look like: length, endings, diversity."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 from scipy.special import stdtrit
 
 from foundation.files import Row
-from foundation.intervals import Interval, clustered_share_interval
+from foundation.intervals import Interval, clustered_share_interval, mean_variance
 from reward_model.evaluation.accuracy import credit
 
 
-def win_rate(policy: Sequence[float], base: Sequence[float]) -> dict[str, float]:
-    """Share of prompts on which the policy scores higher, ties one half; 95% interval over prompts.
+def win_rate(policy: Sequence[float], base: Sequence[float], conversations: Sequence[Hashable]) -> dict[str, float]:
+    """Share of prompts on which the policy scores higher, ties one half; 95% interval over their `conversations`.
 
-    Both answer each prompt, so a case is the pair of them. The interval is exact: on one prompt it is
+    Both answer each prompt, so a case is the pair of them. The interval is exact: on one conversation it is
     nearly everything.
     """
     wins = credit(np.subtract(policy, base))
-    low, high = clustered_share_interval(wins, range(len(wins)))
+    low, high = clustered_share_interval(wins, conversations)
     return {"win_rate": float(wins.mean()), "low": low, "high": high, "n": len(wins)}
 
 
-def mean_interval(values: np.ndarray) -> Interval:
-    """95% interval of the mean of measured quantities (n,), by Student's law; unbounded for a single one."""
-    if len(values) < 2:
+def mean_interval(values: np.ndarray, clusters: Sequence[Hashable] | None = None) -> Interval:
+    """95% interval of the mean of measured quantities (n,), by Student's law over clusters; unbounded for a single one.
+
+    Without `clusters` (n,), each is one of its own.
+    """
+    clusters = range(len(values)) if clusters is None else clusters
+    number = len(set(clusters))
+    if number < 2:
         return -np.inf, np.inf
-    half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(stdtrit(number - 1, 0.975) * np.sqrt(mean_variance(values, clusters)))
     return float(values.mean()) - half, float(values.mean()) + half
 
 
-def ratio_interval(numerators: np.ndarray, denominators: np.ndarray) -> Interval:
+def ratio_interval(
+    numerators: np.ndarray, denominators: np.ndarray, clusters: Sequence[Hashable] | None = None
+) -> Interval:
     """95% interval of the ratio of the means of two quantities (n,) that were measured on the same n cases.
 
-    By Student's law on what is left of each pair at that ratio (the delta method): unbounded for a single case, or
-    where the denominators are all zero.
+    By Student's law on what is left of each pair at that ratio (the delta method), over clusters as `mean_interval`:
+    unbounded for a single one, or where the denominators are all zero.
     """
     mean = float(denominators.mean())
-    if len(numerators) < 2 or not mean:
+    if not mean:
         return -np.inf, np.inf
     ratio = float(numerators.mean()) / mean
-    low, high = mean_interval((numerators - ratio * denominators) / mean)
+    low, high = mean_interval((numerators - ratio * denominators) / mean, clusters)
     return ratio + low, ratio + high
 
 

@@ -62,6 +62,6 @@ def _rows_at_hand(run: Run, config: Config) -> list[Row]:
     """The prompts of the round that begins, as far as they can be read: even if none is held out."""
     try:
         source = source_of(run, config)
-        return source.rows or parse_prompts(source.files[0], source.held_out)
+        return source.rows or parse_prompts(source.files[0], source.held_out, source.by_prompt)
     except UserError:
         return []

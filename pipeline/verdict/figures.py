@@ -109,7 +109,7 @@ def automatic_judges(bets: Sequence[Bet]) -> Row:
 def _judge(name: str, bets: Sequence[Bet]) -> Row:
     """Its win rate, and how often it agrees with people where these prefer one; scoring both alike agrees by half."""
     candidate, champion = ([bet.pair["scores"][name][who] for bet in bets] for who in (CANDIDATE, CHAMPION))
-    rate, gains = win_rate(candidate, champion), np.sign(np.subtract(candidate, champion))
+    rate, gains = win_rate(candidate, champion, range(len(bets))), np.sign(np.subtract(candidate, champion))
     preferred = np.sign([bet.value - 0.5 for bet in bets])
     agreed = (1 + gains * preferred)[preferred != 0] / 2
     return {

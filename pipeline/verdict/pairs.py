@@ -14,12 +14,13 @@ from rich.console import Console
 from foundation.errors import UserError
 from foundation.files import Row, content_id, write_jsonl
 from pipeline.champion.history import Champion
-from pipeline.collection.held_out import measurable_keys
+from pipeline.collection.held_out import measurable_conversations
 from pipeline.config.config import Config
 from pipeline.reporting.cautions import evaluation_of
 from pipeline.runs.folder import Run
 from pipeline.terminal.progress import progress
 from pipeline.verdict.betting import prompts_needed
+from reward_model.labels.records import conversation_key
 
 PAIRS = "verdict-pairs.jsonl"
 CANDIDATE, CHAMPION = "candidate", "champion"
@@ -43,8 +44,13 @@ def sample_pairs(
     base.load_adapter(CANDIDATE, candidate)
     if champion.adapter:
         base.load_adapter(CHAMPION, champion.adapter)
-    unseen = unseen_prompts(run, config, base, console)
-    asked = sorted(unseen, key=lambda row: row["id"] in judged)[: config.verdict.prompts]
+    unseen = sorted(unseen_prompts(run, config, base, console), key=lambda row: row["id"] in judged)
+    asked = one_of_each_conversation(unseen)
+    if len(asked) < len(unseen):
+        console.print(
+            f"verdict: {len(unseen) - len(asked)} prompts are left out: others of their conversations are asked."
+        )
+    asked = asked[: config.verdict.prompts]
     check_enough(run, config, len(asked))
     scored = reward is not None or not config.learned_reward
     judges = judges_of(config, base, asked, reward, simulated)[0] if scored else {}
@@ -72,6 +78,14 @@ def sample_pairs(
     ]
     write_jsonl(folder / PAIRS, rows)
     return {"pairs": len(rows), **settled_counts(rows)}
+
+
+def one_of_each_conversation(prompts: Sequence[Row]) -> list[Row]:
+    """The first prompt of each: every bet counts as a new observation, which another of its conversation is not."""
+    first: dict[str, Row] = {}
+    for row in prompts:
+        first.setdefault(conversation_key(row["prompt"]), row)
+    return list(first.values())
 
 
 def _kept_for(folder: Path, config: Config, asked: Sequence[Row]) -> Path:
@@ -108,9 +122,11 @@ class TooFewPrompts(UserError):
 def known_prompts(run: Run, config: Config) -> int:
     """How many prompts can be compared on, as far as is known without a model: held out, and never learned from.
 
+    One of each conversation, as `sample_pairs` takes them.
+
     What is too long is known where the present policy was evaluated on every prompt that is short enough.
     """
-    there, evaluated, prompts = len(measurable_keys(run)), run.record("evaluate"), run.record("prompts")
+    there, evaluated, prompts = len(measurable_conversations(run)), run.record("evaluate"), run.record("prompts")
     if evaluation_of(run) is None or evaluated is None or prompts is None:
         return there
     now = (prompts.output_sha256, config.collect.max_prompt_tokens, config.evaluate.sampling.max_new_tokens)
@@ -131,9 +147,10 @@ def check_enough(run: Run, config: Config, prompts: int) -> None:
         )
     if prompts < needed:
         raise TooFewPrompts(
-            f"a verdict could never decide on {prompts} held-out prompts: so many wins in a row may still be chance "
-            f"(verdict.alpha={config.verdict.alpha:g}). Hold out {needed} or more, and 50 to 200 for a difference that "
-            f'is not extreme: more prompts of {run.path} with "split": "held_out", or a larger collect.held_out.'
+            f"a verdict could never decide on {prompts} held-out prompts of different conversations: so many "
+            f"wins in a row may still be chance (verdict.alpha={config.verdict.alpha:g}). Hold out {needed} or "
+            "more, and 50 to 200 for a difference that is not extreme: "
+            f'more prompts of {run.path} with "split": "held_out", or a larger collect.held_out.'
         )
 
 

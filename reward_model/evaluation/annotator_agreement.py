@@ -18,7 +18,7 @@ from reward_model.labels.records import Row
 Found = dict[str, Any]
 
 
-def agreement(rows: Sequence[Row], right: np.ndarray, prompts: Sequence[str]) -> Found:
+def agreement(rows: Sequence[Row], right: np.ndarray, conversations: Sequence[str]) -> Found:
     """How often the model says what each annotator says, beside how often the other annotators do.
 
     By annotator: `agreement` with the model and its interval over `n` votes that are no ties, and over the
@@ -40,12 +40,12 @@ def agreement(rows: Sequence[Row], right: np.ndarray, prompts: Sequence[str]) ->
         shared = [(model, float(np.mean(others))) for _, model, _, others in given if others]
         every += shared
         by_annotator[annotator] = {
-            **share(agreed, [prompts[row] for row, *_ in given], "agreement"), **_ceiling(shared)
+            **share(agreed, [conversations[row] for row, *_ in given], "agreement"), **_ceiling(shared)
         }  # fmt: skip
     return {**_ceiling(every), "annotators": by_annotator} if by_annotator else {}
 
 
-def position_bias(rows: Sequence[Row], right: np.ndarray, prompts: Sequence[str]) -> Found:
+def position_bias(rows: Sequence[Row], right: np.ndarray, conversations: Sequence[str]) -> Found:
     """`position`: agreement of the model with votes for the `left` and the `right` response, and their `difference`.
 
     The model does not know where responses were shown. Where annotators lean to the left, votes for the right had
@@ -59,7 +59,7 @@ def position_bias(rows: Sequence[Row], right: np.ndarray, prompts: Sequence[str]
     if not all(sides.values()):
         return {}
     found: Found = {
-        side: share(np.array([agreed for _, agreed in given]), [prompts[row] for row, _ in given], "agreement")
+        side: share(np.array([agreed for _, agreed in given]), [conversations[row] for row, _ in given], "agreement")
         for side, given in sides.items()
     }
     return {"position": {**found, "difference": found["right"]["agreement"] - found["left"]["agreement"]}}

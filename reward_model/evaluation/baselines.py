@@ -20,14 +20,14 @@ def longer_wins(pairs: Sequence[Pair]) -> np.ndarray:
 
 
 def cross_validated(pairs: Sequence[Pair]) -> np.ndarray:
-    """Bag-of-words differences for each pair from a model that saw none of its prompt: (pairs,).
+    """Bag-of-words differences for each pair from a model that saw nothing of its conversation: (pairs,).
 
-    With fewer than two prompts nothing can be learned, and every difference is zero (a tie).
+    With fewer than two conversations nothing can be learned, and every difference is zero (a tie).
     """
     from sklearn.model_selection import GroupKFold
 
     differences = np.zeros(len(pairs))
-    groups = np.array([p.prompt_key for p in pairs])
+    groups = np.array([p.conversation_key for p in pairs])
     folds = min(_FOLDS, len(set(groups)))
     if folds >= 2:
         for train, test in GroupKFold(folds).split(groups, groups=groups):

@@ -28,26 +28,26 @@ Found = dict[str, Any]
 
 def breakdown(rows: Sequence[Row], pairs: Sequence[Pair], differences: np.ndarray) -> Found:
     """Every part below for which the rows say enough; `differences` (pairs,) are scores of chosen less rejected."""
-    prompts, right = [pair.prompt_key for pair in pairs], credit(differences)
+    conversations, right = [pair.conversation_key for pair in pairs], credit(differences)
     found: Found = {}
     field = next((name for name in SUBSET_FIELDS if any(name in row for row in rows)), None)
     if field:
-        found["subsets"] = by_value([_value(row, field) for row in rows], right, prompts)
+        found["subsets"] = by_value([_value(row, field) for row in rows], right, conversations)
     if any("round" in row for row in rows):
-        found |= drift([row.get("round") for row in rows], right, prompts)
+        found |= drift([row.get("round") for row in rows], right, conversations)
     if any(row.get("votes") for row in rows):
-        found |= agreement(rows, right, prompts)
-        found |= position_bias(rows, right, prompts)
+        found |= agreement(rows, right, conversations)
+        found |= position_bias(rows, right, conversations)
     return found
 
 
-def by_value(values: Sequence[str], right: np.ndarray, prompts: Sequence[str]) -> dict[str, dict[str, float]]:
+def by_value(values: Sequence[str], right: np.ndarray, conversations: Sequence[str]) -> dict[str, dict[str, float]]:
     """The accuracy on the pairs of each value, the most frequent value first."""
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, value in enumerate(values):
         rows_of[value].append(row)
     ranked = sorted(rows_of.items(), key=lambda item: -len(item[1]))
-    return {value: share(right[rows], [prompts[row] for row in rows]) for value, rows in ranked}
+    return {value: share(right[rows], [conversations[row] for row in rows]) for value, rows in ranked}
 
 
 def length_bias(pairs: Sequence[Pair], differences: np.ndarray) -> dict[str, float | None]:
@@ -69,12 +69,12 @@ def length_bias(pairs: Sequence[Pair], differences: np.ndarray) -> dict[str, flo
     }
 
 
-def drift(rounds: Sequence[Any], right: np.ndarray, prompts: Sequence[str]) -> Found:
+def drift(rounds: Sequence[Any], right: np.ndarray, conversations: Sequence[str]) -> Found:
     """`rounds`: the accuracy on the responses of each round; `drift`: that of the last round less that of all before.
 
     The policy moves away from what the reward model was trained on (Gao et al. 2022). `drift` has its `difference` and
-    `p_value` (two-sided, that there is none), if there are two rounds or more. Two prompts are added to either part,
-    one all right and one all wrong, and Student's law is that of the part with fewer prompts (Agresti and Caffo 2000,
+    `p_value` (two-sided, that there is none), if there are two rounds or more. Two conversations are added to either
+    part, one all right and one all wrong, and Student's law is that of the part with fewer (Agresti and Caffo 2000,
     "Simple and effective confidence intervals for proportions and differences of proportions"): a round of a few
     prompts, all right, say, has no variance to go by.
     """
@@ -83,10 +83,10 @@ def drift(rounds: Sequence[Any], right: np.ndarray, prompts: Sequence[str]) -> F
     found: Found = {"rounds": {}}
     for number in numbers:
         at = [row for row in known if rounds[row] == number]
-        found["rounds"][str(number)] = share(right[at], [prompts[row] for row in at])
+        found["rounds"][str(number)] = share(right[at], [conversations[row] for row in at])
     if len(numbers) > 1:
         parts = [[row for row in known if (rounds[row] == numbers[-1]) == last] for last in (True, False)]
-        now, before = ((right[part], [prompts[row] for row in part]) for part in parts)
+        now, before = ((right[part], [conversations[row] for row in part]) for part in parts)
         added = [_with_both_ways(*part) for part in (now, before)]
         apart = added[0][0].mean() - added[1][0].mean()
         error = sqrt(sum(mean_variance(*part) for part in added))
@@ -98,10 +98,10 @@ def drift(rounds: Sequence[Any], right: np.ndarray, prompts: Sequence[str]) -> F
     return found if numbers else {}
 
 
-def _with_both_ways(right: np.ndarray, prompts: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """And two prompts of the usual number of pairs, one all right and one all wrong."""
-    size = max(1, round(len(right) / len(set(prompts))))
-    return np.append(right, np.repeat([1.0, 0.0], size)), [*prompts, *["all right"] * size, *["all wrong"] * size]
+def _with_both_ways(right: np.ndarray, conversations: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """And two conversations of the usual number of pairs, one all right and one all wrong."""
+    size = max(1, round(len(right) / len(set(conversations))))
+    return np.append(right, np.repeat([1.0, 0.0], size)), [*conversations, *["all right"] * size, *["all wrong"] * size]
 
 
 def _value(row: Row, field: str) -> str:

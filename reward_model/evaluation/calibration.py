@@ -45,16 +45,16 @@ def fit_temperature(differences: np.ndarray) -> float:
     return scale * math.exp(float(found.x))
 
 
-def cross_fitted(differences: np.ndarray, prompts: Sequence[str]) -> np.ndarray:
-    """Each difference over a temperature that was fitted on the pairs of other prompts: (pairs,).
+def cross_fitted(differences: np.ndarray, conversations: Sequence[str]) -> np.ndarray:
+    """Each difference over a temperature that was fitted on the pairs of other conversations: (pairs,).
 
     Calibration measured on these is as it will be on new pairs; on those of the fit it would look better than it
-    is. With fewer than two prompts nothing can be fitted, and the differences come back as they are.
+    is. With fewer than two conversations nothing can be fitted, and the differences come back as they are.
     """
     calibrated = np.array(differences, dtype=float)
-    folds = min(_FOLDS, len(set(prompts)))
+    folds = min(_FOLDS, len(set(conversations)))
     if folds >= 2:
-        for fit, judged in GroupKFold(folds).split(differences, groups=np.array(prompts)):
+        for fit, judged in GroupKFold(folds).split(differences, groups=np.array(conversations)):
             calibrated[judged] /= fit_temperature(differences[fit])
     return calibrated
 

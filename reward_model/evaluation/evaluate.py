@@ -46,19 +46,19 @@ def evaluate_reward(
 
     A tie of the model counts one half everywhere; rows that people found equal say nothing and are left out. The bag
     of words is the one saved beside the reward model at training; without one, it is fitted on `rows` by
-    cross-validation over prompts. Beside an `other` reward model, the figures have `against`: what is different.
+    cross-validation over conversations. Beside an `other` reward model, the figures have `against`: what is different.
     """
     rows, pairs = decided(rows)
     scorer = reward if isinstance(reward, RewardScorer) else RewardScorer.load(Path(reward))
     measured = measure(scorer, pairs)
     differences = measured.differences
-    prompts = [pair.prompt_key for pair in pairs]
+    conversations = [pair.conversation_key for pair in pairs]
     found = held_out_figures(scorer, pairs, measured, scorer.bag_of_words)
     if scorer.temperature is not None:
         found["ece_as_saved"] = calibration_error(differences / scorer.temperature)
     found |= breakdown(rows, pairs, differences)
     if other is not None:
-        found["against"] = against(differences, other(pairs), prompts)
+        found["against"] = against(differences, other(pairs), conversations)
     return found | reliabilities(pairs, differences)
 
 
@@ -66,17 +66,17 @@ def held_out_figures(
     scorer: RewardScorer, pairs: Sequence[Pair], measured: Measured, words: BagOfWords | None
 ) -> dict[str, Any]:
     """What can be said of any reward model on any pairs: `figures`, what its uncertainty is worth, length bias."""
-    prompts = [pair.prompt_key for pair in pairs]
+    conversations = [pair.conversation_key for pair in pairs]
     return {
         **figures(pairs, measured.differences, words),
-        **uncertainty_figures(scorer, measured, prompts),
+        **uncertainty_figures(scorer, measured, conversations),
         **length_bias(pairs, measured.differences),
     }
 
 
 def reliabilities(pairs: Sequence[Pair], differences: np.ndarray) -> dict[str, list[tuple[float, float, int]]]:
     """The bins of `calibration.reliability` before and after the temperatures of `figures`."""
-    calibrated = cross_fitted(differences, [pair.prompt_key for pair in pairs])
+    calibrated = cross_fitted(differences, [pair.conversation_key for pair in pairs])
     return {"reliability": reliability(differences), "reliability_after": reliability(calibrated)}
 
 
@@ -84,13 +84,13 @@ def figures(pairs: Sequence[Pair], differences: np.ndarray, words: BagOfWords | 
     """Accuracy, baselines and calibration from score differences (pairs,), chosen less rejected.
 
     `ece` and `brier` are of the scores as they are, `ece_after` and `brier_after` with temperatures that were fitted on
-    other prompts; `temperature` is the one fitted on all of these pairs.
+    other conversations; `temperature` is the one fitted on all of these pairs.
     """
-    prompts = [pair.prompt_key for pair in pairs]
-    right, calibrated = credit(differences), cross_fitted(differences, prompts)
+    conversations = [pair.conversation_key for pair in pairs]
+    right, calibrated = credit(differences), cross_fitted(differences, conversations)
     by_words = words.differences(pairs) if words else cross_validated(pairs)
     return {
-        **share(right, prompts),
+        **share(right, conversations),
         "same_score": float((np.abs(differences) < _ROUNDING).mean()),
         "longer_wins": float(credit(longer_wins(pairs)).mean()),
         "bag_of_words": float(credit(by_words).mean()),
@@ -102,7 +102,9 @@ def figures(pairs: Sequence[Pair], differences: np.ndarray, words: BagOfWords | 
     }
 
 
-def uncertainty_figures(scorer: RewardScorer, measured: Measured, prompts: Sequence[str]) -> dict[str, float | None]:
+def uncertainty_figures(
+    scorer: RewardScorer, measured: Measured, conversations: Sequence[str]
+) -> dict[str, float | None]:
     """What the posterior of the head is worth on these pairs; nothing without one or with fewer than five pairs.
 
     `error_most_uncertain` and `error_least_uncertain`: share wrong among the fifth of the pairs whose preference the
@@ -115,7 +117,7 @@ def uncertainty_figures(scorer: RewardScorer, measured: Measured, prompts: Seque
     errors = error_by_certainty(credit(measured.differences), (forecast - 0.5).abs().numpy(), _FIFTHS)
     heads = scorer.posterior.heads(scorer.head, _DRAWS, torch.Generator().manual_seed(0))
     drawn = (heads @ measured.features.T).double().numpy()
-    calibrated = cross_fitted(measured.differences, prompts)
+    calibrated = cross_fitted(measured.differences, conversations)
     scale = np.divide(calibrated, measured.differences, out=np.ones(len(calibrated)), where=measured.differences != 0)
     return {
         "error_most_uncertain": errors[0],

@@ -2,7 +2,8 @@
 
 A policy that is tuned towards a reward model without such knowledge learns to be short, long, or full of certain words.
 The trained model is asked first, on its held-out pairs. If they are too few to tell, the labels are asked, all of them:
-a linear head on the frozen base's states, fitted on the other prompts, is what the trained model has learned at least.
+a linear head on the frozen base's states, fitted on the other conversations, is what the trained model has learned at
+least.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ _HOPELESS = 0.5
 
 @dataclass(frozen=True)
 class Evidence:
-    """What scores know beyond the controls: `statistic` is about Student's with one cluster per prompt, if nothing.
+    """What scores know beyond the controls: `statistic` is about Student's, with conversations as clusters, if nothing.
 
     `accuracy` is theirs, `length` and `words` are that of the two controls, on the same `n` pairs.
     """
@@ -45,13 +46,13 @@ class Evidence:
         return self.statistic > self.needed and self.accuracy > 0.5
 
 
-def weigh(scores: np.ndarray, lengths: np.ndarray, words: np.ndarray, prompts: Sequence[str]) -> Evidence:
+def weigh(scores: np.ndarray, lengths: np.ndarray, words: np.ndarray, conversations: Sequence[str]) -> Evidence:
     """What `scores` know beyond `lengths` and `words`: differences (pairs,), chosen less rejected, held out all three.
 
     A score test of the coefficient of `scores` in a logistic regression of the preference on all three, robust to
-    prompts with several pairs (Boos 1992, "On generalized score tests"): what the controls leave unexplained has to go
-    with what the scores do not share with them. It takes sizes of differences into account, so it needs far fewer pairs
-    than a comparison of accuracies, and being self-normalised it promises no more on few.
+    conversations with several pairs (Boos 1992, "On generalized score tests"): what the controls leave unexplained has
+    to go with what the scores do not share with them. It takes sizes of differences into account, so it needs far fewer
+    pairs than a comparison of accuracies, and being self-normalised it promises no more on few.
     """
     x = np.stack([_scaled(lengths), _scaled(words)], axis=1)
     p = _preferred(x)
@@ -59,7 +60,7 @@ def weigh(scores: np.ndarray, lengths: np.ndarray, words: np.ndarray, prompts: S
     own = _scaled(scores)
     shared = np.linalg.lstsq(x * np.sqrt(curvature)[:, None], own * np.sqrt(curvature), rcond=None)[0]
     terms = (1 - p) * (own - x @ shared)
-    _, of_pair = np.unique(np.array(prompts), return_inverse=True)
+    _, of_pair = np.unique(np.array(conversations), return_inverse=True)
     sums = np.bincount(of_pair, weights=terms)
     size = float(np.sqrt((sums**2).sum()))
     shorter = max(float(credit(lengths).mean()), float(credit(-lengths).mean()))
@@ -79,13 +80,14 @@ def gate(
     """`gate`, "passed" or "weak", and `gate_reason`, of a model with these `scores` (pairs,) of the held-out pairs.
 
     Neither it nor the bag of `words` was trained on those. `pairs` are labels that either was trained on or not, with
-    the differences of their `frozen` states (pairs, d): what a head on them knows, fitted on other prompts for each
-    pair, is in the figures `head_accuracy`, `head_low`, `head_high` (95%), `head_n`, `head_length` and `head_words`.
+    the differences of their `frozen` states (pairs, d): what a head on them knows, for each pair fitted on other
+    conversations, is in the figures `head_accuracy`, `head_low`, `head_high` (95%), `head_n`, `head_length` and
+    `head_words`.
     """
-    trained = weigh(scores, longer_wins(held_out), words.differences(held_out), _prompts(held_out))
+    trained = weigh(scores, longer_wins(held_out), words.differences(held_out), _conversations(held_out))
     differences = cross_fitted_head(frozen, pairs)
-    head = weigh(differences, longer_wins(pairs), cross_validated(pairs), _prompts(pairs))
-    low, high = clustered_share_interval(credit(differences), _prompts(pairs))
+    head = weigh(differences, longer_wins(pairs), cross_validated(pairs), _conversations(pairs))
+    low, high = clustered_share_interval(credit(differences), _conversations(pairs))
     figures = {
         "head_accuracy": head.accuracy, "head_low": low, "head_high": high, "head_n": head.n,
         "head_length": head.length, "head_words": head.words,
@@ -93,19 +95,19 @@ def gate(
     if trained.passed:
         return {"gate": "passed", "gate_reason": _told("the reward model", trained), **figures}
     if head.passed:
-        reason = _told("a head on the base that was fitted on other prompts", head)
+        reason = _told("a head on the base that was fitted on other conversations", head)
         return {"gate": "passed", "gate_reason": reason, **figures}
     return {"gate": "weak", "gate_reason": f"{_told('the reward model', trained)} {_remedy(trained, head)}", **figures}
 
 
 def cross_fitted_head(features: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
-    """Score differences (pairs,) of a linear head on `features` (pairs, d), for each pair fitted on other prompts.
+    """Score differences (pairs,) of a linear head on `features` (pairs, d), for each fitted on other conversations.
 
-    Ridge regression of the preference, its penalty by generalised cross-validation. All 0 with fewer than two prompts.
+    Ridge regression of the preference, its penalty by generalised cross-validation. All 0 with only one conversation.
     """
     from sklearn.model_selection import GroupKFold
 
-    groups, found = np.array([pair.prompt_key for pair in pairs]), np.zeros(len(pairs))
+    groups, found = np.array([pair.conversation_key for pair in pairs]), np.zeros(len(pairs))
     folds = min(_FOLDS, len(set(groups)))
     if folds < 2:
         return found
@@ -130,8 +132,8 @@ def of_first_prompts(pairs: Sequence[Pair], most: int) -> list[Pair]:
     return sorted(pairs, key=lambda pair: pair.prompt_key)[:most]
 
 
-def _prompts(pairs: Sequence[Pair]) -> list[str]:
-    return [pair.prompt_key for pair in pairs]
+def _conversations(pairs: Sequence[Pair]) -> list[str]:
+    return [pair.conversation_key for pair in pairs]
 
 
 def _preferred(x: np.ndarray, steps: int = 25) -> np.ndarray:

@@ -66,20 +66,20 @@ class LearningCurve:
         return _interval(np.where(surplus > 0, self.half / np.maximum(surplus, 1e-12), np.inf))
 
 
-def half_labels(differences: np.ndarray, prompts: Sequence[str]) -> dict[str, Any]:
+def half_labels(differences: np.ndarray, conversations: Sequence[str]) -> dict[str, Any]:
     """`half` (replicates,) for a `LearningCurve`, and the `points` it was fitted to: [labels, accuracy].
 
     `differences` (pairs, d) are states of chosen less rejected responses. Five times, the pairs of a quarter of the
-    prompts are held out, and heads are fitted on an eighth of the others to all of them; the curve is the likeliest
-    one. Replicates weigh the prompts anew. Nothing with fewer than 48 pairs or four prompts.
+    conversations are held out, and heads are fitted on an eighth of the others to all of them; the curve is the
+    likeliest one. Replicates weigh the conversations anew. Nothing with fewer than 48 pairs or four conversations.
     """
-    names, of_pair = np.unique(np.array(prompts), return_inverse=True)
+    names, of_pair = np.unique(np.array(conversations), return_inverse=True)
     if len(of_pair) < _FEWEST or len(names) < 4:
         return {}
     rng = np.random.default_rng(0)
     sizes, rights, judged = [], [], []
     for _ in range(_DRAWS):
-        place = rng.permutation(len(names))[of_pair]  # prompts in another order
+        place = rng.permutation(len(names))[of_pair]  # conversations in another order
         held_out = np.flatnonzero(place < max(1, round(_TESTED * len(names))))
         others = np.setdiff1d(np.arange(len(of_pair)), held_out)
         others = others[np.argsort(place[others], kind="stable")]

@@ -28,7 +28,7 @@ def older_scorer(scorer: RewardScorer, folder: Path, quantization: Quantization 
     )
 
 
-def against(new: np.ndarray, old: np.ndarray, prompts: Sequence[str]) -> dict[str, float]:
+def against(new: np.ndarray, old: np.ndarray, conversations: Sequence[str]) -> dict[str, float]:
     """A reward model beside an older one on the same pairs, from both models' differences (pairs,).
 
     `accuracy` of the older one; `gain`, the accuracy of the new one less that, with a 95% interval over pairs judged by
@@ -36,7 +36,7 @@ def against(new: np.ndarray, old: np.ndarray, prompts: Sequence[str]) -> dict[st
     root mean squares, new over old: far from 1, the same KL coefficient weighs differently.
     """
     gained = credit(new) - credit(old)
-    low, high = paired_interval(gained, prompts)
+    low, high = paired_interval(gained, conversations)
     varied = len(set(new.tolist())) > 1 and len(set(old.tolist())) > 1
     spread = float(np.sqrt((old**2).mean()))
     return {

@@ -117,10 +117,10 @@ def fit_posterior(learned: PairStates, probe: Tensor) -> Laplace | None:
 def log_likelihood(differences: np.ndarray, pairs: Sequence[Pair]) -> float:
     """Of held-out preferences under score differences (pairs,), in nats a pair; -0.693 is chance.
 
-    Each over a temperature that was fitted on the pairs of other prompts: what counts is what the scores know, and not
+    Each over a temperature that was fitted on the pairs of other conversations: what counts is what the scores know, and not
     their unit.
     """
-    logits = cross_fitted(differences, [pair.prompt_key for pair in pairs])
+    logits = cross_fitted(differences, [pair.conversation_key for pair in pairs])
     preferred, weights = np.array([pair.p_chosen for pair in pairs]), np.array([pair.weight for pair in pairs])
     each = preferred * log_expit(logits) + (1 - preferred) * log_expit(-logits)
     return float((weights * each).sum() / weights.sum())

@@ -17,7 +17,7 @@ import numpy as np
 
 from foundation.errors import UserError
 from reward_model.evaluation.accuracy import share
-from reward_model.labels.records import Message, Row
+from reward_model.labels.records import Message, Row, conversation_key
 
 Score = Callable[[Sequence[tuple[Message, ...]], Sequence[str]], np.ndarray]
 """Scores (n,) of responses to conversations, one of each for each score."""
@@ -92,7 +92,7 @@ def figures(asked: Sequence[Question], score: Score) -> dict[str, Any]:
             subsets[name] = ties_score([(one.id, its, one.right) for one, its in judged])
             continue
         first = np.array([_first(its, one.right) for one, its in judged])
-        subsets[name] = share(first, [str(one.prompt) for one, _ in judged], "score")
+        subsets[name] = share(first, [conversation_key(one.prompt) for one, _ in judged], "score")
         if any((one.right > 0).sum() != 1 for one, _ in judged):
             subsets[name] |= best_of_k([(its, one.right) for one, its in judged])
     return {"score": float(np.mean([found["score"] for found in subsets.values()])), "subsets": subsets}

@@ -4,21 +4,43 @@ How a row of a file becomes one of them is in `reading.py`. How several annotato
 from it, is not known here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import east_asian_width
 
 from foundation.files import content_id
 
 Row = Mapping[str, Any]
 Message = dict[str, str]
+Messages = Sequence[Mapping[str, Any]]
 
 OVERALL = ""  # the aspect of labels that name none
+_SAYS = 16  # columns of text from which on a message says something, more than "Hello" or "How are you?"
 
 
 def prompt_key(messages: Iterable[Mapping[str, Any]]) -> str:
-    """The same for the same conversation, whatever else is kept of its messages."""
+    """The same for the same messages, whatever else is kept of them."""
     return content_id("prompt", [{"role": each["role"], "content": each["content"]} for each in messages])
+
+
+def conversation_key(messages: Messages) -> str:
+    """The same for all prompts that go on with one conversation: the key of its beginning.
+
+    It begins with all up to the first user message that says something, or is the whole prompt if none does. System
+    messages do not count: the same question under another one is not another conversation. So a prompt of one message
+    is its own beginning.
+    """
+    turns = [each for each in messages if each["role"] != "system"]
+    says = (
+        place for place, each in enumerate(turns, 1) if each["role"] == "user" and _columns(each["content"]) >= _SAYS
+    )
+    return prompt_key(turns[: next(says, None)])
+
+
+def _columns(text: str) -> int:
+    """The width of a text: a Chinese character, say, is two columns wide, and says about as much as two letters."""
+    return sum(1 + (east_asian_width(each) in "WF") for each in text.strip()[:_SAYS])
 
 
 class _Labelled:
@@ -30,6 +52,11 @@ class _Labelled:
     def prompt_key(self) -> str:
         """The same for every label about the same prompt, however the row spelled it."""
         return prompt_key(self.prompt)
+
+    @property
+    def conversation_key(self) -> str:
+        """The same for every label of one conversation: what splits and intervals go by."""
+        return conversation_key(self.prompt)
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from reward_model.config import RewardConfig
 from reward_model.labels.comparisons import comparisons
 from reward_model.labels.reading import to_labels
 from reward_model.labels.records import OVERALL, Label, Pair, Ranking, Rating, Row
-from reward_model.labels.splits import check_disjoint, held_out_prompts, split_by_prompt
+from reward_model.labels.splits import check_disjoint, held_out_conversations, split_by_conversation
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Labels to learn from, to choose the epoch by, and pairs to measure on; no prompt is in two of them."""
+    """Labels to learn from, to choose the epoch by, and pairs to measure on; no conversation is in two of them."""
 
     train: Sequence[Label]
     validation: Sequence[Label]
@@ -38,7 +38,7 @@ class Selection:
 
 
 def select(config: RewardConfig, rows: Sequence[Row], seed: int, held_out: Sequence[Row] | None = None) -> Selection:
-    """Split by prompt, and keep what the settings ask for; `held_out` rows replace the split.
+    """Split by conversation, and keep what the settings ask for; `held_out` rows replace the split.
 
     `UserError` if nothing can be learned or measured: no labels, too few prompts, only ties, only one response to
     each prompt, an aspect that nobody rated.
@@ -51,7 +51,7 @@ def select(config: RewardConfig, rows: Sequence[Row], seed: int, held_out: Seque
     everything = _wanted(config, to_labels(rows))
     if not comparisons(_overall(everything)):
         raise UserError(_why_nothing(everything))
-    train, test = (rows, held_out) if held_out is not None else split_by_prompt(rows, config.held_out, seed)
+    train, test = (rows, held_out) if held_out is not None else split_by_conversation(rows, config.held_out, seed)
     check_disjoint(train, test)
     learned = _wanted(config, to_labels(train))
     selection = Selection(learned, (), comparisons(_overall(_wanted(config, to_labels(test)))))
@@ -69,19 +69,19 @@ def select(config: RewardConfig, rows: Sequence[Row], seed: int, held_out: Seque
         )
     if config.patience is None:
         return selection
-    kept = _validation_prompts(learned, config.validation, seed + 1)
+    kept = _validation_conversations(learned, config.validation, seed + 1)
     parts: tuple[list[Label], list[Label]] = ([], [])
     for label in learned:
-        parts[label.prompt_key in kept].append(label)
+        parts[label.conversation_key in kept].append(label)
     return replace(selection, train=parts[0], validation=parts[1])
 
 
-def _validation_prompts(labels: Sequence[Label], share: float, seed: int) -> set[str]:
-    """Which prompts the epoch is chosen by: none whose labels need a parameter that no other label would fit."""
-    kept = held_out_prompts([label.prompt_key for label in labels], share, seed)
+def _validation_conversations(labels: Sequence[Label], share: float, seed: int) -> set[str]:
+    """Which conversations the epoch is chosen by: none whose labels need a parameter that no other label would fit."""
+    kept = held_out_conversations([label.conversation_key for label in labels], share, seed)
     needs: dict[str, set[object]] = defaultdict(set)
     for label in labels:
-        needs[label.prompt_key] |= _parameters(label)
+        needs[label.conversation_key] |= _parameters(label)
     fitted = set[object]().union(*(needs[key] for key in needs.keys() - kept))
     for key in sorted(kept):
         if not needs[key] <= fitted:

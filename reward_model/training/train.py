@@ -68,7 +68,7 @@ def train_reward(
     adapter in any case; with `learn="probe"` it changes nothing, and its head is on the base's last state.
 
     `rows` are labels of any kind (`labels/reading.py`). `folder` is empty, or holds the checkpoints of a killed call:
-    the same call then resumes from the last whole one. `held_out` rows replace the split by prompt. `on_step` is told
+    the same call then resumes from the last whole one. `held_out` rows replace the split by conversation. `on_step` is told
     `step`, `steps` and `loss`. `UserError` if there is nothing to learn from or to measure on, or if the loss is not a
     number.
 
@@ -223,7 +223,7 @@ def _figures(
         **labels.counts(),
         "margins": any(pair.margin for pair in labels.pairs),
     }  # fmt: skip
-    if halves := half_labels(final, [pair.prompt_key for pair in both.pairs]):
+    if halves := half_labels(final, [pair.conversation_key for pair in both.pairs]):
         halves["pairs"] = len(labels.pairs)
         curve = LearningCurve.of_model(halves["half"], result, halves["pairs"])
         result["doubled"] = [round(each, 4) for each in curve.accuracy(2 * halves["pairs"])]

@@ -14,7 +14,7 @@ from reward_model.config import RewardConfig
 from reward_model.ensemble import FILE, joint_figures, load_members, member_folder
 from reward_model.labels.records import Row
 from reward_model.labels.selection import select
-from reward_model.labels.splits import split_by_prompt
+from reward_model.labels.splits import split_by_conversation
 from reward_model.reward_folder import FIGURES
 from reward_model.training.processes import Processes
 from reward_model.training.train import train_reward
@@ -46,7 +46,7 @@ def train_ensemble(
             quantization=quantization, on_step=on_step,
         )  # fmt: skip
     measured_on = select(alone, rows, seed).test
-    train, test = split_by_prompt(rows, config.held_out, seed)  # the same for all, whatever their own seeds
+    train, test = split_by_conversation(rows, config.held_out, seed)  # the same for all, whatever their own seeds
     basis = content_id(config.model_dump(mode="json"), model, template, seed, [dict(row) for row in rows])
     processes = Processes.launched()
     if processes.is_main and (not (folder / FILE).is_file() or read_json(folder / FILE).get("basis") != basis):

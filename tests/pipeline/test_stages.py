@@ -20,7 +20,7 @@ from pipeline.evaluation.judges import SCORE
 from pipeline.importing import ImportOptions
 from pipeline.runs.manifest import Manifest
 from policy.training_log import MACHINE_METRICS
-from reward_model.labels.splits import split_by_prompt
+from reward_model.labels.splits import split_by_conversation
 from tests.pipeline import tiny
 
 ADAPTER = "adapter_model.safetensors"
@@ -203,7 +203,7 @@ def test_imported_labels_go_through_without_a_simulated_one(tiny_model: Path, tm
 
     # What the reward model did not see is what the policy is not tuned on, and is judged on.
     preferences = tiny.rows(run.folder / "preferences.jsonl")
-    train, held_out = split_by_prompt(preferences, config.reward.held_out, config.seed)
+    train, held_out = split_by_conversation(preferences, config.reward.held_out, config.seed)
     found = {
         split: {row["id"] for row in tiny.rows(run.folder / "prompts.jsonl") if row["split"] == split}
         for split in ("train", "held_out")

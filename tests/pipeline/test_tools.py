@@ -19,6 +19,7 @@ from reward_model.labels.records import prompt_key
 from reward_model.reward_folder import FIGURES
 from reward_model.score_head import ASPECTS
 from reward_model.scorer import RewardScorer
+from tests.pipeline import tiny
 from tests.reward_model.planted import planted
 
 ROWS = [
@@ -120,6 +121,10 @@ def test_prompts_that_the_model_learned_from_and_questions_without_an_answer_are
     found, said = told(rows)
     assert found["trained_prompts"] == 3
     assert "3 of 4 prompts are among those that the reward model was trained on" in said
+    write_json(reward / "trained_on.json", {"conversations": [prompt_key(tiny.ask("tell me of the garden"))]})
+    more = [*tiny.ask("tell me of the garden"), {"role": "assistant", "content": "no"}, *tiny.ask("why?")]
+    found, said = told([*rows, {**rows[0], "prompt": more}])
+    assert found["trained_prompts"] == 1
     question = {"id": "7", "prompt": "say it", "chosen": ["the cat"], "rejected": ["a dog", "the cat"]}
     found, said = told([question, {**question, "id": "8", "rejected": ["a dog"]}])
     assert found["trained_prompts"] == 0

@@ -19,6 +19,7 @@ from pipeline.acquisition.features import FILE, Features, read_features
 from pipeline.inspection.facts import facts_of
 from pipeline.inspection.status import described
 from reward_model.acquisition.linear_head import LinearHead
+from reward_model.labels.splits import NOTHING
 from tests.labeling_ui.filling import prefer
 from tests.pipeline import tiny
 
@@ -184,7 +185,7 @@ class Beside:
     def look(self, times: int) -> None:
         parents = iter([1, *[1] * times, 2])
         self.patch.setattr(keeping.os, "getppid", lambda: next(parents, 2))
-        keeping._keep(self.run, self.run / "labels.db", "variance", "main", 0, set())
+        keeping._keep(self.run, self.run / "labels.db", "variance", "main", 0, NOTHING)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_too_few_labels_to_hold_any_out(tiny_settings: list[str], tmp_path: Path
     assert result.exit_code == 0
     assert "there is only one prompt" in result.stdout
     message = refused("reward", "--run", run, overrides=tiny_settings)
-    assert "only 1 different prompts" in message
+    assert "only 1 different conversations" in message
     assert "rlhf import" in message
     assert len(tiny.rows(run / "round-000" / "preferences.jsonl")) == 1
 

@@ -100,6 +100,28 @@ def test_the_hash_leaves_no_split_empty(tmp_path: Path, held_out: float) -> None
     assert [row["split"] for row in read_prompts(file, held_out)] == ["held_out", "train"]
 
 
+def test_prompts_of_one_conversation_are_in_one_split(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    more = [{"role": "assistant", "content": "yes"}, *ask("why?")]
+    prompts = [ask(f"question of number {number}") for number in range(60)]
+    write_jsonl(file, [{"prompt": prompt} for one in prompts for prompt in (one, [*one, *more])])
+    found = [row["split"] for row in read_prompts(file, 0.3)]
+    assert found[::2] == found[1::2]
+    write_jsonl(file, [{"prompt": one} for one in prompts])
+    assert found[::2] == [row["split"] for row in read_prompts(file, 0.3)]  # as by prompt, where none goes on
+    write_jsonl(
+        file, [{"prompt": prompts[0], "split": "held_out"}, {"prompt": [*prompts[0], *more]}, {"prompt": ask("x")}]
+    )
+    assert [row["split"] for row in read_prompts(file, 0.001)] == ["held_out", "held_out", "train"]
+
+
+def test_a_file_of_one_conversation_is_refused_with_what_would_help(tmp_path: Path) -> None:
+    header = [*ask("Answer as in the examples."), {"role": "assistant", "content": "yes"}]
+    write_jsonl(tmp_path / "prompts.jsonl", [{"prompt": [*header, *ask(f"q{number}")]} for number in range(5)])
+    with pytest.raises(UserError, match=r"one conversation\. Add others.*system message"):
+        read_prompts(tmp_path / "prompts.jsonl", 0.2)
+
+
 def test_a_prompt_must_leave_room_for_its_response(base: SharedBase) -> None:
     one = asked(1)
     length = len(base.renderer.prompt_ids(one[0]["prompt"]))

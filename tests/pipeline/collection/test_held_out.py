@@ -11,11 +11,11 @@ from foundation.files import read_json, read_rows, sha256_of, write_json, write_
 from pipeline import stages
 from pipeline.acquisition.choice import Chooser
 from pipeline.acquisition.features import Features
-from pipeline.collection.held_out import held_out_keys, rewarded_on, tuned_on
+from pipeline.collection.held_out import held_out, rewarded_on, tuned_on
 from pipeline.runs.folder import Run
 from pipeline.runs.label_store import label_store
 from reward_model.labels.records import prompt_key
-from reward_model.labels.splits import trained_on
+from reward_model.labels.splits import HeldOut, trained_on
 from tests.pipeline import tiny
 
 
@@ -44,19 +44,19 @@ def test_no_reward_model_learns_from_prompts_that_were_held_out_after_they_were_
     settings = [*tiny_settings, split_after(12, tmp_path / "moved.jsonl"), "verdict.enabled=false"]
     run, config, console = tiny.opened(copied, settings)
     stages.loop(run, config, console, simulated=True)
-    held_out = held_out_keys(run)
-    assert len(held_out & labelled(run)) == 8
+    kept_out = held_out(run).prompts
+    assert len(kept_out & labelled(run)) == 8
     reward = read_json(run.folder / "reward" / "reward.json")
-    kept = [row for row in read_rows(run.folder / "preferences.jsonl") if prompt_key(row["prompt"]) not in held_out]
+    kept = [row for row in read_rows(run.folder / "preferences.jsonl") if prompt_key(row["prompt"]) not in kept_out]
     assert reward["training_pairs"] + reward["training_ties"] + reward["n"] <= len(kept)
     learned = trained_on(run.folder / "reward")
     assert learned
-    assert not learned & held_out
+    assert not learned & kept_out
     shown = tiny.printed(console)
-    assert "labels of 8 held-out prompts are left out: nothing is trained on those prompts." in shown
+    assert "labels of 8 held-out prompts are left out: nothing is trained on those prompts, nor" in shown
     assert "reward: made anew because" in shown
     asked = {prompt_key(pair["prompt"]) for pair in read_json(run.folder / "evaluation.json")["sampled"]["pairs"]}
-    assert asked == held_out  # the policy was made anew too, on what is left to train on
+    assert asked == kept_out  # the policy was made anew too, on what is left to train on
     run, config, console = tiny.opened(copied, settings)
     assert stages.reward(run, config, console).skipped
 
@@ -102,7 +102,7 @@ def test_the_head_of_a_chooser_does_not_see_them(copied: Path, tiny_settings: li
     with label_store(run, config) as store:
         everything = Chooser.after("variance", features, store, 0).head.n
         some = {prompt_key(row["prompt"]) for row in list(candidates.values())[:9]}
-        assert 0 < Chooser.after("variance", features, store, 0, some).head.n < everything
+        assert 0 < Chooser.after("variance", features, store, 0, HeldOut(frozenset(some))).head.n < everything
 
 
 def test_dpo_counts_a_prompt_that_was_added_as_held_out_and_had_labels(
@@ -118,10 +118,10 @@ def test_dpo_counts_a_prompt_that_was_added_as_held_out_and_had_labels(
     write_jsonl(tmp_path / "some.jsonl", [*rows[1:], rows[0] | {"split": "held_out"}])
     run, config, console = tiny.opened(copied, dpo)
     stages.evaluate(run, config, console)
-    assert "1 held-out prompts are left out: the policy was tuned on them." in tiny.printed(console)
+    assert "1 held-out prompts are left out: the policy was tuned on them, or" in tiny.printed(console)
     assert not stages.policy(run, config, console).skipped
     assert "policy: " in tiny.printed(console)
-    assert "of 1 held-out prompts are left out: nothing is trained on those prompts." in tiny.printed(console)
+    assert "of 1 held-out prompts are left out: nothing is trained on those prompts, nor" in tiny.printed(console)
     assert first not in tuned_on(run)
 
 
@@ -137,11 +137,11 @@ def test_nothing_is_evaluated_on_what_the_reward_model_was_trained_on(
     monkeypatch.setattr("pipeline.collection.held_out.tuned_on", lambda run: set())
     run, config, console = tiny.opened(copied, [*tiny_settings, split_after(12, tmp_path / "moved.jsonl")])
     stages.evaluate(run, config, console)
-    moved = held_out_keys(run)
+    moved = held_out(run).prompts
     asked = {prompt_key(pair["prompt"]) for pair in read_json(run.folder / "evaluation.json")["sampled"]["pairs"]}
     assert asked == moved - learned
     count = len(moved & learned)
-    assert f"{count} held-out prompts are left out: the reward model was trained on them." in tiny.printed(console)
+    assert f"{count} held-out prompts are left out: the reward model was trained on them, or" in tiny.printed(console)
 
 
 def _forget(run: Run) -> None:

@@ -55,14 +55,16 @@ def compare(base: SharedBase, adapter: str, folder: Path, **judges: Any) -> dict
 
 def test_a_tie_is_worth_one_half() -> None:
     # win, win, tie, loss: (1 + 1 + 1/2 + 0) / 4
-    rate = win_rate([2.0, 3.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0])
+    rate = win_rate([2.0, 3.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0], range(4))
     assert rate["win_rate"] == 0.625
     assert rate["n"] == 4
 
 
 def test_the_interval_is_that_of_the_binomial() -> None:
     # 60 of 100: normal approximation 0.6 -+ 1.96 * sqrt(0.24 / 100) = 0.504, 0.696
-    rate = win_rate([1.0] * 60 + [0.0] * 40, [0.5] * 100)
+    rate = win_rate([1.0] * 60 + [0.0] * 40, [0.5] * 100, range(100))
+    twice = win_rate([1.0] * 60 + [0.0] * 40, [0.5] * 100, [place // 2 for place in range(100)])
+    assert twice["low"] < rate["low"] < rate["high"] < twice["high"]
     assert (rate["low"], rate["high"]) == pytest.approx((0.504, 0.696), abs=0.011)
 
 
@@ -72,7 +74,7 @@ def test_the_interval_is_that_of_the_binomial() -> None:
 )
 def test_few_prompts_give_a_wide_interval(wins: list[float], low: float, high: float) -> None:
     # Exact: n wins of n are 0.025^(1/n) to 1, and none of n is 0 to 1 less that.
-    rate = win_rate(wins, [0.5] * len(wins))
+    rate = win_rate(wins, [0.5] * len(wins), range(len(wins)))
     assert (rate["low"], rate["high"]) == pytest.approx((low, high), abs=0.001)
 
 

@@ -7,6 +7,7 @@ from backbone.adapters import SharedBase
 from benchmarks.bounds import evidence, pairs_of
 from reward_model.bag_of_words import BagOfWords
 from reward_model.evaluation.accuracy import credit
+from reward_model.evaluation.baselines import cross_validated
 from reward_model.evaluation.gate import cross_fitted_head, gate, weigh
 from reward_model.evaluation.probe import PairStates
 from reward_model.labels.records import Pair
@@ -58,6 +59,20 @@ def test_the_head_never_sees_the_prompt_that_it_judges() -> None:
     changed[1] = -9 * changed[1]  # another pair of the first one's prompt
     assert cross_fitted_head(changed, pairs)[0] == pytest.approx(before[0], rel=1e-9)
     assert cross_fitted_head(features[:3], pairs[:3]).tolist() == [0.0] * 3
+
+
+def test_neither_head_nor_bag_of_words_sees_another_turn_of_the_conversation_that_it_judges() -> None:
+    draw = np.random.default_rng(3)
+    first = [{"role": "user", "content": f"tell me of the garden {number}"} for number in range(12)]
+    later = ({"role": "assistant", "content": "no"}, {"role": "user", "content": "why?"})
+    prompts = [(each,) for each in first] + [(each, *later) for each in first]
+    pairs = [Pair(prompt, f"the cat {n % 5} sat", f"a dog {n % 3} ran") for n, prompt in enumerate(prompts)]
+    features = draw.normal(size=(24, 40))
+    before, words = cross_fitted_head(features, pairs)[0], cross_validated(pairs)[0]
+    features[12] = -9 * features[12]  # the next turn of the first one's conversation
+    pairs[12] = Pair(pairs[12].prompt, "a dog 0 ran", "the cat 0 sat")
+    assert cross_fitted_head(features, pairs)[0] == pytest.approx(before, rel=1e-9)
+    assert cross_validated(pairs)[0] == pytest.approx(words, rel=1e-9)
 
 
 def test_the_gate_says_what_was_seen_and_what_would_help(base: SharedBase) -> None:

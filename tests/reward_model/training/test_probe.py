@@ -18,7 +18,7 @@ from reward_model.ensemble import load_scorer
 from reward_model.evaluation.probe import PairStates, fit_head, log_likelihood
 from reward_model.evaluation.score_differences import score_differences
 from reward_model.labels.reading import to_pairs
-from reward_model.labels.splits import split_by_prompt
+from reward_model.labels.splits import split_by_conversation
 from reward_model.merging import merge_reward
 from reward_model.model_card import probe_snippet
 from reward_model.scorer import RewardScorer
@@ -62,7 +62,7 @@ def test_a_planted_preference_is_learned_without_an_adapter(probed: Trained) -> 
 def test_what_is_loaded_says_what_was_measured(probed: Trained) -> None:
     folder, figures = probed
     scorer = load_scorer(folder, **CPU)
-    held_out = to_pairs(split_by_prompt(planted(120), CONFIG.held_out, 0)[1])
+    held_out = to_pairs(split_by_conversation(planted(120), CONFIG.held_out, 0)[1])
     assert (score_differences(scorer, held_out) > 0).mean() == pytest.approx(figures["accuracy"])
     assert scorer.base.adapters == []
     scores, std = scorer.score([[1, 5, 6]] * 2, [[7, 8], [9]], return_std=True)
@@ -112,7 +112,7 @@ def test_the_folder_is_an_adapter_that_changes_nothing_with_a_head_that_knows_so
     settings.write_text(json.dumps(json.loads(kept) | {"reward_model": "adapter"}))
     scorer = RewardScorer.load(folder, **CPU)
     settings.write_text(kept)
-    held_out = to_pairs(split_by_prompt(planted(120), CONFIG.held_out, 0)[1])
+    held_out = to_pairs(split_by_conversation(planted(120), CONFIG.held_out, 0)[1])
     assert (score_differences(scorer, held_out) > 0).mean() > 0.7
     with scorer.base.using("reward"):
         states = scorer.base.hidden_states(torch.tensor([[1, 5, 6, 7]]), torch.ones(1, 4))

@@ -141,13 +141,13 @@ def test_no_preferences_says_how_to_get_some(tmp_path):
 
 
 def test_too_few_prompts_are_refused_before_a_model_is_loaded(tmp_path):
-    with pytest.raises(UserError, match="only 1 different prompts"):
+    with pytest.raises(UserError, match="only 1 different conversations"):
         train_reward(RewardConfig(), "/no/such/model", planted(1, per_prompt=4), tmp_path)
 
 
 def test_a_prompt_in_both_splits_is_refused_before_a_model_is_loaded(tmp_path):
     rows = planted(4)
-    with pytest.raises(UserError, match="in both"):
+    with pytest.raises(UserError, match="also in the training split"):
         train_reward(RewardConfig(), "/no/such/model", rows, tmp_path, held_out=rows[:1])
 
 
