@@ -63,7 +63,7 @@ class LabelFigures(Settings):
 class RewardFigures(Settings):
     """The reward model and two baselines on held-out pairs; `reliability`: bins `(confidence, share right, pairs)`.
 
-    `head_accuracy` is that of a head on the frozen base, on `head_n` labels, each judged by a fit on other conversations.
+    `head_accuracy` is that of a head on the frozen base, on `head_n` labels, each judged by a fit on others.
     """
 
     accuracy: float

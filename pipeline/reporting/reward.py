@@ -13,8 +13,9 @@ def reward_line(run: Run, figures: dict[str, Any]) -> str:
     if "head_n" in figures:
         head = (
             f" On {figures['head_n']} labels, each pair judged by a head on the frozen base that was fitted on "
-            f"other conversations: {figures['head_accuracy']:.1%} ({figures['head_low']:.1%} to {figures['head_high']:.1%}); "
-            f"length alone {figures['head_length']:.1%}, bag of words {figures['head_words']:.1%}."
+            f"other conversations: {figures['head_accuracy']:.1%} ({figures['head_low']:.1%} to "
+            f"{figures['head_high']:.1%}); length alone {figures['head_length']:.1%}, bag of words "
+            f"{figures['head_words']:.1%}."
         )
     if "doubled" in figures:
         about, low, high = figures["doubled"]

@@ -117,8 +117,8 @@ def fit_posterior(learned: PairStates, probe: Tensor) -> Laplace | None:
 def log_likelihood(differences: np.ndarray, pairs: Sequence[Pair]) -> float:
     """Of held-out preferences under score differences (pairs,), in nats a pair; -0.693 is chance.
 
-    Each over a temperature that was fitted on the pairs of other conversations: what counts is what the scores know, and not
-    their unit.
+    Each over a temperature that was fitted on the pairs of other conversations: what counts is what the scores know,
+    and not their unit.
     """
     logits = cross_fitted(differences, [pair.conversation_key for pair in pairs])
     preferred, weights = np.array([pair.p_chosen for pair in pairs]), np.array([pair.weight for pair in pairs])

@@ -68,9 +68,9 @@ def train_reward(
     adapter in any case; with `learn="probe"` it changes nothing, and its head is on the base's last state.
 
     `rows` are labels of any kind (`labels/reading.py`). `folder` is empty, or holds the checkpoints of a killed call:
-    the same call then resumes from the last whole one. `held_out` rows replace the split by conversation. `on_step` is told
-    `step`, `steps` and `loss`. `UserError` if there is nothing to learn from or to measure on, or if the loss is not a
-    number.
+    the same call then resumes from the last whole one. `held_out` rows replace the split by conversation. `on_step` is
+    told `step`, `steps` and `loss`. `UserError` if there is nothing to learn from or to measure on, or if the loss is
+    not a number.
 
     Several processes of one launcher train together (`processes.py`); what follows is the main one's, and the others
     return no figures.
