@@ -167,9 +167,7 @@ def train_proxy(folder: Path, seed: int, options: argparse.Namespace) -> Found:
         chosen, rejected = (texts[1 - better], texts[better]) if wrong else (texts[better], texts[1 - better])
         rows.append({"prompt": gold.messages[tuple(prompt)], "chosen": _turn(chosen), "rejected": _turn(rejected)})
     train, test = rows[: options.labels], rows[options.labels :]
-    config = RewardConfig(
-        learn="adapter", epochs=3, learning_rate=5e-4, margin=False, batch_size=8, checkpoint_every=1000
-    )
+    config = RewardConfig(learn="adapter", epochs=3, margin=False, checkpoint_every=1000)
     figures = train_reward(config, options.model, train, folder, seed=seed, held_out=test)
     return {name: figures[name] for name in ("accuracy", "accuracy_low", "accuracy_high", "n", "training_pairs")}
 

@@ -159,7 +159,7 @@ def test_a_reward_model_that_tells_nothing_apart_is_called_so(moved: tuple[Path,
     run, settings = moved
     told = "The reward model gives both responses of every held-out pair the same score"
     assert told not in typed("reward", run, settings)
-    assert f"reward: {told}" in typed("reward", run, [*settings, "reward.learning_rate=1e-30"])
+    assert f"reward: {told}" in typed("reward", run, [*settings, "reward.learn=adapter", "reward.learning_rate=1e-30"])
     assert told not in typed("report", run, settings)  # what it is about was tuned towards another
     typed("policy", run, [*settings, "policy.accept_weak_reward=true"])
     assert told in typed("report", run, settings)

@@ -37,6 +37,7 @@ def reward(finished: Path, tmp_path: Path) -> Path:
 def adapter(reward: Path) -> Path:
     """The same folder as if the adapter were the better one."""
     write_json(reward / FIGURES, read_json(reward / FIGURES) | {"reward_model": "adapter"})
+    (reward / "uncertainty.safetensors").unlink()  # that of the probe
     return reward
 
 
