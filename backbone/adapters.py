@@ -126,7 +126,9 @@ class SharedBase:
         head = take_head(weights)
         if head is not None and (head.dim() != 2 or head.shape[1] != self.hidden_size):
             wide = head.shape[-1] if head.dim() else 0
-            raise UserError(f"the score head in {folder} is {wide} wide, {self.name} is {self.hidden_size}.")
+            raise UserError(
+                f"the score head in {folder} does not fit: it is {wide} wide, {self.name} is {self.hidden_size}."
+            )
         self._add(name, config)
         assert self._peft is not None
         if trainable:

@@ -10,7 +10,9 @@ from reward_model.training.train import train_reward
 from tests.clients.exporting import export
 from tests.reward_model.planted import planted
 
-REWARD = RewardConfig(epochs=2, learning_rate=5e-3, held_out=0.3, lora_rank=4, lora_alpha=8, micro_batch=4)
+REWARD = RewardConfig(
+    learn="adapter", epochs=2, learning_rate=5e-3, held_out=0.3, lora_rank=4, lora_alpha=8, micro_batch=4
+)
 
 
 @pytest.fixture(scope="session")

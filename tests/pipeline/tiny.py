@@ -42,7 +42,7 @@ def settings(model: Path, prompts: Path | str) -> list[str]:
     return [
         f"model={model}", f"collect.prompts={prompts}", "dtype=float32", "device=cpu",
         "collect.candidates=3", "collect.sampling.max_new_tokens=8", "evaluate.sampling.max_new_tokens=8",
-        "reward.checkpoint_every=2", "reward.lora_rank=4",
+        "reward.learn=adapter", "reward.checkpoint_every=2", "reward.lora_rank=4",
         "policy.max_new_tokens=8", "policy.steps=4", "policy.prompts_per_step=4", "policy.group=2",
         "policy.checkpoint_every=2", "policy.learning_rate=0.02", "policy.lora_rank=4",
         "policy.accept_weak_reward=true",  # two random layers learn nothing from twenty prompts
