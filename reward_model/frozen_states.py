@@ -2,7 +2,7 @@
 
 A linear probe reads a reward off them. The middle of a language model tells more of a response than its last layer,
 which is about the next token, and the mean over the response's tokens more than the last one alone (Alain and Bengio
-2016 on probes; the figures are in benchmarks/README.md). How a probe is fitted is in `evaluation/probe.py`.
+2016 on probes; the figures are in docs/decisions.md, 278). How a probe is fitted is in `evaluation/probe.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,32 +15,21 @@ from safetensors.torch import load_file, save_file
 
 from backbone.adapters import SharedBase
 from backbone.batching import by_prompt
-from backbone.hidden_states import last_states, pooled_states
+from backbone.hidden_states import pooled_states
 from backbone.tokens import Ids
 from foundation.errors import UserError
 
-_ROWS = 8
 _PROBE = "probe.safetensors"
 
 
-@torch.no_grad()
 def frozen_states(
     base: SharedBase,
     prompts: Sequence[Ids],
     responses: Sequence[Ids],
     on_batch: Callable[[int], None] = lambda responses: None,
 ) -> np.ndarray:
-    """The state at the last token of each response, as it is rendered and cut: (n, d), float32.
-
-    `on_batch` is told the number of responses of each batch that is done.
-    """
-    states = np.zeros((len(prompts), base.hidden_size), dtype=np.float32)
-    with base.using(None):
-        for rows in by_prompt(prompts, responses, _ROWS):
-            found = last_states(base, [prompts[row] for row in rows], [responses[row] for row in rows])
-            states[rows] = found.float().cpu().numpy()
-            on_batch(len(rows))
-    return states
+    """The final state at the last token of each response, as it is rendered and cut: (n, d), float32."""
+    return np.ascontiguousarray(states_of(base, prompts, responses, on_batch)[:, 0].numpy())
 
 
 def states_of(
