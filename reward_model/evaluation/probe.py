@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.special import log_expit
+from sklearn.model_selection import GroupKFold
 from torch import Tensor
 
 from backbone.adapters import SharedBase
@@ -17,6 +18,7 @@ from reward_model.labels.records import Pair
 from reward_model.uncertainty import Laplace
 
 MOST = 2000  # training pairs it is fitted on: more hardly help it, and an adapter is better with so many labels
+_FOLDS = 5
 _WIDEST = 4096  # numbers, of what a probe with a posterior sees: its decomposition takes minutes beyond
 
 
@@ -112,6 +114,24 @@ def fit_posterior(learned: PairStates, probe: Tensor) -> Laplace | None:
     weights = torch.tensor([pair.weight for pair in learned.pairs])
     features = learned.probed
     return Laplace.fit(features[:, 0] - features[:, 1], probe, weights / weights.mean())
+
+
+def picked(one: np.ndarray, other: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
+    """Score differences (pairs,) of whichever of two models is likelier on the pairs of other conversations.
+
+    Each in units of its own size. What is better by chance on some pairs is thus not measured on the same ones: of the
+    better of two that know nothing, half is right. That of `one` where there is a single conversation.
+    """
+    models = [each / (float(np.sqrt((each**2).mean())) or 1.0) for each in (one, other)]
+    groups, found = np.array([pair.conversation_key for pair in pairs]), models[0].copy()
+    folds = min(_FOLDS, len(set(groups)))
+    if folds < 2:
+        return found
+    for fit, judged in GroupKFold(folds).split(found, groups=groups):
+        some = [pairs[place] for place in fit]
+        better = max(models, key=lambda model: log_likelihood(model[fit], some))
+        found[judged] = better[judged]
+    return found
 
 
 def log_likelihood(differences: np.ndarray, pairs: Sequence[Pair]) -> float:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from backbone.hidden_states import probed_block
@@ -24,7 +25,7 @@ from reward_model.bag_of_words import BagOfWords
 from reward_model.chat_template import closed
 from reward_model.config import RewardConfig
 from reward_model.evaluation import probe as probing
-from reward_model.evaluation.accuracy import credit
+from reward_model.evaluation.accuracy import credit, share
 from reward_model.evaluation.evaluate import held_out_figures, reliabilities
 from reward_model.evaluation.gate import gate, of_first_prompts
 from reward_model.evaluation.learning_curve import LearningCurve, half_labels
@@ -119,7 +120,8 @@ def train_reward(
         known = states.first(len(test)), states.rest(len(test))
         block = probed_block(scorer.base)
         measured = measure(scorer, labels.test) if adapted else None
-        chosen, scorer, measured = _choose(scorer, labels, measured, known if probed else None)
+        chosen = _choose(scorer, labels, measured, known if probed else None)
+        scorer = chosen.scorer
         if fitted is None:
             trained = time.monotonic()
             some_learned = known[1].of_first(_MOST)
@@ -133,8 +135,8 @@ def train_reward(
             posterior.save(folder)
         scorer = replace(scorer, posterior=posterior)
         result = {
-            **chosen,
-            **_figures(scorer, labels, measured, words, known, folder),
+            **chosen.figures,
+            **_figures(chosen._replace(scorer=scorer), labels, words, known, folder),
             "cut_pairs": fitted.cut,
             "probed_block": block,
             "length_effect": fitted.length_effect,
@@ -148,7 +150,7 @@ def train_reward(
             {**result, "max_length": longest, "dtype": trained_in, "quantization": quantization, "seed": seed,
              "aspects": fitted.aspects, "checks": fitted.checks, "best_step": fitted.best_step,
              "learning_curve": halves,
-             **reliabilities(labels.test, measured.differences), "log": fitted.log},
+             **reliabilities(labels.test, chosen.measured.differences), "log": fitted.log},
         )  # fmt: skip
         simulated = sum(bool(row.get("simulated")) for row in rows)
         settings = config.model_dump(mode="json") | {"seed": seed}
@@ -171,26 +173,39 @@ def _asked_for(config: RewardConfig, labels: Selection) -> tuple[bool, bool]:
     return True, plain and not aspects and min(len(labels.pairs), len(labels.test)) >= _FEWEST
 
 
+class _Chosen(NamedTuple):
+    """What gives the score, what it says of the held-out pairs, and the figures of all that was learned.
+
+    `differences` (pairs,) are those that accuracy and gate are about: see `probe.picked`.
+    """
+
+    scorer: RewardScorer
+    measured: Measured
+    figures: dict[str, Any]
+    differences: np.ndarray
+
+
 def _choose(
     scorer: RewardScorer, labels: Selection, measured: Measured | None, known: tuple[PairStates, PairStates] | None
-) -> tuple[dict[str, Any], RewardScorer, Measured]:
-    """What gives the score, with what it says of the held-out pairs, and the figures of all that was learned.
-
-    `measured` is what an adapter says of them; `known` the states of held-out and of training pairs, for a probe.
+) -> _Chosen:
+    """Of an adapter that has `measured` the held-out pairs, and a probe, for which the states of these and of training
+    pairs are `known`, the one under which held-out labels are likelier.
     """
-    figures: dict[str, Any] = {"reward_model": "adapter"}
-    if measured is not None and known is not None:
-        figures |= _likelihood("adapter", measured, labels.test)
-    if known is not None:
-        held_out, learned = known
-        probe = probing.fit_head(learned.probed, learned.pairs)
-        found = held_out.measured(probe)
-        figures |= _likelihood("probe", found, labels.test)
-        if measured is None or figures["probe_likelihood"] >= figures["adapter_likelihood"]:
-            figures["reward_model"] = "probe"
-            return figures, replace(scorer, name=None, probe=probe, aspects={}), found
-    assert measured is not None
-    return figures, scorer, measured
+    if known is None:
+        assert measured is not None
+        return _Chosen(scorer, measured, {"reward_model": "adapter"}, measured.differences)
+    held_out, learned = known
+    probe = probing.fit_head(learned.probed, learned.pairs)
+    found = held_out.measured(probe)
+    by_probe = replace(scorer, name=None, probe=probe, aspects={})
+    figures: dict[str, Any] = {"reward_model": "probe"} | _likelihood("probe", found, labels.test)
+    if measured is None:
+        return _Chosen(by_probe, found, figures, found.differences)
+    figures |= _likelihood("adapter", measured, labels.test)
+    differences = probing.picked(found.differences, measured.differences, labels.test)
+    if figures["probe_likelihood"] >= figures["adapter_likelihood"]:
+        return _Chosen(by_probe, found, figures, differences)
+    return _Chosen(scorer, measured, figures | {"reward_model": "adapter"}, differences)
 
 
 def _likelihood(which: str, measured: Measured, pairs: Sequence[Pair]) -> dict[str, float]:
@@ -201,9 +216,8 @@ def _likelihood(which: str, measured: Measured, pairs: Sequence[Pair]) -> dict[s
 
 
 def _figures(
-    scorer: RewardScorer,
+    chosen: _Chosen,
     labels: Selection,
-    measured: Measured,
     words: BagOfWords,
     known: tuple[PairStates, PairStates],
     folder: Path,
@@ -215,10 +229,9 @@ def _figures(
     final = both.differences(both.final)
     everything = PairStates([*held_out.pairs, *learned.pairs], torch.cat([held_out.states, learned.states]))
     result = {
-        **held_out_figures(scorer, labels.test, measured, words),
-        **gate(
-            labels.test, measured.differences, words, everything.pairs, everything.differences(everything.probed)
-        ),
+        **held_out_figures(chosen.scorer, labels.test, chosen.measured, words),
+        **share(credit(chosen.differences), [pair.conversation_key for pair in labels.test]),
+        **gate(labels.test, chosen.differences, words, everything.pairs, everything.differences(everything.probed)),
         **fit_held_out_judge(judging.pairs, others.pairs, final, folder),
         **labels.counts(),
         "margins": any(pair.margin for pair in labels.pairs),

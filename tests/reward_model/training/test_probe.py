@@ -15,7 +15,7 @@ from backbone.exactness import load_shared_base
 from foundation.errors import UserError
 from reward_model.config import RewardConfig
 from reward_model.ensemble import load_scorer
-from reward_model.evaluation.probe import PairStates, fit_head, log_likelihood
+from reward_model.evaluation.probe import PairStates, fit_head, log_likelihood, picked
 from reward_model.evaluation.score_differences import score_differences
 from reward_model.labels.reading import to_pairs
 from reward_model.labels.splits import split_by_conversation
@@ -226,6 +226,25 @@ def test_merging_says_that_it_is_not_the_probe(
 ) -> None:
     merge_reward(probed[0], tmp_path / "merged")
     assert "what is merged is the adapter beside it" in caplog.text
+
+
+def test_accuracy_is_not_that_of_the_better_one_by_chance() -> None:
+    pairs, draw = to_pairs(planted(60)), np.random.default_rng(0)
+    each, better, found = [], [], []
+    for _ in range(60):
+        both = draw.normal(0.5, 1, (2, 60))  # equally good
+        each.append((both > 0).mean())
+        better.append((max(both, key=lambda one: log_likelihood(one, pairs)) > 0).mean())
+        found.append((picked(*both, pairs) > 0).mean())
+    assert np.mean(better) > np.mean(each) + 0.02
+    assert np.mean(found) == pytest.approx(np.mean(each), abs=0.012)
+
+
+def test_the_better_of_two_is_picked_whatever_their_units() -> None:
+    pairs, draw = to_pairs(planted(60)), np.random.default_rng(0)
+    good, bad = draw.normal(2, 1, 60), 1000 * draw.normal(size=60)
+    for one, other in ((good, bad), (bad, good)):
+        assert (picked(one, other, pairs) > 0).tolist() == (good > 0).tolist()
 
 
 def test_the_tokenizer_ends_where_scores_are_read(probed: Trained) -> None:
